@@ -1,0 +1,70 @@
+"""The discriminator: a KGE model with the loss that trains it, the reward it gives and the optimiser that steps it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from discriminator.loss.loss import Loss
+from discriminator.reward import RewardFunction
+from embedding.model import KGEModel
+from embedding.optimizer import ModelOptimizer
+from graph.batch import Batch, Negatives
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the discriminator makes of a batch and its negatives."""
+
+    loss: Float64[Tensor, ""]
+    """This rank's share of the global mean loss; the shares of all ranks sum to it."""
+    reward: Float[Tensor, "B M"]
+    """For each negative, or for each candidate of the pool if the sampler asked for that; without gradient."""
+    positive: Float[Tensor, " B"]
+    """Scores of the positives, without gradient."""
+    negative: Float[Tensor, "B N"]
+    """Scores of the negatives, without gradient."""
+
+
+class Discriminator:
+    """Judges negatives, and learns to tell them from positives."""
+
+    def __init__(
+        self,
+        model: KGEModel,
+        *,
+        loss: Loss,
+        reward: RewardFunction,
+        optimizer: Callable[[KGEModel], ModelOptimizer],
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.reward = reward
+        self._make_optimizer = optimizer
+        self.start_stage()
+
+    def start_stage(self) -> None:
+        """A fresh optimiser, as at the beginning of each of KBGAN's stages."""
+        self.optimizer = self._make_optimizer(self.model)
+
+    @torch.no_grad()
+    def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
+        """Scores with each entity in the corrupted place, without gradient. Collective."""
+        return self.model.score_candidates(batch, entity)
+
+    def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
+        """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
+        positive, negative = self.model.score(batch, negatives.entity)
+        loss = batch.share_of_mean(self.loss(positive, negative, negatives.known))
+        positive, rewarded = positive.detach(), negative.detach()
+        if negatives.reward_pool:
+            assert negatives.pool is not None
+            rewarded = self.score_candidates(batch, negatives.pool)
+        return Verdict(loss, self.reward(positive, rewarded), positive, negative.detach())
+
+    def learn(self, verdict: Verdict) -> None:
+        """Steps the model down the gradient of the loss. Collective."""
+        verdict.loss.backward()
+        self.optimizer.step()

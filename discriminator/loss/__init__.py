@@ -1,0 +1,1 @@
+"""Losses of positives against negatives, one a file."""

@@ -1,0 +1,35 @@
+"""Self-adversarial weighting (Sun et al., RotatE, ICLR 2019, equations 5 and 6)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from discriminator.loss.loss import Loss
+from graph.errors import InputError
+
+
+class SelfAdversarial(Loss):
+    """Log-sigmoid with margin, each negative weighed by the softmax of the model's own scores, without gradient.
+
+    Args:
+        margin: the score -margin is where a triple counts as even.
+        temperature: alpha of the paper, multiplies the scores before the softmax; 0 weighs all the same.
+    """
+
+    def __init__(self, margin: float, temperature: float) -> None:
+        if temperature < 0:
+            raise InputError(f"loss.temperature must be at least 0, got {temperature}")
+        self.margin = margin
+        self.temperature = temperature
+
+    def __call__(
+        self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
+    ) -> Float[Tensor, " B"]:
+        """See `Loss`."""
+        logits = negative.detach() * self.temperature
+        if known is not None:
+            logits = logits.masked_fill(known, -torch.inf)
+        # A row that is masked whole has no weights: softmax gives nan there, and its negatives count 0.
+        weight = logits.softmax(1).nan_to_num(0.0) if known is not None else logits.softmax(1)
+        return softplus(-self.margin - positive) + (weight * softplus(self.margin + negative)).sum(1)

@@ -1,0 +1,19 @@
+"""Softmax cross-entropy over a positive and its sampled negatives (KBGAN, section 3.1: the generator's pre-training)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from discriminator.loss.loss import Loss
+
+
+class Softmax(Loss):
+    """-log of the positive's share among itself and its negatives."""
+
+    def __call__(
+        self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
+    ) -> Float[Tensor, " B"]:
+        """See `Loss`."""
+        if known is not None:
+            negative = negative.masked_fill(known, -torch.inf)
+        return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive

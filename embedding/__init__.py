@@ -1,0 +1,1 @@
+"""Vectors of entities and relations, and what they say of a triple."""

@@ -1,0 +1,53 @@
+"""The collectives of a partitioned table: rows travel to whoever asked, their gradients travel back to the owner.
+
+Every function here is Collective: all ranks call it together, also those that ask for nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who asked whom for which rows: the way out for rows, and the way back for their gradients."""
+
+    wanted: list[int]
+    """Number of rows that this rank wants of each rank."""
+    asked: list[int]
+    """Number of rows that each rank asks of this one."""
+    local_row: Int64[Tensor, " K"]
+    """The rows of this rank's block that were asked for, grouped by the asking rank."""
+
+
+def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
+    """Tells the owners which rows are wanted. Collective.
+
+    Args:
+        row: distinct rows of the whole table, ascending, so that they are grouped by owner.
+        block: rows that a rank owns; rank k owns [k * block, (k + 1) * block).
+    """
+    count = torch.bincount(row // block, minlength=dist.get_world_size())
+    asked_count = torch.empty_like(count)
+    dist.all_to_all_single(asked_count, count)
+    wanted, asked = count.tolist(), asked_count.tolist()
+    return Route(wanted, asked, _all_to_all(row, wanted, asked) - dist.get_rank() * block)
+
+
+def fetch_rows(weight: Float[Tensor, "L D"], route: Route) -> Float[Tensor, "U D"]:
+    """The wanted rows, in the order in which they were asked for. Collective."""
+    return _all_to_all(weight[route.local_row], route.asked, route.wanted)
+
+
+def deliver_gradient(gradient: Float[Tensor, "U D"], route: Route) -> Float[Tensor, "K D"]:
+    """Sends the gradient of each wanted row to its owner; what arrives belongs to `route.local_row`. Collective."""
+    return _all_to_all(gradient, route.wanted, route.asked)
+
+
+def _all_to_all(value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int]) -> Shaped[Tensor, "T *d"]:
+    arrived = value.new_empty((sum(receive), *value.shape[1:]))
+    dist.all_to_all_single(arrived, value.contiguous(), output_split_sizes=receive, input_split_sizes=send)
+    return arrived

@@ -1,0 +1,1 @@
+"""Scoring functions: how plausible a triple is, one function a file."""

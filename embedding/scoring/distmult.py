@@ -1,0 +1,31 @@
+"""DistMult (Yang et al., Embedding entities and relations for learning and inference, ICLR 2015): <h, r, t>."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from embedding.scoring.scoring import QueryScoring
+
+
+class DistMult(QueryScoring):
+    """A bilinear form with a diagonal matrix; the same both ways round."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, {"entity": dim}, {"relation": dim})
+
+    def score(
+        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+    ) -> Float[Tensor, "*b"]:
+        """The three-way product, summed."""
+        return (head * relation * tail).sum(-1)
+
+    def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
+        """h * r."""
+        return head * relation
+
+    def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
+        """t * r."""
+        return tail * relation
+
+    def compare(self, query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]) -> Float[Tensor, "C S N"]:
+        """A matrix product a chunk."""
+        return query @ candidate.transpose(1, 2)

@@ -1,0 +1,167 @@
+"""KBGAN (Cai and Wang, KBGAN: Adversarial learning for knowledge graph embeddings, NAACL 2018, arXiv 1711.04071).
+
+A small KGE model of its own scores a pool of uniform candidates and draws the negatives from their softmax; the
+discriminator's reward for what was drawn teaches it by REINFORCE (Williams 1992).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from embedding.model import KGEModel
+from embedding.optimizer import ModelOptimizer
+from generator.baseline import Baseline, LeaveOneOut
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from graph.batch import Batch, Negatives
+from graph.errors import InputError
+from graph.known import per_positive
+
+
+class Side(StrEnum):
+    """How the side to corrupt is chosen."""
+
+    UNIFORM = "uniform"
+    BERNOULLI = "bernoulli"
+
+
+class Estimator(StrEnum):
+    """How the gradient of the expected reward is estimated."""
+
+    REINFORCE = "reinforce"
+    """From the rewards of the draws, less a baseline."""
+    EXACT = "exact"
+    """From the reward of every candidate of the pool: no variance, one more scoring of the pool by the discriminator."""
+
+
+@dataclass(frozen=True)
+class _Draw:
+    log_prob: Float[Tensor, "B M"]
+    pick: Int64[Tensor, "B N"]
+
+
+class KBGANSampler(NegativeSampler):
+    """Negatives drawn from a learned softmax over a pool of uniform candidates.
+
+    Args:
+        model: makes the generator's model from its site.
+        optimizer: makes the optimiser that steps it.
+        dim: numbers in an entity vector of the model.
+        num_negatives: independent draws (with replacement) for each positive.
+        pool_size: candidates of a chunk, uniform with replacement; with chunk_size 1 each positive has its own.
+        temperature: divides the model's scores before the softmax.
+        side: how the side to corrupt is chosen.
+        estimator: how the gradient is estimated.
+        baseline: what REINFORCE takes off the reward; not used by the exact estimator.
+        mask_known: never draw a candidate that makes a train fact (if all of a pool do, the loss leaves them out).
+    """
+
+    model: KGEModel
+    optimizer: ModelOptimizer
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        model: Callable[..., KGEModel],
+        optimizer: Callable[[KGEModel], ModelOptimizer],
+        dim: int,
+        num_negatives: int,
+        pool_size: int,
+        temperature: float,
+        side: str,
+        estimator: str,
+        baseline: Baseline,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context)
+        require_at_least("generator.num_negatives", num_negatives, 1)
+        require_at_least("generator.pool_size", pool_size, 1)
+        if pool_size > context.num_entities:
+            raise InputError(
+                f"generator.pool_size must not exceed the graph's {context.num_entities} entities, got {pool_size}"
+            )
+        if temperature <= 0:
+            raise InputError(f"generator.temperature must be positive, got {temperature}")
+        for key, choice, choices in (("side", side, Side), ("estimator", estimator, Estimator)):
+            if choice not in list(choices):
+                raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
+        if isinstance(baseline, LeaveOneOut) and estimator == Estimator.REINFORCE and num_negatives < 2:
+            raise InputError(
+                f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {num_negatives}"
+            )
+        self.num_negatives = num_negatives
+        self.pool_size = pool_size
+        self.temperature = temperature
+        self.side = Side(side)
+        self.estimator = Estimator(estimator)
+        self.baseline = baseline
+        self.mask_known = mask_known
+        self.model = model(context.site, name="generator", dim=dim)
+        self._make_optimizer = optimizer
+        self.start_stage()
+
+    @property
+    def head_probability(self) -> Float64[Tensor, " R"]:
+        """By relation statistics, or one half."""
+        return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
+
+    def start_stage(self) -> None:
+        """A fresh optimiser and baseline: the model may just have been pre-trained by others."""
+        self.optimizer = self._make_optimizer(self.model)
+        self.baseline.reset()
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """Scores a pool with the generator's own model and draws from its softmax."""
+        pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
+        logits = self.model.score_candidates(batch, pool) / self.temperature
+        known = self.context.known.contains(batch, pool) if self.mask_known else None
+        if known is not None:
+            # A pool of known facts alone cannot be masked; the loss then leaves its draws out (Negatives.known).
+            logits = logits.masked_fill(known & ~known.all(1, keepdim=True), -torch.inf)
+        log_prob = logits.log_softmax(1)
+        pick = draw(log_prob, batch.uniform_per_positive("draws from the pool", self.num_negatives))
+        self._drawn = _Draw(log_prob, pick)
+        return Negatives(
+            entity=per_positive(pool, len(pick)).gather(1, pick),
+            known=None if known is None else known.gather(1, pick),
+            log_prob=log_prob.detach().gather(1, pick),
+            pool=pool,
+            reward_pool=self.estimator == Estimator.EXACT,
+        )
+
+    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> dict[str, Float[Tensor, " B"]]:
+        """One step up the gradient of the expected reward."""
+        drawn = self._drawn
+        if self.estimator == Estimator.EXACT:
+            gain = (drawn.log_prob.exp() * reward.value).sum(1)
+        else:
+            advantage = self.baseline.advantage(reward, batch.epoch)
+            gain = (advantage * drawn.log_prob.gather(1, drawn.pick)).mean(1)
+        (-batch.share_of_mean(gain)).backward()
+        self.optimizer.step()
+        return {"generator/entropy": entropy(drawn.log_prob.detach())}
+
+    def state(self) -> dict[str, Tensor]:
+        """The baseline's."""
+        return self.baseline.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes what `state` gave."""
+        self.baseline.load_state(state)
+
+
+def draw(log_prob: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
+    """Independent draws from each row's distribution, by inverting its cumulative sum in float64."""
+    cumulative = log_prob.detach().double().exp().cumsum(1)
+    # Scaled by the last entry, so that the sum's rounding can't overshoot; nan scores do, and the trainer stops there.
+    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=log_prob.shape[1] - 1)
+
+
+def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+    """In nats; entries of probability 0 add nothing."""
+    return torch.special.entr(log_prob.exp()).sum(1)
+

@@ -1,0 +1,105 @@
+"""What travels through a training step: the positives and the negatives proposed for them.
+
+A *chunk* is the unit of everything: a few positives that have one corrupted side and one pool of candidates. A global
+batch is a fixed list of chunks; a rank works on whole chunks of it. Shapes, here and everywhere: B positives,
+C chunks (B = C x chunk_size), N negatives, M candidates.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from graph.counter_random import combine, random_integers, random_uniform, stream
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Positives of one step: all of them, or the chunks that one rank works on.
+
+    The first `head_chunks` chunks have their head corrupted, the others their tail, so that a side is a slice.
+    """
+
+    head: Int64[Tensor, " B"]
+    relation: Int64[Tensor, " B"]
+    tail: Int64[Tensor, " B"]
+    weight: Float64[Tensor, " B"]
+    """What a positive counts in the loss; 0 where a chunk is filled up."""
+    chunk: Int64[Tensor, " C"]
+    """The chunk's number within its epoch: with (seed, epoch) the key of its random numbers."""
+    head_chunks: int
+    chunk_size: int
+    seed: int
+    epoch: int
+    global_weight: float
+    """Sum of `weight` over the whole global batch, the same on every rank."""
+
+    @property
+    def head_rows(self) -> int:
+        """Number of positives whose head is corrupted; they come first."""
+        return self.head_chunks * self.chunk_size
+
+    @property
+    def anchor(self) -> Int64[Tensor, " B"]:
+        """The entity that is kept: the tail where the head is corrupted, else the head."""
+        return torch.cat([self.tail[: self.head_rows], self.head[self.head_rows :]])
+
+    @property
+    def target(self) -> Int64[Tensor, " B"]:
+        """The entity that is replaced."""
+        return torch.cat([self.head[: self.head_rows], self.tail[self.head_rows :]])
+
+    def chunks(self, start: int, stop: int) -> "Batch":
+        """The chunks [start, stop) of this batch."""
+        rows = slice(start * self.chunk_size, stop * self.chunk_size)
+        return replace(
+            self,
+            head=self.head[rows],
+            relation=self.relation[rows],
+            tail=self.tail[rows],
+            weight=self.weight[rows],
+            chunk=self.chunk[start:stop],
+            head_chunks=min(max(self.head_chunks - start, 0), stop - start),
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        tensors = {name: getattr(self, name).to(device) for name in ("head", "relation", "tail", "weight", "chunk")}
+        return replace(self, **tensors)
+
+    def share_of_mean(self, value: Float[Tensor, " B"]) -> Float64[Tensor, ""]:
+        """These chunks' share of the weighted mean over the global batch: the shares of all ranks sum to the mean."""
+        return (value.double() * self.weight).sum() / self.global_weight
+
+    def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
+        """Uniform integers in [0, high) for each chunk, the same at every number of processes."""
+        return random_integers(stream(purpose, self.seed, self.epoch), self._chunk_counter(count), high)
+
+    def uniform(self, purpose: str, count: int) -> Float64[Tensor, "C count"]:
+        """Uniform numbers in (0, 1) for each chunk, the same at every number of processes."""
+        return random_uniform(stream(purpose, self.seed, self.epoch), self._chunk_counter(count))
+
+    def uniform_per_positive(self, purpose: str, count: int) -> Float64[Tensor, "B count"]:
+        """Uniform numbers in (0, 1) for each positive, the same at every number of processes."""
+        numbers = self.uniform(purpose, self.chunk_size * count)
+        return numbers.reshape(len(self.head), count)
+
+    def _chunk_counter(self, count: int) -> Int64[Tensor, "C count"]:
+        return combine(self.chunk[:, None], torch.arange(count, device=self.chunk.device))
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Entities that corrupt the positives of a batch, in the place of `Batch.target`."""
+
+    entity: Int64[Tensor, "C N"]
+    """Negatives of each chunk; C = B means that each positive has its own, C = 1 that all share them."""
+    known: Bool[Tensor, "B N"] | None = None
+    """True where the corrupted triple is a train fact, if the sampler asked for masking: the loss leaves it out."""
+    log_prob: Float[Tensor, "B N"] | None = None
+    """The sampler's log-probability of each negative, where it has one."""
+    pool: Int64[Tensor, "P M"] | None = None
+    """The candidates that the negatives were drawn from, where there is such a pool."""
+    reward_pool: bool = False
+    """Whether the sampler wants a reward for every candidate of the pool, instead of for the negatives."""

@@ -1,0 +1,67 @@
+"""Random numbers as a pure function of a key: the same on every rank, in every call order, at every number of processes.
+
+The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+OOPSLA 2014) applied once per word of the key. torch's int64 arithmetic wraps, which is what it needs.
+"""
+
+import zlib
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def _signed(word: int) -> int:
+    """The int64 with the bits of an unsigned 64-bit word."""
+    word &= _MASK
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _mix_int(word: int) -> int:
+    word = (word + _GOLDEN) & _MASK
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)
+
+
+def _shift_right(word: Int64[Tensor, "*s"], bits: int) -> Int64[Tensor, "*s"]:
+    # torch's >> on int64 copies the sign bit down; a hash needs zeros there.
+    return (word >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(word: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+    word = word + _signed(_GOLDEN)
+    word = (word ^ _shift_right(word, 30)) * _signed(0xBF58476D1CE4E5B9)
+    word = (word ^ _shift_right(word, 27)) * _signed(0x94D049BB133111EB)
+    return word ^ _shift_right(word, 31)
+
+
+def stream(purpose: str, *key: int) -> int:
+    """A 64-bit key for one use of random numbers: what it is for, and integers such as (seed, epoch)."""
+    word = zlib.crc32(purpose.encode())
+    for part in key:
+        word = _mix_int(word ^ (part & _MASK))
+    return _signed(word)
+
+
+def random_bits(stream_key: int, counter: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+    """64 random bits for each counter of a stream."""
+    return _mix(_mix(counter) ^ stream_key)
+
+
+def combine(outer: Int64[Tensor, "*s"], inner: Int64[Tensor, "*t"]) -> Int64[Tensor, "*u"]:
+    """One counter from two broadcast ones, such as (chunk, slot); distinct pairs collide with chance 2^-64."""
+    return _mix(outer) ^ inner
+
+
+def random_integers(stream_key: int, counter: Int64[Tensor, "*s"], high: int) -> Int64[Tensor, "*s"]:
+    """Integers in [0, high), uniform up to a bias of high / 2^63."""
+    return _shift_right(random_bits(stream_key, counter), 1) % high
+
+
+def random_uniform(stream_key: int, counter: Int64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
+    """Numbers in (0, 1), never 0 and never 1: 52 bits, plus a half."""
+    return (_shift_right(random_bits(stream_key, counter), 12).double() + 0.5) * 2.0**-52

@@ -1,0 +1,94 @@
+"""An encoded graph kept in one safetensors file, so that text is parsed once. Nothing in it executes on load."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graph.knowledge_graph import KnowledgeGraph, PackedNames
+
+FORMAT_VERSION = 1
+_KEY = "advkge_graph"
+_log = logging.getLogger("advkge")
+
+
+def cache_file(cache: Path, folder: Path, columns: str) -> Path:
+    """Where the graph of a folder, read in this column order, is kept."""
+    key = hashlib.sha256(f"{folder.resolve()}\0{columns}".encode()).hexdigest()[:16]
+    return cache / f"graph-{key}.safetensors"
+
+
+def source_stamp(sources: Iterable[Path], columns: str) -> str:
+    """What a cached graph must have been made from: names, sizes and times of the sources, and how they were read.
+
+    To be taken before the sources are read: a source that changes during the reading then makes the cache stale.
+    """
+    stats = [(source.name, source.stat()) for source in sources]
+    return json.dumps([FORMAT_VERSION, columns, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]])
+
+
+def load_cached(file: Path, name: str, stamp: str) -> KnowledgeGraph | None:
+    """The graph kept in `file` (its tensors memory-mapped), or None if there is none, or a stale or damaged one."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as stored:
+            kept = json.loads((stored.metadata() or {})[_KEY])
+            if kept["stamp"] != stamp:
+                _log.info("graph cache %s was made from other sources: reading them again", file)
+                return None
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        if kept["checksum"] != _checksum(tensors):
+            raise ValueError("its checksum does not fit its content")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        _log.warning("graph cache %s is damaged (%s): reading the sources again", file, error)
+        return None
+    return KnowledgeGraph(
+        name=name,
+        entity_names=PackedNames(tensors["entity_text"], tensors["entity_offsets"]),
+        relation_names=PackedNames(tensors["relation_text"], tensors["relation_offsets"]),
+        train=tensors["train"],
+        valid=tensors["valid"],
+        test=tensors["test"],
+    )
+
+
+def save_cached(file: Path, graph: KnowledgeGraph, stamp: str) -> None:
+    """Keeps a graph in `file`, atomically. A cache that cannot be written costs time, not the run: a warning."""
+    entities, relations = PackedNames.pack(graph.entity_names), PackedNames.pack(graph.relation_names)
+    tensors = {
+        "entity_text": entities.text,
+        "entity_offsets": entities.offsets,
+        "relation_text": relations.text,
+        "relation_offsets": relations.offsets,
+        "train": graph.train,
+        "valid": graph.valid,
+        "test": graph.test,
+    }
+    metadata = {_KEY: json.dumps({"stamp": stamp, "checksum": _checksum(tensors)})}
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")  # ranks of one run may write at the same time
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata)
+        os.replace(partial, file)
+    except (OSError, SafetensorError) as error:
+        _log.warning("graph cache %s cannot be written (%s): the next run reads the sources again", file, error)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    checksum = 0
+    for key, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.contiguous().numpy().data, checksum)
+    return checksum

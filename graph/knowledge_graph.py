@@ -1,0 +1,152 @@
+"""A knowledge graph in memory: triples as ids, and the names behind the ids."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+
+class PackedNames(Sequence[str]):
+    """Names as one UTF-8 buffer, decoded when asked for: 100 million names as Python strings would take 6 GB or more.
+
+    Args:
+        text: the UTF-8 bytes of all names, one after the other.
+        offsets: where each name starts in `text`, and at the end where the last one ends; ascending from 0.
+    """
+
+    def __init__(self, text: UInt8[Tensor, " bytes"], offsets: Int64[Tensor, " names_plus_one"]) -> None:
+        self.text = text
+        self.offsets = offsets
+        self._bytes = text.numpy()
+        self._starts = offsets.numpy()
+
+    @classmethod
+    def pack(cls, names: Iterable[str]) -> "PackedNames":
+        """The same names in packed form; packed ones are given back as they are."""
+        if isinstance(names, PackedNames):
+            return names
+        encoded = [name.encode() for name in names]
+        offsets = torch.zeros(len(encoded) + 1, dtype=torch.int64)
+        offsets[1:] = torch.tensor([len(name) for name in encoded], dtype=torch.int64).cumsum(0)
+        text = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
+        return cls(torch.from_numpy(text), offsets)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]  # negative indices and IndexError, as a list has them
+        return self._bytes[self._starts[position] : self._starts[position + 1]].tobytes().decode()
+
+
+def _no_triples() -> Int64[Tensor, "0 3"]:
+    return torch.empty(0, 3, dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class KnowledgeGraph:
+    """Triples of ids in three splits, columns head, relation, tail; the names that the ids stand for.
+
+    `hidden` holds true triples that are in no split. Only a synthetic graph knows any; they are for diagnostics (exact
+    false-negative rates) and never for training or ranking.
+    """
+
+    name: str
+    entity_names: Sequence[str]
+    relation_names: Sequence[str]
+    train: Int64[Tensor, "train 3"]
+    valid: Int64[Tensor, "valid 3"]
+    test: Int64[Tensor, "test 3"]
+    hidden: Int64[Tensor, "hidden 3"] = field(default_factory=_no_triples)
+
+    @property
+    def num_entities(self) -> int:
+        return len(self.entity_names)
+
+    @property
+    def num_relations(self) -> int:
+        return len(self.relation_names)
+
+    def summary(self) -> str:
+        """A few lines for a person: sizes, what training never sees, what is repeated."""
+        entity_seen = torch.zeros(self.num_entities, dtype=torch.bool)
+        entity_seen[self.train[:, 0]] = entity_seen[self.train[:, 2]] = True
+        relation_seen = torch.zeros(self.num_relations, dtype=torch.bool)
+        relation_seen[self.train[:, 1]] = True
+        sizes = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test triples"
+        valid_repeated, test_repeated = (count_repeated(split, self.train) for split in (self.valid, self.test))
+        lines = [
+            f"{self.name}: {self.num_entities:,} entities, {self.num_relations:,} relations; {sizes}",
+            f"not in train: {int((~entity_seen).sum()):,} entities, {int((~relation_seen).sum()):,} relations",
+            f"repeated in train: {valid_repeated:,} valid and {test_repeated:,} test triples",
+            f"duplicates inside train: {count_duplicates(self.train):,} triples",
+        ]
+        if len(self.hidden):
+            lines.append(f"true but in no split: {len(self.hidden):,} triples")
+        return "\n".join(lines)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when an id, a name or a triple of any split does, and not with the graph's name."""
+        digest = hashlib.sha256()
+        for names in (self.entity_names, self.relation_names):
+            packed = PackedNames.pack(names)
+            _add(digest, packed.offsets)
+            _add(digest, packed.text)
+        for triples in (self.train, self.valid, self.test):
+            _add(digest, triples)
+        return digest.hexdigest()[:16]
+
+
+def _add(digest: "hashlib._Hash", tensor: Tensor) -> None:
+    # The length goes first, so that a triple moved from one split to the next changes the digest.
+    digest.update(len(tensor).to_bytes(8, "little"))
+    digest.update(tensor.contiguous().numpy().data)
+
+
+def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
+    """How many of `triples` are also among `known`. Memory grows with `triples` and ids, not with `known`."""
+    if not len(triples) or not len(known):
+        return 0
+    num_relations = 1 + max(int(rows[:, 1].max()) for rows in (triples, known))
+    num_entities = 1 + max(int(rows.max()) for rows in (triples, known))
+    # A triple as one integer would overflow for 100 million entities, so (head, relation) is first replaced by its
+    # place among the pairs of `triples`, which is small.
+    pairs, place = torch.unique(triples[:, 0] * num_relations + triples[:, 1], return_inverse=True)
+    keys = place * num_entities + triples[:, 2]
+    wanted = torch.unique(keys)
+    seen = torch.zeros(len(wanted), dtype=torch.bool)
+    is_head = torch.zeros(num_entities, dtype=torch.bool)
+    is_head[triples[:, 0]] = True
+    for block in known.split(1 << 20):
+        block = block[is_head[block[:, 0]]]  # a cheap test that spares most rows the searches
+        pair = block[:, 0] * num_relations + block[:, 1]
+        found = torch.searchsorted(pairs, pair).clamp_(max=len(pairs) - 1)
+        same = pairs[found] == pair
+        key = found[same] * num_entities + block[same, 2]
+        found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
+        seen[found[wanted[found] == key]] = True
+    return int(seen[torch.searchsorted(wanted, keys)].sum())
+
+
+def count_duplicates(triples: Int64[Tensor, "some 3"]) -> int:
+    """How many rows are a repetition of an earlier row."""
+    if not len(triples):
+        return 0
+    head, relation, tail = triples.numpy().T
+    pair = head * (relation.max() + 1) + relation
+    if int(pair.max() + 1) * int(tail.max() + 1) >= 1 << 63:
+        pair = np.unique(pair, return_inverse=True)[1]  # smaller numbers, at several times the time
+    key = pair * (tail.max() + 1) + tail
+    key.sort()
+    return int((key[1:] == key[:-1]).sum())

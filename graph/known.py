@@ -1,0 +1,108 @@
+"""Which answers are true: an index of known triples for masks in training and for filtered ranking."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from graph.batch import Batch
+
+
+@dataclass(frozen=True)
+class AnswerIndex:
+    """Known answers of queries (anchor, relation), in compressed sparse rows.
+
+    Row q answers the query `query[q]` = anchor * num_relations + relation; its answers, ascending, are
+    `answer[offset[q]:offset[q + 1]]`. `pair` = q * num_entities + answer is ascending too, so that membership is one
+    binary search. Keys fit int64 while entities x relations and triples x entities stay below 2^63.
+    """
+
+    query: Int64[Tensor, " Q"]
+    offset: Int64[Tensor, " Q+1"]
+    answer: Int64[Tensor, " T"]
+    pair: Int64[Tensor, " T"]
+    num_entities: int
+    num_relations: int
+
+    @classmethod
+    def of(
+        cls,
+        anchor: Int64[Tensor, " T"],
+        relation: Int64[Tensor, " T"],
+        answer: Int64[Tensor, " T"],
+        num_entities: int,
+        num_relations: int,
+    ) -> "AnswerIndex":
+        """Builds the index; repeated triples count once."""
+        query, row = torch.unique(anchor * num_relations + relation, return_inverse=True)
+        pair = torch.unique(row * num_entities + answer)
+        count = torch.bincount(pair // max(num_entities, 1), minlength=len(query))
+        offset = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return cls(query, offset, pair % max(num_entities, 1), pair, num_entities, num_relations)
+
+    def rows(self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """The row of each query, or -1 where nothing is known."""
+        return _find(self.query, anchor * self.num_relations + relation)
+
+    def answers(
+        self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"]
+    ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
+        """All known answers of all queries, as (index of the query, entity), ascending."""
+        row = self.rows(anchor, relation)
+        found = row.clamp(min=0)
+        count = torch.where(row >= 0, self.offset[found + 1] - self.offset[found], 0) if len(self.query) else row * 0
+        index = torch.repeat_interleave(torch.arange(len(row), device=row.device), count)
+        first = count.cumsum(0) - count
+        within = torch.arange(len(index), device=row.device) - first[index]
+        return index, self.answer[self.offset[found[index]] + within]
+
+    def contains(
+        self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]
+    ) -> Bool[Tensor, "B N"]:
+        """Whether each entity is a known answer of its query."""
+        row = self.rows(anchor, relation)[:, None]
+        # An unknown query has row -1, whose pairs are negative and so never found.
+        return _find(self.pair, row * self.num_entities + entity) >= 0
+
+
+class KnownTriples:
+    """An index of true triples both ways: tails of (head, relation) and heads of (tail, relation)."""
+
+    def __init__(self, triples: Int64[Tensor, "T 3"], num_entities: int, num_relations: int) -> None:
+        head, relation, tail = triples.unbind(1)
+        self.tails = AnswerIndex.of(head, relation, tail, num_entities, num_relations)
+        self.heads = AnswerIndex.of(tail, relation, head, num_entities, num_relations)
+
+    def answers(self, batch: Batch) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
+        """Known answers in the place of each positive's corrupted side, as (row of the batch, entity)."""
+        split = batch.head_rows
+        head_row, head = self.heads.answers(batch.tail[:split], batch.relation[:split])
+        tail_row, tail = self.tails.answers(batch.head[split:], batch.relation[split:])
+        return torch.cat([head_row, tail_row + split]), torch.cat([head, tail])
+
+    def contains(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Bool[Tensor, "B N"]:
+        """Whether each negative makes a known triple of the positive that it corrupts.
+
+        `entity` has one row for each of C equal groups of consecutive positives.
+        """
+        split = batch.head_rows
+        entity = per_positive(entity, len(batch.head))
+        head = self.heads.contains(batch.tail[:split], batch.relation[:split], entity[:split])
+        tail = self.tails.contains(batch.head[split:], batch.relation[split:], entity[split:])
+        return torch.cat([head, tail])
+
+
+def per_positive(entity: Int64[Tensor, "C N"], positives: int) -> Int64[Tensor, "B N"]:
+    """Repeats the entities of a chunk for each of its positives."""
+    if len(entity) == positives:
+        return entity
+    return entity.repeat_interleave(positives // max(len(entity), 1), dim=0)
+
+
+def _find(ascending: Int64[Tensor, " K"], value: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+    """The position of each value in an ascending tensor of distinct numbers, or -1."""
+    if not len(ascending):
+        return torch.full_like(value, -1)
+    position = torch.searchsorted(ascending, value).clamp(max=len(ascending) - 1)
+    return torch.where(ascending[position] == value, position, -1)

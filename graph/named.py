@@ -1,0 +1,66 @@
+"""The graphs of the literature by name, looked for in the user's folder and, for the small ones, inside PyKEEN."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+from graph.errors import InputError
+from graph.knowledge_graph import KnowledgeGraph
+from graph.reading import SPLITS, read_folder, split_files
+
+# Our name: how the folder is usually spelled.
+_FOLDERS = {
+    "fb15k237": "FB15k-237",
+    "wn18rr": "WN18RR",
+    "wn18": "WN18",
+    "fb13": "FB13",
+    "umls": "umls",
+    "kinship": "kinship",
+    "nations": "nations",
+}
+_PYKEEN_FOLDERS = {"umls": "umls", "kinship": "kinships", "nations": "nations"}
+
+
+def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) -> KnowledgeGraph:
+    """A well-known graph: fb15k237, wn18rr, wn18, fb13, umls, kinship or nations.
+
+    Looked for as a folder of `root` with a train, a valid and a test file, whose name may differ in case, - and _; then,
+    for umls, kinship and nations, in an installed PyKEEN.
+
+    Raises:
+        InputError: an unknown name, or a graph that is nowhere (what is missing, where we looked, how to get it), or a
+            file that `read_folder` refuses.
+    """
+    if name not in _FOLDERS:
+        raise InputError(f"graph.name must be one of {', '.join(_FOLDERS)}, is {name!r}")
+    looked = []
+    for place in _places(name, root):
+        missing = [split for split in SPLITS if not split_files(place, split)]
+        if not missing:
+            return dataclasses.replace(read_folder(place, cache=cache), name=name)
+        looked.append(f"{place} (missing {', '.join(f'{split}.txt[.gz]' for split in missing)})")
+    if root is None:
+        looked.insert(0, "no graph.root (not set)")
+    raise InputError(
+        f"graph {name} is not here: looked at {'; '.join(looked)}. Set graph.root=DIR or $ADVKGE_DATA=DIR where DIR has "
+        f"{_FOLDERS[name]}/train.txt, valid.txt and test.txt (each may be .gz), one head, relation and tail a line"
+    )
+
+
+def _places(name: str, root: str | Path | None) -> list[Path]:
+    """Folders where the graph may be, those that exist and the one that we would have expected."""
+    places: list[Path] = []
+    if root is not None:
+        folder = Path(root).expanduser()
+        children = sorted(folder.iterdir()) if folder.is_dir() else []
+        places += [child for child in children if child.is_dir() and _plain(child.name) == name]
+        places = places or [folder / _FOLDERS[name]]
+    # find_spec finds the package without running it: importing PyKEEN takes seconds.
+    pykeen = importlib.util.find_spec("pykeen") if name in _PYKEEN_FOLDERS else None
+    for location in (pykeen and pykeen.submodule_search_locations) or []:
+        places.append(Path(location) / "datasets" / _PYKEEN_FOLDERS[name])
+    return places
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,103 @@
+"""What train alone says of each relation and entity: cardinality, which side to corrupt, domain and range, degree."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+# Below this mean a side counts as "1", from it on as "N" (Bordes et al., NIPS 2013, section 4.3; TransH does the same).
+_MANY = 1.5
+
+
+class Cardinality(StrEnum):
+    """How many entities stand on each side of a relation, the head's side first: 1-N is many tails for a head."""
+
+    ONE_TO_ONE = "1-1"
+    ONE_TO_MANY = "1-N"
+    MANY_TO_ONE = "N-1"
+    MANY_TO_MANY = "N-N"
+
+
+@dataclass(frozen=True, eq=False)
+class RelationStatistics:
+    """Counts over the distinct train triples; a triple that stands in the file twice counts once.
+
+    tails_per_head: mean number of tails of a (head, relation) that occurs; 0 for a relation that train does not have
+    heads_per_tail: mean number of heads of a (relation, tail) that occurs; 0 likewise
+    head_probability: probability of corrupting the head, tph / (tph + hpt): "bern" of TransH (Wang et al., AAAI 2014).
+        The side where many entities would be true is corrupted less often. 0.5 for a relation that train does not have
+    cardinality: the class of each relation
+    domain_offset, domain_entity: entities seen as a head of relation r, ascending, are
+        `domain_entity[domain_offset[r]:domain_offset[r + 1]]`
+    range_offset, range_entity: likewise for the tails
+    entity_degree: number of times that an entity is a head or a tail
+    """
+
+    tails_per_head: Float64[Tensor, " R"]
+    heads_per_tail: Float64[Tensor, " R"]
+    head_probability: Float64[Tensor, " R"]
+    cardinality: tuple[Cardinality, ...]
+    domain_offset: Int64[Tensor, " R+1"]
+    domain_entity: Int64[Tensor, " H"]
+    range_offset: Int64[Tensor, " R+1"]
+    range_entity: Int64[Tensor, " K"]
+    entity_degree: Int64[Tensor, " E"]
+
+    @classmethod
+    def of(cls, train: Int64[Tensor, "T 3"], num_entities: int, num_relations: int) -> "RelationStatistics":
+        """The statistics of `train` (head, relation, tail), whose ids are below num_entities and num_relations."""
+        # Number the distinct (relation, head) first: one key of all three ids would overflow int64 at 100 million
+        # entities, (number of the pair, tail) does not.
+        pairs, pair = torch.unique(train[:, 1] * num_entities + train[:, 0], return_inverse=True)
+        distinct = torch.unique(pair * num_entities + train[:, 2])
+        pair, tail = distinct // num_entities, distinct % num_entities
+        head, relation = pairs[pair] % num_entities, pairs[pair] // num_entities
+
+        triples = torch.bincount(relation, minlength=num_relations)
+        domain_offset, domain_entity = _by_relation(pairs, num_entities, num_relations)
+        range_offset, range_entity = _by_relation(
+            torch.unique(relation * num_entities + tail), num_entities, num_relations
+        )
+        # A relation without triples has no pairs either: the clamp makes its 0 / 0 a 0.
+        tails_per_head = triples.double() / domain_offset.diff().clamp(min=1)
+        heads_per_tail = triples.double() / range_offset.diff().clamp(min=1)
+        bernoulli = tails_per_head / (tails_per_head + heads_per_tail)
+        return cls(
+            tails_per_head=tails_per_head,
+            heads_per_tail=heads_per_tail,
+            head_probability=torch.where(triples > 0, bernoulli, 0.5),
+            cardinality=tuple(
+                _cardinality(tails >= _MANY, heads >= _MANY)
+                for tails, heads in zip(tails_per_head.tolist(), heads_per_tail.tolist(), strict=True)
+            ),
+            domain_offset=domain_offset,
+            domain_entity=domain_entity,
+            range_offset=range_offset,
+            range_entity=range_entity,
+            entity_degree=torch.bincount(head, minlength=num_entities) + torch.bincount(tail, minlength=num_entities),
+        )
+
+    def domain(self, relation: int) -> Int64[Tensor, " K"]:
+        """The distinct entities that train has as a head of the relation, ascending."""
+        return self.domain_entity[self.domain_offset[relation] : self.domain_offset[relation + 1]]
+
+    def range_(self, relation: int) -> Int64[Tensor, " K"]:
+        """The distinct entities that train has as a tail of the relation, ascending."""
+        return self.range_entity[self.range_offset[relation] : self.range_offset[relation + 1]]
+
+
+def _by_relation(
+    key: Int64[Tensor, " K"], num_entities: int, num_relations: int
+) -> tuple[Int64[Tensor, " {num_relations}+1"], Int64[Tensor, " K"]]:
+    """CSR (offset, entity) of sorted, distinct keys relation * num_entities + entity."""
+    offset = torch.zeros(num_relations + 1, dtype=torch.int64)
+    offset[1:] = torch.bincount(key // num_entities, minlength=num_relations).cumsum(0)
+    return offset, key % num_entities
+
+
+def _cardinality(many_tails: bool, many_heads: bool) -> Cardinality:
+    if many_heads:
+        return Cardinality.MANY_TO_MANY if many_tails else Cardinality.MANY_TO_ONE
+    return Cardinality.ONE_TO_MANY if many_tails else Cardinality.ONE_TO_ONE

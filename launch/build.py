@@ -1,0 +1,233 @@
+"""From a config to the objects of a run: graph, models, sampler, stages, trainer."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import torch
+import torch.distributed as dist
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from discriminator.discriminator import Discriminator
+from embedding.model import KGEModel, ModelSite
+from generator.sampler import NegativeSampler, SamplerContext
+from graph.errors import InputError
+from graph.knowledge_graph import KnowledgeGraph
+from graph.known import KnownTriples
+from graph.partition import EntityPlacement
+from graph.sampling import PositiveOrder
+from graph.statistics import RelationStatistics
+from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.diagnostics import Diagnostics
+from trainer.evaluate import RankingEvaluator
+from trainer.loop import Trainer
+from trainer.runtime import Runtime
+from trainer.stage import Stage
+from trainer.tracking import JsonLinesTracker, Tracker
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a command works with."""
+
+    config: DictConfig
+    runtime: Runtime
+    graph: KnowledgeGraph
+    context: SamplerContext
+    discriminator: KGEModel
+
+    @property
+    def all_known(self) -> KnownTriples:
+        """Train, valid and test facts: the filter of the final report, used for nothing else."""
+        return self._known("train", "valid", "test")
+
+    @property
+    def known_in_validation(self) -> KnownTriples:
+        """Train and valid facts: the filter of validation, which must not see test."""
+        return self._known("train", "valid")
+
+    def _known(self, *splits: str) -> KnownTriples:
+        triples = torch.cat([getattr(self.graph, split) for split in splits]).to(self.runtime.device)
+        return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
+
+    def evaluator(self, known: KnownTriples) -> RankingEvaluator:
+        """Ranks with this filter."""
+        return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
+
+
+def instantiate(config: DictConfig, **options: Any) -> Any:
+    """hydra's instantiate, with the config key in front of an InputError instead of hydra's wrapping."""
+    try:
+        return hydra.utils.instantiate(config, **options)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            key = re.search(r"full_key: (\S+)", str(error))
+            raise InputError(f"{key.group(1) if key else 'config'}: {error.__cause__}") from error
+        raise
+
+
+def build_run(config: DictConfig, runtime: Runtime) -> Run:
+    """Loads the graph, places its entities and makes the discriminator's model. Collective."""
+    if config.dtype not in ("float32", "float64"):
+        raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
+    graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    for split in ("train", "valid", "test"):
+        if not len(getattr(graph, split)):
+            raise InputError(f"graph: the {split} split of {graph.name} has no triples, at least 1 is needed")
+    site = ModelSite(
+        placement=_place(config, graph, runtime),
+        num_relations=graph.num_relations,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        device=runtime.device,
+        dtype=getattr(torch, config.dtype),
+        seed=config.seed,
+    )
+    context = SamplerContext(
+        num_entities=graph.num_entities,
+        num_relations=graph.num_relations,
+        known=KnownTriples(graph.train.to(runtime.device), graph.num_entities, graph.num_relations),
+        statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
+        site=site,
+    )
+    model = _name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
+    return Run(config, runtime, graph, context, model)
+
+
+def build_trainer(run: Run, folder: Path) -> Trainer:
+    """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective."""
+    config, runtime = run.config, run.runtime
+    options = config.trainer
+    sampler = build_sampler(config.generator, run.context, "generator")
+    models = {"discriminator": run.discriminator}
+    if sampler.model is not None:
+        models["generator"] = sampler.model
+    checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
+    player = _player(config, run.discriminator, config.loss)
+    last = Stage(
+        name="training" if sampler.model is None else "adversarial",
+        trained="discriminator",
+        player=player,
+        sampler=sampler,
+        order=_order(run, sampler),
+        epochs=options.epochs,
+        valid_every=options.valid_every,
+        patience=options.patience,
+    )
+    stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models, checkpointer)]
+    hidden = None
+    if len(run.graph.hidden):
+        hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
+    return Trainer(
+        runtime,
+        [*stages, last],
+        {name: Player(model, None) for name, model in models.items()},
+        evaluator=run.evaluator(run.known_in_validation),
+        valid=run.graph.valid,
+        diagnostics=Diagnostics(runtime, run.context.known, hidden, log_digests=options.log_digests),
+        checkpointer=checkpointer,
+        trackers=_trackers(config) if runtime.is_first else [],
+        manifest={
+            "seed": config.seed,
+            "trainer.batch_size": options.batch_size,
+            "trainer.chunk_size": options.chunk_size,
+            "stages": [stage.name for stage in (*stages, last)],
+            "graph": run.graph.fingerprint(),
+        },
+        log_every=options.log_every,
+        checkpoint_every=options.checkpoint_every,
+    )
+
+
+def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
+    """A sampler from its yaml; `key` names it in errors."""
+    return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
+
+
+def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> list[Stage]:
+    """The stage that pre-trains one model: none if it is skipped, or given as a checkpoint, which is then loaded."""
+    options = run.config.pretrain[name]
+    if options.checkpoint is not None:
+        key = f"pretrain.{name}.checkpoint"
+        if name not in models:
+            raise InputError(f"{key}: this run has no {name} model, got {options.checkpoint}")
+        checkpoint = find_checkpoint(Path(options.checkpoint), f"best_pretrain_{name}", key)
+        checkpointer.read_manifest(checkpoint)
+        checkpointer.load(checkpoint, {name: Player(models[name], None)})
+        return []
+    if options.epochs == 0:
+        return []
+    if name not in models or options.sampler is None or options.loss is None:
+        raise InputError(
+            f"pretrain.{name}.epochs is {options.epochs}, but this run does not pre-train a {name}; "
+            "set it to 0, or say how with pretrain=kbgan"
+        )
+    sampler = build_sampler(options.sampler, run.context, f"pretrain.{name}.sampler")
+    stage = Stage(
+        name=f"pretrain_{name}",
+        trained=name,
+        player=_player(run.config, models[name], options.loss, generator=name == "generator"),
+        sampler=sampler,
+        order=_order(run, sampler),
+        epochs=options.epochs,
+        valid_every=options.valid_every,
+        patience=options.patience,
+    )
+    return [stage]
+
+
+def _player(config: DictConfig, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:
+    optimizer = instantiate(config.generator.optimizer if generator else config.optimizer)
+    make = partial(Discriminator, model, loss=instantiate(loss), reward=instantiate(config.reward), optimizer=optimizer)
+    return _name_key("generator" if generator else "optimizer", make)
+
+
+def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
+    return PositiveOrder(
+        run.graph.train,
+        sampler.head_probability,
+        batch_size=run.config.trainer.batch_size,
+        chunk_size=run.config.trainer.chunk_size,
+        seed=run.config.seed,
+    )
+
+
+def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
+    """Rank 0's placement, on all ranks: METIS promises no equal result on other machines. Collective."""
+    error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
+    if runtime.is_first:
+        try:
+            entity_of_row = instantiate(config.placement)(graph, config.seed).entity_of_row
+        except InputError as failure:
+            error = str(failure)
+    runtime.agree(error)
+    if runtime.world_size > 1:
+        entity_of_row = entity_of_row.to(runtime.device)
+        dist.broadcast(entity_of_row, 0)
+    return EntityPlacement.from_order(entity_of_row.cpu())
+
+
+def _trackers(config: DictConfig) -> list[Tracker]:
+    return [JsonLinesTracker(), *([instantiate(config.tracker)] if config.tracker is not None else [])]
+
+
+def _name_key(key: str, make: Callable[[], Any]) -> Any:
+    """Puts the config key in front of an error of a constructor that does not know it."""
+    try:
+        return make()
+    except InputError as error:
+        if str(error).startswith(key):
+            raise
+        raise InputError(f"{key}: {error}") from error
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain values, resolved."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

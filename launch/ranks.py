@@ -1,0 +1,105 @@
+"""What happens before hydra composes a config, so that the ranks of a run agree; and how a command starts ranks.
+
+Facts behind it (measured): each rank composes its own config, so a time stamp in the run folder differs between them;
+a process group made anew in each job of a sweep under one torchrun hangs at the second job.
+"""
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch.distributed import TCPStore
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+_STAMP = "ADVKGE_STAMP"
+
+
+def is_rank() -> bool:
+    """Whether this process is one of several that an agent (torchrun, or ours) started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def rank_number() -> int:
+    """This process's rank; 0 if it is the only one."""
+    return int(os.environ["RANK"]) if is_rank() else 0
+
+
+def prepare_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments for hydra: one run folder for all ranks, hydra's own files written by rank 0 alone.
+
+    Raises:
+        SystemExit: a sweep under torchrun, which would hang; says what to type instead.
+    """
+    arguments = list(arguments)
+    sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
+    if is_rank() and sweeps:
+        if rank_number() == 0:
+            others = " ".join(argument for argument in arguments if argument not in ("-m", "--multirun"))
+            print(
+                "error: torchrun can't run a sweep (its process group does not outlive a job); type: "
+                f"python {sys.argv[0]} --multirun launch.ranks={os.environ['WORLD_SIZE']} {others}",
+                file=sys.stderr,
+            )
+        sys.exit(2)
+    os.environ[_STAMP] = _agree_on_stamp()
+    if rank_number() != 0:
+        arguments += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    return arguments if sweeps else _continue_run(arguments)
+
+
+def _agree_on_stamp() -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
+    if not is_rank():
+        return now
+    # torchrun's own store; it outlives an elastic restart, so that a second attempt finds the first one's folder.
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
+    return store.compare_set("advkge/stamp", "", now).decode()
+
+
+def _continue_run(arguments: list[str]) -> list[str]:
+    """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
+    given = {_key(argument) for argument in arguments}
+    resumed = [argument.split("=", 1)[1] for argument in arguments if _key(argument) == "resume"]
+    file = Path(resumed[-1]) / ".hydra" / "overrides.yaml" if resumed else None
+    if file is None or not file.is_file():
+        return arguments
+    from omegaconf import OmegaConf
+
+    saved = [str(line) for line in OmegaConf.load(file)]
+    kept = [line for line in saved if _key(line) not in given | {"launch.ranks"}]
+    folder = [] if "hydra.run.dir" in given else [f"hydra.run.dir={resumed[-1]}"]
+    return [*kept, *folder, *arguments]
+
+
+def _key(argument: str) -> str:
+    return argument.split("=", 1)[0].lstrip("+~")
+
+
+def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> str | None:
+    """Runs a script as `ranks` processes under an elastic agent of their own, and waits.
+
+    Returns:
+        What went wrong, naming the rank that failed first; None if nothing did.
+    """
+    # As torchrun does: without it each rank would start a thread for every core.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    arguments = [*overrides, f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    try:
+        elastic_launch(launch, sys.executable)(str(script), *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        return f"rank {rank} (pid {failure.pid}) failed first, with exit code {failure.exitcode} {failure.signal_name()}"
+    return None

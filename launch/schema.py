@@ -1,0 +1,79 @@
+"""Types of the options that no class owns. Their values are in conf/, each in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+
+@dataclass
+class LaunchOptions:
+    """Processes of a run."""
+
+    ranks: int = MISSING
+    device: str = MISSING
+    timeout_seconds: float = MISSING
+
+
+@dataclass
+class TrainerOptions:
+    """The last stage, and what all stages share."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    chunk_size: int = MISSING
+    valid_every: int = MISSING
+    patience: int = MISSING
+    log_every: int = MISSING
+    log_digests: bool = MISSING
+    checkpoint_every: int = MISSING
+    keep_checkpoints: int = MISSING
+    evaluation_memory_mb: int = MISSING
+
+
+@dataclass
+class PretrainOptions:
+    """One model's pre-training; `loss` and `sampler` are groups."""
+
+    epochs: int = MISSING
+    valid_every: int = MISSING
+    patience: int = MISSING
+    checkpoint: str | None = MISSING
+    loss: Any = None
+    sampler: Any = None
+
+
+@dataclass
+class PretrainStages:
+    """The two stages before the last."""
+
+    generator: PretrainOptions = MISSING
+    discriminator: PretrainOptions = MISSING
+
+
+@dataclass
+class RunOptions:
+    """A whole run; `Any` is a group, whose options its `_target_` checks."""
+
+    seed: int = MISSING
+    dtype: str = MISSING
+    resume: str | None = MISSING
+    graph: Any = MISSING
+    placement: Any = MISSING
+    discriminator: Any = MISSING
+    loss: Any = MISSING
+    reward: Any = MISSING
+    optimizer: Any = MISSING
+    generator: Any = MISSING
+    tracker: Any = None
+    trainer: TrainerOptions = MISSING
+    pretrain: PretrainStages = MISSING
+    launch: LaunchOptions = MISSING
+
+
+def register() -> None:
+    """Makes the types known to hydra as `schema`, on which conf/train.yaml builds."""
+    ConfigStore.instance().store(name="schema", node=RunOptions)
+    # ${fraction:N,K}: a K-th of N, rounded up.
+    OmegaConf.register_new_resolver("fraction", lambda whole, part: -(-whole // part), replace=True)

@@ -1,0 +1,130 @@
+"""Trains: `python launch/train.py graph=... generator=... discriminator=...`, or the same under torchrun."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from graph.errors import InputError
+from launch import schema
+from launch.build import Run, build_run, build_trainer, plain
+from launch.ranks import is_rank, prepare_arguments, run_ranks
+from launch.report import one_line_errors, results_table
+from trainer.checkpoint import find_checkpoint
+from trainer.loop import Stopped, Trainer
+from trainer.runtime import Runtime
+
+log = logging.getLogger(__name__)
+_failed_jobs: list[str] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
+@record
+def run_job(config: DictConfig) -> None:
+    """One job: trains here, or in processes of its own if there are to be several, or if it is one of a sweep."""
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
+        with one_line_errors():
+            train(config, folder)
+        return
+    if config.launch.ranks < 1:
+        raise SystemExit(f"error: launch.ranks must be at least 1, got {config.launch.ranks}")
+    failure = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
+    if failure is not None:
+        _failed_jobs.append(f"{folder}: {failure}")
+
+
+def train(config: DictConfig, folder: Path) -> None:
+    """Trains one run in its folder, as one rank of it. Collective."""
+    runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
+    runtime.stop_at_signals()
+    try:
+        run = build_run(config, runtime)
+        trainer = build_trainer(run, folder)
+        if runtime.is_first:
+            log.info("%s", run.graph.summary())
+            _write(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        run_id = _resume(config, trainer)
+        for tracker in trainer.trackers:
+            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+        try:
+            trainer.fit()
+        except BaseException:
+            for tracker in trainer.trackers:
+                tracker.finish(None)
+            raise
+        _report(run, trainer, folder)
+    except Stopped as stopped:
+        if runtime.is_first:
+            log.info("stopped by signal %d; go on with resume=%s", stopped.signal, folder)
+        raise SystemExit(128 + stopped.signal) from None
+    finally:
+        runtime.close()
+
+
+def _resume(config: DictConfig, trainer: Trainer) -> str | None:
+    """Goes back to the checkpoint of `resume`, if any; returns the tracker's id of that run. Collective."""
+    if config.resume is None:
+        return None
+    checkpoint = find_checkpoint(Path(config.resume), "latest", "resume")
+    manifest = trainer.checkpointer.read_manifest(checkpoint)
+    trainer.resume(checkpoint, manifest)
+    log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
+    return manifest["tracker_run_id"]
+
+
+def _report(run: Run, trainer: Trainer, folder: Path) -> None:
+    """Ranks the best model on valid and, this once, on test; writes result.json. Collective."""
+    valid = run.evaluator(run.known_in_validation).evaluate(run.discriminator, run.graph.valid).as_dict()
+    test = run.evaluator(run.all_known).evaluate(run.discriminator, run.graph.test).as_dict()
+    cursor = trainer.cursor
+    positives = cursor.step * run.config.trainer.batch_size
+    result: dict[str, Any] = {
+        "valid": valid,
+        "test": test,
+        "best_step": cursor.finished[trainer.stages[-1].name],
+        "steps": cursor.step,
+        "stages": cursor.finished,
+        "seconds": cursor.seconds,
+        "triples_per_second": positives / cursor.seconds if cursor.seconds else 0.0,
+        "seed": run.config.seed,
+        "world_size": run.runtime.world_size,
+    }
+    for tracker in trainer.trackers:
+        tracker.finish(result)
+    if run.runtime.is_first:
+        _write(folder / "result.json", json.dumps(result, indent=1))
+        print(results_table(result))
+        print(f"run folder: {folder}")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """The command."""
+    schema.register()
+    sys.argv[1:] = prepare_arguments(sys.argv[1:])
+    run_job()
+    if _failed_jobs:
+        print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

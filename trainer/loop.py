@@ -1,0 +1,243 @@
+"""The training loop. It does not know how many ranks there are: see `Runtime`, the table and the evaluator."""
+
+import logging
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from discriminator.discriminator import Verdict
+from generator.sampler import Reward
+from graph.batch import Batch, Negatives
+from graph.errors import InputError
+from trainer.checkpoint import Checkpointer, Player
+from trainer.diagnostics import Diagnostics
+from trainer.evaluate import RankingEvaluator
+from trainer.progress import Progress
+from trainer.runtime import Runtime
+from trainer.stage import Cursor, Stage
+from trainer.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved a checkpoint; `signal` is the signal's number."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step."""
+
+    batch: Batch
+    negatives: Negatives
+    verdict: Verdict
+    loss: float
+    """Mean over the global batch."""
+    reward: float
+    feedback: dict[str, Float[Tensor, " B"]]
+
+
+class Trainer:
+    """Runs the stages one after the other, from wherever the cursor stands.
+
+    Args:
+        players: every model of the run by name, trained or not: what checkpoints hold.
+        valid: the triples that choose the best checkpoint of a stage.
+        manifest: what a run resumed from a checkpoint must have in common with this one.
+        log_every: steps between lines of metrics.
+        checkpoint_every: steps between checkpoints, beside one at each validation; 0 for none.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        stages: Sequence[Stage],
+        players: Mapping[str, Player],
+        *,
+        evaluator: RankingEvaluator,
+        valid: Int64[Tensor, "T 3"],
+        diagnostics: Diagnostics,
+        checkpointer: Checkpointer,
+        trackers: Sequence[Tracker],
+        manifest: Mapping[str, Any],
+        log_every: int,
+        checkpoint_every: int,
+    ) -> None:
+        for key, value, least in (("log_every", log_every, 1), ("checkpoint_every", checkpoint_every, 0)):
+            if value < least:
+                raise InputError(f"trainer.{key} must be at least {least}, got {value}")
+        self.runtime = runtime
+        self.stages = stages
+        self.players = players
+        self.evaluator = evaluator
+        self.valid = valid
+        self.diagnostics = diagnostics
+        self.checkpointer = checkpointer
+        self.trackers = trackers
+        self.manifest = manifest
+        self.log_every = log_every
+        self.checkpoint_every = checkpoint_every
+        self.cursor = Cursor()
+        self._asked_to_stop = False
+
+    def fit(self) -> None:
+        """Runs what is left of the run; the models end as their stage's best checkpoint had them. Collective."""
+        while self.cursor.stage < len(self.stages):
+            self._run_stage(self.stages[self.cursor.stage])
+
+    def _run_stage(self, stage: Stage) -> None:
+        cursor = self.cursor
+        if cursor.stage_step == 0:
+            stage.player.start_stage()
+            stage.sampler.start_stage()
+        positives = stage.order.chunks_per_batch * stage.order.chunk_size
+        progress = Progress(
+            stage.name, stage.steps * positives, cursor.stage_step * positives, shown=self.runtime.is_first
+        )
+        logged = time.perf_counter(), cursor.step
+        while cursor.stage_step < stage.steps and not self._has_converged(stage):
+            started = time.perf_counter()
+            step = self.train_step(stage, cursor.stage_step)
+            cursor.stage_step += 1
+            cursor.step += 1
+            cursor.seconds += time.perf_counter() - started
+            if cursor.step % self.log_every == 0:
+                self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
+                logged = time.perf_counter(), cursor.step
+            progress.advance(positives, loss=step.loss, reward=step.reward, valid_mrr=max(cursor.best_mrr, 0.0))
+            if stage.validates_after(cursor.stage_step):
+                self._validate(stage)
+                logged = time.perf_counter(), cursor.step
+            elif self.checkpoint_every and cursor.step % self.checkpoint_every == 0:
+                self._save(stage)
+            if self._asked_to_stop:
+                self._save(stage)
+                raise Stopped(self.runtime.stop_signal or signal.SIGTERM)
+        progress.close()
+        self._finish_stage(stage)
+
+    def train_step(self, stage: Stage, number: int) -> Step:
+        """One step: propose, judge, learn, reward. Collective."""
+        batch = self.runtime.share(stage.order.batch(number))
+        negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
+        verdict = stage.player.judge(batch, negatives)
+        loss, reward = self._global_means(stage, batch, negatives, verdict)
+        stage.player.learn(verdict)
+        feedback = stage.sampler.feedback(batch, negatives, Reward(verdict.reward, reward))
+        return Step(batch, negatives, verdict, loss, reward, feedback)
+
+    def _global_means(self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict) -> tuple[float, float]:
+        """Loss and reward over the global batch, and the end of the run if one is no number. Collective.
+
+        Signals reach ranks at different times, so the ranks also agree here whether any was asked to stop.
+        """
+        signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
+        shares = [signalled, verdict.loss.detach(), batch.share_of_mean(verdict.reward.mean(1))]
+        if negatives.log_prob is not None:
+            shares.append(batch.share_of_mean(negatives.log_prob.mean(1)))
+        asked_to_stop, *means = self.runtime.add(torch.stack(shares)).tolist()
+        self._asked_to_stop = asked_to_stop > 0
+        for name, value in zip(("loss", "reward", "generator's log-probability"), means, strict=False):
+            if not abs(value) < float("inf"):
+                raise InputError(
+                    f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} stage; "
+                    "nothing was updated with it (a smaller optimizer.lr may help)"
+                )
+        return means[0], means[1]
+
+    def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
+        metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
+        metrics |= {"train/loss": step.loss, "generator/reward": step.reward}
+        metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, step.feedback)
+        metrics |= self.diagnostics.digests(step.batch, step.negatives)
+        self._track({**metrics, "speed/triples_per_second": rate})
+
+    def _validate(self, stage: Stage) -> None:
+        cursor = self.cursor
+        metrics = self.evaluator.evaluate(stage.player.model, self.valid).as_dict()
+        mrr = metrics["both"].get("mrr", 0.0)
+        if better := mrr > cursor.best_mrr:
+            cursor.best_mrr, cursor.best_step, cursor.stale = mrr, cursor.step, 0
+            cursor.best_checkpoint = self._checkpoint_name()
+        else:
+            cursor.stale += 1
+        flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
+        epoch = cursor.stage_step // stage.order.steps_per_epoch - 1
+        self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat})
+        if self.runtime.is_first:
+            log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")
+        self._save(stage, best=better)
+
+    def _track(self, metrics: dict[str, float | int | str]) -> None:
+        for tracker in self.trackers:
+            tracker.log(self.cursor.step, metrics)
+
+    def _has_converged(self, stage: Stage) -> bool:
+        return 0 < stage.patience <= self.cursor.stale
+
+    def _finish_stage(self, stage: Stage) -> None:
+        cursor = self.cursor
+        cursor.finished[stage.name] = cursor.step
+        if cursor.best_checkpoint is not None:
+            best = self.checkpointer.folder / cursor.best_checkpoint
+            self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
+            cursor.finished[stage.name] = cursor.best_step
+        cursor.stage, cursor.stage_step = cursor.stage + 1, 0
+        cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
+        self._save(None)
+
+    def _save(self, stage: Stage | None, *, best: bool = False) -> Path:
+        players = {name: Player(player.model, None) for name, player in self.players.items()}
+        state: dict[str, Tensor] = {}
+        if stage is not None:
+            self._attach_optimizers(stage, players)
+            state = stage.sampler.state()
+        run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
+        manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
+        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
+        if best and stage is not None:
+            self.checkpointer.point(f"best_{stage.name}", path)
+        self.checkpointer.point("latest", path)
+        return path
+
+    def _checkpoint_name(self) -> str:
+        # The stage's number too: where one ends and the next begins, the step is the same and the content is not.
+        return f"step_{self.cursor.step:09d}_stage_{self.cursor.stage}"
+
+    def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+        """Goes back to where a checkpoint stood. Collective.
+
+        Args:
+            manifest: the checkpoint's, verified.
+        """
+        for key, value in self.manifest.items():
+            if manifest.get(key) != value:
+                raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
+        self.cursor = Cursor(**manifest["cursor"])
+        players = {name: Player(player.model, None) for name, player in self.players.items()}
+        stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
+        if stage is not None and self.cursor.stage_step > 0:
+            stage.player.start_stage()
+            stage.sampler.start_stage()
+            self._attach_optimizers(stage, players)
+        state = self.checkpointer.load(checkpoint, players)
+        if stage is not None and self.cursor.stage_step > 0:
+            stage.sampler.load_state(state)
+
+    @staticmethod
+    def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
+        players[stage.trained].optimizer = stage.player.optimizer
+        if stage.sampler.optimizer is not None:
+            players["generator"].optimizer = stage.sampler.optimizer

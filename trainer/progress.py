@@ -1,0 +1,31 @@
+"""The progress bar of a stage: rate, time left, loss, reward and the last validation MRR; silent off a terminal."""
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar that counts positives, shown by rank 0 on a terminal.
+
+    Args:
+        total: positives of the stage.
+        done: positives trained on before a resumed run.
+    """
+
+    def __init__(self, stage: str, total: int, done: int, *, shown: bool) -> None:
+        # disable=None: tqdm itself looks whether the output is a terminal.
+        self._bar = tqdm(
+            total=total, initial=done, desc=stage, unit="triple", unit_scale=True, disable=None if shown else True
+        )
+        self._fields: dict[str, str] = {}
+
+    def advance(self, positives: int, **fields: float) -> None:
+        """Moves on, with new values of the fields beside the bar."""
+        if self._bar.disable:
+            return
+        self._fields |= {name: f"{value:.4g}" for name, value in fields.items()}
+        self._bar.set_postfix(self._fields, refresh=False)
+        self._bar.update(positives)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()

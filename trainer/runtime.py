@@ -1,0 +1,130 @@
+"""Ranks, devices and signals: where a run runs."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import FrameType
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from graph.batch import Batch
+from graph.errors import InputError
+
+_PR_SET_PDEATHSIG = 1
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class Runtime:
+    """This process among the run's; everything works the same with one, where nothing is communicated."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    stop_signal: int | None = field(default=None, init=False)
+    """The signal that asked this process to stop; see `stop_at_signals`."""
+
+    @classmethod
+    def start(cls, *, device: str, timeout_seconds: float) -> "Runtime":
+        """Joins the process group that the environment describes (torchrun's), or runs alone.
+
+        Args:
+            device: "auto" for a GPU where there is one, else "cpu" or "cuda".
+            timeout_seconds: how long a rank waits in a collective before it gives the run up.
+        """
+        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        runtime = cls(rank, world_size, _device(device))
+        if world_size > 1:
+            backend = "nccl" if runtime.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+            _die_with_parent()
+        return runtime
+
+    def close(self) -> None:
+        """Leaves the process group."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes and prints."""
+        return self.rank == 0
+
+    def share(self, batch: Batch) -> Batch:
+        """This rank's chunks of a global batch, which may be none."""
+        total = len(batch.chunk)
+        start, stop = total * self.rank // self.world_size, total * (self.rank + 1) // self.world_size
+        return batch.chunks(start, stop).to(self.device)
+
+    def add(self, value: Tensor) -> Tensor:
+        """The sum over all ranks. Collective."""
+        if self.world_size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def agree(self, error: str | None) -> None:
+        """Raises on every rank what went wrong on any; None means nothing did. Collective."""
+        errors: list[str | None] = [error]
+        if self.world_size > 1:
+            errors = [None] * self.world_size
+            dist.all_gather_object(errors, error)
+        for message in errors:
+            if message is not None:
+                raise InputError(message)
+
+    def first_then_others(self, action: Callable[[], _Result]) -> _Result:
+        """Runs an action on rank 0, then on the others, so that they find what it cached. Collective."""
+        result: list[_Result] = []
+        for turn in (True, False):
+            error = None
+            if self.is_first is turn:
+                try:
+                    result.append(action())
+                except InputError as failure:
+                    error = str(failure)
+            self.agree(error)
+        return result[0]
+
+    def stop_at_signals(self) -> None:
+        """From now on SIGTERM and SIGINT are noted in `stop_signal`.
+
+        A second Ctrl-C ends a run of one process at once. Ranks of a larger run get one from the terminal and one from
+        their agent, which also kills them if they take too long.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_signal)
+
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
+        if self.stop_signal is not None and self.world_size == 1:
+            sys.exit(128 + number)
+        self.stop_signal = number
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"launch.device must be auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("launch.device is cuda, but torch finds no GPU here; use launch.device=auto or cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"launch.ranks: {local_rank + 1} or more ranks on this machine, but it has {torch.cuda.device_count()} GPU(s); "
+            "each rank needs its own, or use launch.device=cpu"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _die_with_parent() -> None:
+    """A killed torchrun agent would leave its ranks running; on Linux the kernel can tell them (SIGTERM)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

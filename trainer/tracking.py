@@ -1,0 +1,122 @@
+"""Where metrics go: `metrics.jsonl` always, wandb where asked for. Written by rank 0 alone."""
+
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graph.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(ABC):
+    """Takes metrics by step."""
+
+    run_id: str | None = None
+    """What the tracker calls this run, kept in checkpoints so that a resumed run is the same one."""
+
+    @abstractmethod
+    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
+        """Opens the track.
+
+        Args:
+            folder: the run folder.
+            run_id: the id of the run that is resumed, if any.
+            from_step: the step that the run starts or resumes at; what was logged after it is void.
+        """
+
+    @abstractmethod
+    def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
+        """Metrics of a step; names are grouped as in `train/loss`."""
+
+    @abstractmethod
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """Closes the track; `result` is None if the run was stopped."""
+
+
+class JsonLinesTracker(Tracker):
+    """One JSON object a line in `metrics.jsonl`: step, epoch, stage, loss, then the others by their names."""
+
+    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
+        """See `Tracker.start`: lines after `from_step`, of a run that died after its last checkpoint, are dropped."""
+        path = folder / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= from_step]
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(f"{line}\n" for line in kept))
+            os.replace(temporary, path)
+        self._file = path.open("a")
+
+    def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
+        """See `Tracker.log`."""
+        named = {"loss" if name == "train/loss" else name: value for name, value in metrics.items()}
+        try:
+            self._file.write(json.dumps({"step": step, **named}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(f"{self._file.name} can't be written: {error.strerror}") from error
+
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """See `Tracker.finish`."""
+        self._file.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinite for one that was cut off when the run died."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
+class WandbTracker(Tracker):
+    """A wandb run beside `metrics.jsonl`; metrics appear in panels by group (`train/`, `generator/`, `valid/` ...).
+
+    Args:
+        project: wandb project.
+        mode: "online" or "offline". Online without an account or network goes offline, and says so once.
+        group: groups runs, for example those of a sweep; None for none.
+        init_timeout: seconds to wait for the server before going offline.
+    """
+
+    def __init__(self, *, project: str, mode: str, group: str | None, init_timeout: float) -> None:
+        if mode not in ("online", "offline"):
+            raise InputError(f"tracker.mode must be online or offline, got {mode!r}")
+        self.project = project
+        self.mode = mode
+        self.group = group
+        self.init_timeout = init_timeout
+
+    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
+        """See `Tracker.start`."""
+        # Imported here: it takes a second that runs without it need not pay.
+        import wandb
+
+        options: dict[str, Any] = {"project": self.project, "group": self.group, "dir": folder, "config": dict(config)}
+        options |= {"id": run_id, "resume": "allow", "name": folder.name}
+        settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
+        try:
+            self._run = wandb.init(mode=self.mode, settings=settings, **options)  # pyright: ignore[reportArgumentType]
+        except (wandb.errors.UsageError, wandb.errors.CommError) as error:
+            reason = str(error).splitlines()[0]
+            log.warning("wandb can't go online (%s): this run is tracked offline; upload it with `wandb sync`", reason)
+            self._run = wandb.init(mode="offline", settings=settings, **options)
+        self.run_id = self._run.id
+        self._run.define_metric("trainer/step")
+        self._run.define_metric("*", step_metric="trainer/step")
+        self._run.define_metric("valid/both/mrr", step_metric="trainer/step", summary="max")
+
+    def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
+        """See `Tracker.log`."""
+        # The step is a metric and the x axis, so that a run that goes back to a checkpoint may log a step again.
+        self._run.log({"trainer/step": step, **metrics})
+
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """See `Tracker.finish`."""
+        if result is not None:
+            self._run.summary.update({"test": result["test"], "best_step": result["best_step"]})
+        self._run.finish(exit_code=0 if result is not None else 1)
