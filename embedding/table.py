@@ -107,22 +107,25 @@ class EmbeddingTable:
 
     def take_gradient(self) -> RowGradient:
         """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned."""
-        rows, values = [self.entity.new_empty(0)], [self.weight.new_empty((0, self.width), dtype=torch.float64)]
-        for lookup in self._lookups:
-            if lookup.route is None:
-                if lookup.gradient is not None:
-                    rows.append(lookup.index)
-                    values.append(lookup.gradient.double())
-                continue
-            gradient = values[0].new_zeros((lookup.num_rows, self.width))
-            if lookup.gradient is not None:
-                gradient.index_add_(0, lookup.index, lookup.gradient.double())
-            rows.append(lookup.route.local_row)
-            values.append(deliver_gradient(gradient, lookup.route))
+        received = [self._receive(lookup) for lookup in self._lookups]
         self._lookups.clear()
-        row, index = torch.unique(torch.cat(rows), return_inverse=True)
-        value = values[0].new_zeros((len(row), self.width)).index_add_(0, index, torch.cat(values))
-        return RowGradient(row, value)
+        if not received:
+            return RowGradient(self.entity.new_empty(0), self._zeros(0))
+        # Most steps look up once, and then the largest tensor of the step need not be copied.
+        rows, values = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
+        row, index = torch.unique(rows, return_inverse=True)
+        return RowGradient(row, self._zeros(len(row)).index_add_(0, index, values))
+
+    def _receive(self, lookup: _Lookup) -> tuple[Int64[Tensor, " K"], Float64[Tensor, "K D"]]:
+        """The gradients that a look-up, on all ranks, gave this rank's rows; rows may repeat."""
+        gradient = self._zeros(len(lookup.index)) if lookup.gradient is None else lookup.gradient.double()
+        if lookup.route is None:
+            return lookup.index, gradient
+        wanted = self._zeros(lookup.num_rows).index_add_(0, lookup.index, gradient)
+        return lookup.route.local_row, deliver_gradient(wanted, lookup.route)
+
+    def _zeros(self, rows: int) -> Float64[Tensor, "rows D"]:
+        return torch.zeros((rows, self.width), dtype=torch.float64, device=self.weight.device)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""
