@@ -95,10 +95,12 @@ class KGEModel:
         max_norm: float | None,
         init_range: float | None,
     ) -> None:
+        if dim < 1:
+            raise InputError(f"{name}.dim must be at least 1, got {dim}")
         if max_norm is not None and max_norm <= 0:
-            raise InputError(f"{name}: max_norm must be positive or null, got {max_norm}")
+            raise InputError(f"{name}.max_norm must be positive or null, got {max_norm}")
         if init_range is not None and init_range <= 0:
-            raise InputError(f"{name}: init_range must be positive or null, got {init_range}")
+            raise InputError(f"{name}.init_range must be positive or null, got {init_range}")
         self.site = site
         self.name = name
         self.max_norm = max_norm
@@ -122,18 +124,18 @@ class KGEModel:
         )
         counter = combine(torch.arange(site.num_relations)[:, None], torch.arange(scoring.relation_width))
         uniform = random_uniform(stream(f"{self.name} relation", site.seed), counter).to(site.device)
-        self.scorer = TripleScorer(scoring.to(site.device), (2 * uniform - 1) * scoring.relation_init_range(), site.dtype)
+        self.scorer = TripleScorer(
+            scoring.to(site.device), (2 * uniform - 1) * scoring.relation_init_range(), site.dtype
+        )
         self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.project()
 
-    def score(
-        self, batch: Batch, entity: Int64[Tensor, "C N"]
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
+    def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
         size = len(batch.head)
         rows = self.entity(torch.cat([batch.anchor, batch.target, entity.flatten()]))
         anchor, target = rows[:size], rows[size : 2 * size]
-        candidates = rows[2 * size :].view(*entity.shape, -1)
+        candidates = rows[2 * size :].view(*entity.shape, self.entity.width)
         positive, negative = self._replicated(anchor, batch.relation, target, candidates, batch.head_rows)
         return positive, negative
 
@@ -141,7 +143,7 @@ class KGEModel:
         """Scores with each entity in the corrupted place. Collective."""
         size = len(batch.head)
         rows = self.entity(torch.cat([batch.anchor, entity.flatten()]))
-        candidates = rows[size:].view(*entity.shape, -1)
+        candidates = rows[size:].view(*entity.shape, self.entity.width)
         return self._replicated(rows[:size], batch.relation, None, candidates, batch.head_rows)[1]
 
     @torch.no_grad()
@@ -166,7 +168,7 @@ def _clip_parts(rows: Float[Tensor, "K W"], parts: dict[str, int], max_norm: flo
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:
-    replicated = DistributedDataParallel(scorer, broadcast_buffers=False)
+    replicated = DistributedDataParallel(scorer)
     # DDP would average; losses here are shares of a global mean, so gradients are to be added.
     replicated.register_comm_hook(None, _add_gradients)
     return replicated

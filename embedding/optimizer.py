@@ -76,7 +76,9 @@ class DenseAdam(ModelOptimizer):
         weight_decay: L2 weight, added to the gradient (KBGAN's lambda).
     """
 
-    def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float) -> None:
+    def __init__(
+        self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
+    ) -> None:
         self.options = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
         _check_adam(beta1, beta2, weight_decay)
         super().__init__(model, lr)
@@ -178,4 +180,3 @@ def _check_adam(beta1: float, beta2: float, weight_decay: float) -> None:
             raise InputError(f"optimizer.{name} must be in [0, 1), got {value}")
     if weight_decay < 0:
         raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
-

@@ -34,7 +34,7 @@ class Estimator(StrEnum):
     REINFORCE = "reinforce"
     """From the rewards of the draws, less a baseline."""
     EXACT = "exact"
-    """From the reward of every candidate of the pool: no variance, one more scoring of the pool by the discriminator."""
+    """From the reward of every candidate of the pool: no variance, but the discriminator scores the pool too."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class KBGANSampler(NegativeSampler):
         self.estimator = Estimator(estimator)
         self.baseline = baseline
         self.mask_known = mask_known
-        self.model = model(context.site, name="generator", dim=dim)
+        self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
 
@@ -111,7 +111,7 @@ class KBGANSampler(NegativeSampler):
 
     def start_stage(self) -> None:
         """A fresh optimiser and baseline: the model may just have been pre-trained by others."""
-        self.optimizer = self._make_optimizer(self.model)
+        self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.baseline.reset()
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
@@ -164,4 +164,3 @@ def draw(log_prob: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]) -> Int
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
     """In nats; entries of probability 0 add nothing."""
     return torch.special.entr(log_prob.exp()).sum(1)
-

@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of a key: the same on every rank, in every call order, at every number of processes.
+"""Random numbers as a pure function of a key: the same on every rank, in every order, at every number of processes.
 
 The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
 OOPSLA 2014) applied once per word of the key. torch's int64 arithmetic wraps, which is what it needs.
@@ -6,7 +6,6 @@ OOPSLA 2014) applied once per word of the key. torch's int64 arithmetic wraps, w
 
 import zlib
 
-import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 

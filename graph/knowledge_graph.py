@@ -72,10 +72,12 @@ class KnowledgeGraph:
 
     @property
     def num_entities(self) -> int:
+        """Entities of all splits together."""
         return len(self.entity_names)
 
     @property
     def num_relations(self) -> int:
+        """Relations of all splits together."""
         return len(self.relation_names)
 
     def summary(self) -> str:

@@ -24,8 +24,8 @@ _PYKEEN_FOLDERS = {"umls": "umls", "kinship": "kinships", "nations": "nations"}
 def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) -> KnowledgeGraph:
     """A well-known graph: fb15k237, wn18rr, wn18, fb13, umls, kinship or nations.
 
-    Looked for as a folder of `root` with a train, a valid and a test file, whose name may differ in case, - and _; then,
-    for umls, kinship and nations, in an installed PyKEEN.
+    Looked for as a folder of `root` with a train, a valid and a test file, whose name may differ in case, - and _;
+    then, for umls, kinship and nations, in an installed PyKEEN.
 
     Raises:
         InputError: an unknown name, or a graph that is nowhere (what is missing, where we looked, how to get it), or a
@@ -42,8 +42,8 @@ def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) 
     if root is None:
         looked.insert(0, "no graph.root (not set)")
     raise InputError(
-        f"graph {name} is not here: looked at {'; '.join(looked)}. Set graph.root=DIR or $ADVKGE_DATA=DIR where DIR has "
-        f"{_FOLDERS[name]}/train.txt, valid.txt and test.txt (each may be .gz), one head, relation and tail a line"
+        f"graph {name} is not here: looked at {'; '.join(looked)}. Set graph.root=DIR or $ADVKGE_DATA=DIR where DIR "
+        f"has {_FOLDERS[name]}/train.txt, valid.txt and test.txt (each may be .gz), one head, relation and tail a line"
     )
 
 

@@ -76,15 +76,23 @@ def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> Enti
             f"placement.num_parts must be from 2 to the number of entities ({graph.num_entities}), got {num_parts}"
         )
     node_of_entity = _random_order(graph.num_entities, seed)
-    head, tail = node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]]
-    between = head != tail  # METIS wants no self-loops
-    part_of_node = _metis_parts(head[between], tail[between], graph.num_entities, num_parts)
+    head, tail = _neighbours(node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]], graph.num_entities)
+    part_of_node = _metis_parts(head, tail, graph.num_entities, num_parts)
     return EntityPlacement.from_order(torch.argsort(part_of_node[node_of_entity], stable=True))
 
 
 def _random_order(num_entities: int, seed: int) -> Int64[Tensor, " E"]:
     generator = torch.Generator().manual_seed(stream("entity placement", seed))
     return torch.randperm(num_entities, generator=generator)
+
+
+def _neighbours(
+    head: Int64[Tensor, " T"], tail: Int64[Tensor, " T"], num_nodes: int
+) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
+    """Each pair of distinct neighbours once: METIS wants no self-loops, and overruns its memory with parallel edges."""
+    low, high = torch.minimum(head, tail), torch.maximum(head, tail)
+    pair = torch.unique(low[low != high] * num_nodes + high[low != high])
+    return pair // num_nodes, pair % num_nodes
 
 
 def _metis_parts(

@@ -101,7 +101,7 @@ def _read_sources(name: str, sources: dict[str, Path], columns: str) -> Knowledg
 
 
 def _encode(columns: Sequence[tuple[pa.ChunkedArray, Int64[Tensor, " _"]]]) -> PackedNames:
-    """Writes the ids of each column of names into the tensor beside it, and gives the names in the order of their ids."""
+    """Writes the ids of each column of names into the tensor beside it; gives the names in the order of their ids."""
     unified = pa.chunked_array([chunk for column, _ in columns for chunk in column.chunks]).unify_dictionaries()
     names = unified.chunk(0).dictionary
     order = _numeric_order(names)

@@ -67,7 +67,7 @@ def instantiate(config: DictConfig, **options: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             key = re.search(r"full_key: (\S+)", str(error))
-            raise InputError(f"{key.group(1) if key else 'config'}: {error.__cause__}") from error
+            raise InputError(_with_key(key.group(1) if key else "config", error.__cause__)) from error
         raise
 
 
@@ -119,7 +119,9 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         valid_every=options.valid_every,
         patience=options.patience,
     )
-    stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models, checkpointer)]
+    stages = [
+        stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models, checkpointer)
+    ]
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
@@ -221,9 +223,11 @@ def _name_key(key: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except InputError as error:
-        if str(error).startswith(key):
-            raise
-        raise InputError(f"{key}: {error}") from error
+        raise InputError(_with_key(key, error)) from error
+
+
+def _with_key(key: str, error: BaseException) -> str:
+    return str(error) if str(error).startswith(key) else f"{key}: {error}"
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

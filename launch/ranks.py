@@ -16,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 _STAMP = "ADVKGE_STAMP"
+_SWEEP = ("-m", "--multirun")
 
 
 def is_rank() -> bool:
@@ -35,20 +36,28 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
         SystemExit: a sweep under torchrun, which would hang; says what to type instead.
     """
     arguments = list(arguments)
-    sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
-    if is_rank() and sweeps:
-        if rank_number() == 0:
-            others = " ".join(argument for argument in arguments if argument not in ("-m", "--multirun"))
-            print(
-                "error: torchrun can't run a sweep (its process group does not outlive a job); type: "
-                f"python {sys.argv[0]} --multirun launch.ranks={os.environ['WORLD_SIZE']} {others}",
-                file=sys.stderr,
-            )
-        sys.exit(2)
+    others = " ".join(argument for argument in arguments if argument not in _SWEEP)
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    refuse_sweep(arguments, f"type: python {sys.argv[0]} --multirun launch.ranks={ranks} {others}")
     os.environ[_STAMP] = _agree_on_stamp()
     if rank_number() != 0:
         arguments += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return arguments if sweeps else _continue_run(arguments)
+    return arguments if _is_sweep(arguments) else _continue_run(arguments)
+
+
+def refuse_sweep(arguments: Sequence[str], instead: str) -> None:
+    """Ends a sweep under torchrun with one line that says what to do instead."""
+    if is_rank() and _is_sweep(arguments):
+        if rank_number() == 0:
+            print(
+                f"error: torchrun can't run a sweep (its process group does not outlive a job); {instead}",
+                file=sys.stderr,
+            )
+        sys.exit(2)
+
+
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    return any(argument in _SWEEP for argument in arguments)
 
 
 def _agree_on_stamp() -> str:
@@ -101,5 +110,7 @@ def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) 
         elastic_launch(launch, sys.executable)(str(script), *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        return f"rank {rank} (pid {failure.pid}) failed first, with exit code {failure.exitcode} {failure.signal_name()}"
+        return (
+            f"rank {rank} (pid {failure.pid}) failed first, with exit code {failure.exitcode} {failure.signal_name()}"
+        )
     return None

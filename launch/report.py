@@ -1,10 +1,15 @@
 """What a person sees at the end: a table, or one line that says what was wrong."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
 
 from graph.errors import InputError
 from launch.ranks import is_rank, rank_number
@@ -33,14 +38,44 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(1) from error
 
 
+@contextmanager
+def one_line_config_errors() -> Iterator[None]:
+    """Ends the process with one line for a config that hydra can't compose, such as `generator=typo`."""
+    # hydra would print its own errors on a dozen lines, and cut the traceback of ours.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        reason = f"{group}={choice}: there is no such {group}; there are {', '.join(error.options or [])}"
+    except (HydraException, OmegaConfBaseException) as error:
+        errors = [error, *([error.__cause__] if error.__cause__ else [])]
+        reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
+    else:
+        return
+    if rank_number() == 0:
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
 def results_table(result: dict[str, Any]) -> str:
-    """Filtered ranking metrics of valid and test, by side."""
+    """Filtered ranking metrics by split and side; `result` has them under "valid", "test" or both."""
     columns = ("mrr", "mean_rank", "hits@1", "hits@3", "hits@10", "tie_gap")
     lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns)]
-    for split in ("valid", "test"):
+    for split in (name for name in ("valid", "test") if name in result):
         for side in ("both", "head", "tail"):
             values = result[split][side]
             digits = (1 if name == "mean_rank" else 4 for name in columns)
             numbers = "".join(f"{values[name]:>11.{n}f}" for name, n in zip(columns, digits, strict=True))
             lines.append(f"{split + ' ' + side:<26}{numbers}")
     return "\n".join(lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; raises InputError if that is impossible."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error

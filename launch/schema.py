@@ -4,16 +4,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
-class LaunchOptions:
-    """Processes of a run."""
+class ProcessOptions:
+    """The processes of a command."""
 
-    ranks: int = MISSING
     device: str = MISSING
     timeout_seconds: float = MISSING
+
+
+@dataclass
+class LaunchOptions(ProcessOptions):
+    """The processes of a run."""
+
+    ranks: int = MISSING
 
 
 @dataclass
@@ -72,8 +78,49 @@ class RunOptions:
     launch: LaunchOptions = MISSING
 
 
+@dataclass
+class GraphPlace:
+    """Where the files of a saved run's graph are now; None for where the run found them."""
+
+    root: str | None = MISSING
+    path: str | None = MISSING
+
+
+@dataclass
+class SavedRunOptions:
+    """Which trained model a command takes."""
+
+    run: str | None = MISSING
+    checkpoint: str | None = MISSING
+    graph: GraphPlace = MISSING
+
+
+@dataclass
+class EvaluateOptions(SavedRunOptions):
+    """conf/evaluate.yaml."""
+
+    split: str = MISSING
+    filter: str = MISSING
+    out: str | None = MISSING
+    launch: ProcessOptions = MISSING
+
+
+@dataclass
+class ExportOptions(SavedRunOptions):
+    """conf/export.yaml."""
+
+    out: str | None = MISSING
+
+
+def saved_run(config: DictConfig) -> SavedRunOptions:
+    """The part of a command's config that says which trained model it takes."""
+    graph = GraphPlace(root=config.graph.root, path=config.graph.path)
+    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
+
+
 def register() -> None:
-    """Makes the types known to hydra as `schema`, on which conf/train.yaml builds."""
-    ConfigStore.instance().store(name="schema", node=RunOptions)
+    """Makes the types known to hydra, as what conf/train.yaml, conf/evaluate.yaml and conf/export.yaml build on."""
+    for name, node in (("schema", RunOptions), ("evaluate_schema", EvaluateOptions), ("export_schema", ExportOptions)):
+        ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K}: a K-th of N, rounded up.
     OmegaConf.register_new_resolver("fraction", lambda whole, part: -(-whole // part), replace=True)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from graph.errors import InputError
 from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
 from launch.ranks import is_rank, prepare_arguments, run_ranks
-from launch.report import one_line_errors, results_table
+from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime
@@ -52,7 +50,7 @@ def train(config: DictConfig, folder: Path) -> None:
         trainer = build_trainer(run, folder)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
-            _write(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         run_id = _resume(config, trainer)
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
@@ -102,25 +100,17 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
     for tracker in trainer.trackers:
         tracker.finish(result)
     if run.runtime.is_first:
-        _write(folder / "result.json", json.dumps(result, indent=1))
+        write_text(folder / "result.json", json.dumps(result, indent=1))
         print(results_table(result))
         print(f"run folder: {folder}")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from error
 
 
 def main() -> None:
     """The command."""
     schema.register()
     sys.argv[1:] = prepare_arguments(sys.argv[1:])
-    run_job()
+    with one_line_config_errors():
+        run_job()
     if _failed_jobs:
         print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
         sys.exit(1)

@@ -64,13 +64,18 @@ class Checkpointer:
         """
         final = self.folder / name
         temporary = self.folder / f"{name}.tmp"
-        self._attempt(lambda: self._prepare(temporary), first_only=True)
-        rank, world_size = self.runtime.rank, self.runtime.world_size
-        rows = temporary / f"rows_{rank}_of_{world_size}.safetensors"
-        self._attempt(lambda: _write_tensors(rows, _row_tensors(players)))
+        rows = temporary / f"rows_{self.runtime.rank}_of_{self.runtime.world_size}.safetensors"
         dense = _dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
-        self._attempt(lambda: _write_tensors(temporary / "dense.safetensors", dense), first_only=True)
-        self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
+        try:
+            self._attempt(lambda: self._prepare(temporary), first_only=True)
+            self._attempt(lambda: _write_tensors(rows, _row_tensors(players)))
+            self._attempt(lambda: _write_tensors(temporary / "dense.safetensors", dense), first_only=True)
+            self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
+        except InputError:
+            # What could be written would only fill the disk.
+            if self.runtime.is_first:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
         return final
 
     def point(self, name: str, checkpoint: Path) -> None:
@@ -81,6 +86,22 @@ class Checkpointer:
             self._remove_old()
 
         self._attempt(write, first_only=True)
+
+    def adopt(self, checkpoint: Path) -> Path:
+        """The checkpoint of this name in `folder`, copied there from another run's folder if need be. Collective."""
+        own = self.folder / checkpoint.name
+        if not own.exists() and not checkpoint.exists():
+            raise InputError(f"resume: {checkpoint}, the best of its stage, is gone; resume from a later checkpoint")
+
+        def copy() -> None:
+            if not own.exists():
+                temporary = self.folder / f"{checkpoint.name}.tmp"
+                self._prepare(temporary)
+                shutil.copytree(checkpoint, temporary, dirs_exist_ok=True)
+                temporary.rename(own)
+
+        self._attempt(copy, first_only=True)
+        return own
 
     def read_manifest(self, checkpoint: Path) -> dict[str, Any]:
         """The manifest, after every file was checked against it. Collective; raises InputError on damage."""
@@ -105,8 +126,9 @@ class Checkpointer:
         with safe_open(checkpoint / "dense.safetensors", framework="pt") as dense:
             tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
         for name, player in players.items():
-            _load_dense(checkpoint, name, player, tensors)
+            # Rows first: their names tell another optimizer.
             _load_rows(checkpoint, [file for file in files if file.startswith("rows_")], name, player)
+            _load_dense(checkpoint, name, player, tensors)
         return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
     def _attempt(self, action: Any, *, first_only: bool = False) -> None:
@@ -119,11 +141,13 @@ class Checkpointer:
                 error = self._explain(failure.strerror or str(failure))
             except SafetensorError as failure:
                 error = self._explain(str(failure))
+            except InputError as failure:
+                error = str(failure)
         self.runtime.agree(error)
 
     def _explain(self, reason: str) -> str:
         pointer = self.folder / "latest.json"
-        last = json.loads(pointer.read_text())["checkpoint"] if pointer.exists() else "none yet"
+        last = _pointed(pointer) if pointer.exists() else "none yet"
         return f"could not save a checkpoint in {self.folder}: {reason}; the last good one is {last}"
 
     def _prepare(self, temporary: Path) -> None:
@@ -143,7 +167,7 @@ class Checkpointer:
         shutil.rmtree(void, ignore_errors=True)
 
     def _remove_old(self) -> None:
-        pointed = {json.loads(path.read_text())["checkpoint"] for path in self.folder.glob("*.json")}
+        pointed = {_pointed(path) for path in self.folder.glob("*.json")}
         for checkpoint in sorted(path.parent for path in self.folder.glob("*/manifest.json"))[: -self.keep]:
             if checkpoint.name not in pointed:
                 shutil.rmtree(checkpoint)
@@ -160,11 +184,19 @@ def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
     for folder in (path / "checkpoints", path):
         target = folder / f"{pointer}.json"
         if target.is_file():
-            return folder / json.loads(target.read_text())["checkpoint"]
+            return folder / _pointed(target)
     raise InputError(
         f"{key}: no checkpoint at {path}: expected a checkpoint folder with manifest.json, or a run folder with "
         f"checkpoints/{pointer}.json"
     )
+
+
+def _pointed(pointer: Path) -> str:
+    """The name of the checkpoint that a pointer stands for."""
+    try:
+        return str(json.loads(pointer.read_bytes())["checkpoint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{pointer} is damaged: it should name a checkpoint of its folder") from error
 
 
 def load_manifest(checkpoint: Path) -> dict[str, Any]:
@@ -175,7 +207,7 @@ def load_manifest(checkpoint: Path) -> dict[str, Any]:
         digest = manifest.pop("digest")
     except FileNotFoundError as error:
         raise InputError(f"{checkpoint} is not a checkpoint: it has no manifest.json") from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if digest != _digest_of(manifest):
         raise InputError(f"{path} is damaged: its content does not have the SHA-256 that it states")
@@ -223,6 +255,7 @@ def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player) ->
     if player.optimizer is not None:
         wanted |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
     first_row = int(table.row_of_entity[table.entity[0]]) if len(table.entity) else 0
+    _check_entities(checkpoint, files, len(table.row_of_entity))
     for file in files:
         with safe_open(checkpoint / file, framework="pt") as saved:
             row = table.row_of_entity[saved.get_tensor("entity").to(table.entity.device)] - first_row
@@ -232,6 +265,18 @@ def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player) ->
                 _check_shape(checkpoint, key, value, (len(row), *own.shape[1:]))
                 assert value is not None
                 own[row[mine]] = value.to(own.device)[mine].to(own.dtype)
+
+
+def _check_entities(checkpoint: Path, files: list[str], expected: int) -> None:
+    """Every rank looks at all files, so that all find the same error."""
+    found = 0
+    for file in files:
+        with safe_open(checkpoint / file, framework="pt") as saved:
+            found += saved.get_slice("entity").get_shape()[0]
+    if found != expected:
+        raise InputError(
+            f"{checkpoint} holds {found} entities, this run has {expected}: it was made with another graph"
+        )
 
 
 def _check_shape(checkpoint: Path, key: str, value: Tensor | None, shape: tuple[int, ...] | torch.Size) -> None:

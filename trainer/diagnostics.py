@@ -21,7 +21,9 @@ class Diagnostics:
             when these are.
     """
 
-    def __init__(self, runtime: Runtime, train: KnownTriples, hidden: KnownTriples | None, *, log_digests: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, train: KnownTriples, hidden: KnownTriples | None, *, log_digests: bool
+    ) -> None:
         self.runtime = runtime
         self.train = train
         self.hidden = hidden
@@ -53,7 +55,10 @@ class Diagnostics:
         if negatives.pool is not None:
             part["pools"] = per_positive(negatives.pool, positives)
         sums = torch.stack([self._digest(name, batch, value) for name, value in part.items()])
-        return {f"digest/{name}": f"{word & (2**64 - 1):016x}" for name, word in zip(part, self.runtime.add(sums).tolist(), strict=True)}
+        return {
+            f"digest/{name}": f"{word & (2**64 - 1):016x}"
+            for name, word in zip(part, self.runtime.add(sums).tolist(), strict=True)
+        }
 
     @staticmethod
     def _digest(name: str, batch: Batch, value: Int64[Tensor, "B K"]) -> Int64[Tensor, ""]:

@@ -14,6 +14,8 @@ from trainer.runtime import Runtime
 _BLOCK_ROWS = 4096
 """Entities scored by one call. The last block is filled up to this, because a matrix product's rounding may depend on
 its shape, and a rank's number of rows depends on how many ranks there are."""
+_MOST_QUERIES = 1024
+"""Queries scored at a time, however much memory there is."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class RankingEvaluator:
         """Ranks the head and the tail of each triple. Collective."""
         num_entities = len(model.site.placement.row_of_entity)
         # By the whole graph, not by this rank's part of it: see _BLOCK_ROWS.
-        queries = max(1, min(1024, self.memory_mb * 1_000_000 // (4 * num_entities)))
+        queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * num_entities)))
         bounds = {}
         for side in ("head", "tail"):
             blocks = [self._rank(model, block.to(self.runtime.device), side) for block in triples.split(queries)]

@@ -120,10 +120,9 @@ class Trainer:
             if stage.validates_after(cursor.stage_step):
                 self._validate(stage)
                 logged = time.perf_counter(), cursor.step
-            elif self.checkpoint_every and cursor.step % self.checkpoint_every == 0:
+            elif self._asked_to_stop or (self.checkpoint_every and cursor.step % self.checkpoint_every == 0):
                 self._save(stage)
             if self._asked_to_stop:
-                self._save(stage)
                 raise Stopped(self.runtime.stop_signal or signal.SIGTERM)
         progress.close()
         self._finish_stage(stage)
@@ -152,8 +151,8 @@ class Trainer:
         for name, value in zip(("loss", "reward", "generator's log-probability"), means, strict=False):
             if not abs(value) < float("inf"):
                 raise InputError(
-                    f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} stage; "
-                    "nothing was updated with it (a smaller optimizer.lr may help)"
+                    f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
+                    "stage; nothing was updated with it (a smaller optimizer.lr may help)"
                 )
         return means[0], means[1]
 
@@ -207,9 +206,10 @@ class Trainer:
         run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
         manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
         path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
+        # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
+        self.checkpointer.point("latest", path)
         if best and stage is not None:
             self.checkpointer.point(f"best_{stage.name}", path)
-        self.checkpointer.point("latest", path)
         return path
 
     def _checkpoint_name(self) -> str:
@@ -233,6 +233,9 @@ class Trainer:
             stage.sampler.start_stage()
             self._attach_optimizers(stage, players)
         state = self.checkpointer.load(checkpoint, players)
+        if stage is not None and self.cursor.best_checkpoint is not None:
+            best = self.checkpointer.adopt(checkpoint.parent / self.cursor.best_checkpoint)
+            self.checkpointer.point(f"best_{stage.name}", best)
         if stage is not None and self.cursor.stage_step > 0:
             stage.sampler.load_state(state)
 

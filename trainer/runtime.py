@@ -119,8 +119,8 @@ def _device(name: str) -> torch.device:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if local_rank >= torch.cuda.device_count():
         raise InputError(
-            f"launch.ranks: {local_rank + 1} or more ranks on this machine, but it has {torch.cuda.device_count()} GPU(s); "
-            "each rank needs its own, or use launch.device=cpu"
+            f"launch.ranks: {local_rank + 1} or more ranks on this machine, but it has {torch.cuda.device_count()} "
+            "GPU(s); each rank needs its own, or use launch.device=cpu"
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

@@ -68,8 +68,8 @@ class JsonLinesTracker(Tracker):
 def _step_of(line: str) -> float:
     """The step of a line; infinite for one that was cut off when the run died."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")
 
 
@@ -95,13 +95,14 @@ class WandbTracker(Tracker):
         """See `Tracker.start`."""
         # Imported here: it takes a second that runs without it need not pay.
         import wandb
+        from wandb.errors import CommError, UsageError
 
         options: dict[str, Any] = {"project": self.project, "group": self.group, "dir": folder, "config": dict(config)}
         options |= {"id": run_id, "resume": "allow", "name": folder.name}
         settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
         try:
             self._run = wandb.init(mode=self.mode, settings=settings, **options)  # pyright: ignore[reportArgumentType]
-        except (wandb.errors.UsageError, wandb.errors.CommError) as error:
+        except (UsageError, CommError) as error:
             reason = str(error).splitlines()[0]
             log.warning("wandb can't go online (%s): this run is tracked offline; upload it with `wandb sync`", reason)
             self._run = wandb.init(mode="offline", settings=settings, **options)

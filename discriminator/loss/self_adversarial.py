@@ -28,8 +28,10 @@ class SelfAdversarial(Loss):
     ) -> Float[Tensor, " B"]:
         """See `Loss`."""
         logits = negative.detach() * self.temperature
-        if known is not None:
-            logits = logits.masked_fill(known, -torch.inf)
-        # A row that is masked whole has no weights: softmax gives nan there, and its negatives count 0.
-        weight = logits.softmax(1).nan_to_num(0.0) if known is not None else logits.softmax(1)
+        if known is None:
+            weight = logits.softmax(1)
+        else:
+            # A row that is masked whole has nan for weights, and a masked score may be infinite: both become 0.
+            weight = logits.masked_fill(known, -torch.inf).softmax(1).masked_fill(known, 0.0)
+            negative = negative.masked_fill(known, 0.0)
         return softplus(-self.margin - positive) + (weight * softplus(self.margin + negative)).sum(1)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over a positive and its sampled negatives (KBGAN, section 3.1: the generator's pre-training)."""
+"""Softmax cross-entropy over a positive and its negatives (KBGAN, section 3.1: the generator's pre-training)."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -17,7 +17,7 @@ class ComplEx(QueryScoring):
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """The real part of the three-way product with the tail's conjugate."""
         return (_product(head, relation) * tail).sum(-1)
@@ -36,7 +36,7 @@ class ComplEx(QueryScoring):
         return query @ candidate.transpose(1, 2)
 
 
-def _product(left: Float[Tensor, "*b E"], right: Float[Tensor, "*b E"]) -> Float[Tensor, "*b E"]:
+def _product(left: Float[Tensor, "*#b E"], right: Float[Tensor, "*#b E"]) -> Float[Tensor, "*#b E"]:
     """The product of complex numbers, each row real parts first."""
     left_real, left_imaginary = left.chunk(2, dim=-1)
     right_real, right_imaginary = right.chunk(2, dim=-1)

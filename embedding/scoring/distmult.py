@@ -13,7 +13,7 @@ class DistMult(QueryScoring):
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """The three-way product, summed."""
         return (head * relation * tail).sum(-1)

@@ -1,4 +1,4 @@
-"""RotatE (Sun et al., Knowledge graph embedding by relational rotation in complex space, ICLR 2019): -sum |h * r - t|."""
+"""RotatE (Sun et al., Knowledge graph embedding by relational rotation, ICLR 2019): -sum |h * r - t|."""
 
 import math
 
@@ -26,7 +26,7 @@ class RotatE(QueryScoring):
         return math.pi
 
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """Minus the distance, at most 0."""
         return _minus_distance(_turn(head, relation), tail)
@@ -45,13 +45,13 @@ class RotatE(QueryScoring):
         return scores.view(*query.shape[:2], candidate.shape[1])
 
 
-def _turn(entity: Float[Tensor, "*b E"], phase: Float[Tensor, "*b R"]) -> Float[Tensor, "*b E"]:
+def _turn(entity: Float[Tensor, "*#b E"], phase: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E"]:
     real, imaginary = entity.chunk(2, dim=-1)
     cos, sin = phase.cos(), phase.sin()
     return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
 
 
-def _minus_distance(left: Float[Tensor, "*b E"], right: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
+def _minus_distance(left: Float[Tensor, "*#b E"], right: Float[Tensor, "*#b E"]) -> Float[Tensor, "*b"]:
     # vector_norm, unlike a square root, has gradient 0 where a coordinate agrees exactly.
     difference = torch.stack((left - right).chunk(2, dim=-1))
     return -torch.linalg.vector_norm(difference, dim=0).sum(-1)

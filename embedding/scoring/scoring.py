@@ -12,8 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from graph.errors import InputError
-
 _BLOCK_NUMBERS = 1 << 22
 """Numbers in the largest intermediate of a blocked score: 16 MB in float32, what a processor's cache still helps."""
 
@@ -27,8 +25,6 @@ class ScoringFunction(nn.Module, ABC):
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
-        if dim < 1:
-            raise InputError(f"dim must be at least 1, got {dim}")
         self.dim = dim
         self.entity_parts = entity_parts
         self.relation_parts = relation_parts
@@ -58,7 +54,7 @@ class ScoringFunction(nn.Module, ABC):
 
     @abstractmethod
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """The score of each triple; leading axes broadcast."""
 

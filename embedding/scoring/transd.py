@@ -20,9 +20,7 @@ class TransD(ScoringFunction):
     def __init__(self, dim: int, norm: int) -> None:
         if norm not in (1, 2):
             raise InputError(f"norm must be 1 or 2, got {norm}")
-        super().__init__(
-            dim, {"entity": dim, "entity_transfer": dim}, {"relation": dim, "relation_transfer": dim}
-        )
+        super().__init__(dim, {"entity": dim, "entity_transfer": dim}, {"relation": dim, "relation_transfer": dim})
         self.norm = norm
 
     @property
@@ -31,7 +29,7 @@ class TransD(ScoringFunction):
         return {"norm": self.norm}
 
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """Minus the distance, at most 0."""
         vector, transfer = relation.chunk(2, dim=-1)
@@ -57,7 +55,7 @@ class TransD(ScoringFunction):
         return _minus_euclidean(_map(tail, transfer) - vector, transfer, heads)
 
 
-def _map(entity: Float[Tensor, "*b E"], transfer: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
+def _map(entity: Float[Tensor, "*#b E"], transfer: Float[Tensor, "*#b D"]) -> Float[Tensor, "*#b D"]:
     vector, entity_transfer = entity.chunk(2, dim=-1)
     return vector + (entity_transfer * vector).sum(-1, keepdim=True) * transfer
 

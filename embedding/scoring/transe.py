@@ -23,7 +23,7 @@ class TransE(QueryScoring):
         return {"norm": self.norm}
 
     def score(
-        self, head: Float[Tensor, "*b E"], relation: Float[Tensor, "*b R"], tail: Float[Tensor, "*b E"]
+        self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """Minus the distance, at most 0."""
         return -torch.linalg.vector_norm(head + relation - tail, self.norm, dim=-1)

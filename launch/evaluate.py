@@ -1,0 +1,62 @@
+"""Ranks a trained run again: `python launch/evaluate.py run=DIR split=valid`, or the same under torchrun."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from graph.errors import InputError
+from launch import schema
+from launch.ranks import refuse_sweep
+from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
+from launch.saved_run import load_run
+from trainer.runtime import Runtime
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="evaluate")
+@record
+def run_job(config: DictConfig) -> None:
+    """Prints the table; writes nothing unless `out` says where."""
+    with one_line_errors():
+        evaluate(config)
+
+
+def evaluate(config: DictConfig) -> None:
+    """Loads, ranks and reports, as one rank. Collective."""
+    for key, choices in (("split", ("valid", "test")), ("filter", ("default", "all"))):
+        if config[key] not in choices:
+            raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
+    runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
+    try:
+        run, checkpoint = load_run(schema.saved_run(config), runtime)
+        sees_test = config.split == "test" or config.filter == "all"
+        evaluator = run.evaluator(run.all_known if sees_test else run.known_in_validation)
+        metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
+        if runtime.is_first:
+            _report(config, checkpoint, metrics, "train+valid+test" if sees_test else "train+valid")
+    finally:
+        runtime.close()
+
+
+def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, float]], known: str) -> None:
+    if config.out is not None:
+        result: dict[str, Any] = {"run": config.run, "checkpoint": checkpoint.name, "filter": known}
+        write_text(Path(config.out), json.dumps({**result, config.split: metrics}, indent=1))
+    print(results_table({config.split: metrics}))
+    print(f"checkpoint: {checkpoint}\nfiltered by: {known}")
+
+
+def main() -> None:
+    """The command."""
+    schema.register()
+    refuse_sweep(sys.argv[1:], "evaluate one run at a time, or sweep without torchrun")
+    with one_line_config_errors():
+        run_job()
+
+
+if __name__ == "__main__":
+    main()

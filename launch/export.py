@@ -1,0 +1,145 @@
+r"""Writes a trained model for use without this project: `python launch/export.py run=DIR out=DIR`.
+
+`out` then holds, rows in the order of ids:
+
+- `entity.npy`, `relation.npy` and one `.npy` for each other part of the scoring function's rows, such as TransD's
+  `entity_transfer.npy`; all in the dtype of the run.
+- `entities.tsv`, `relations.tsv`: id, tab, name; UTF-8, no header. So that each name stays on its line, in names a
+  backslash is written `\\`, a tab `\t`, a line feed `\n` and a carriage return `\r`.
+- `model.json`: the scoring function in words, its options, and the shape of each file.
+"""
+
+import inspect
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from graph.errors import InputError
+from launch import schema
+from launch.build import Run
+from launch.ranks import is_rank
+from launch.report import one_line_config_errors, one_line_errors
+from launch.saved_run import load_run
+from trainer.runtime import Runtime
+
+_FORMAT = "advkge export 1"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="export")
+@record
+def run_job(config: DictConfig) -> None:
+    """Writes the folder."""
+    with one_line_errors():
+        if is_rank():
+            raise InputError(f"export runs in one process; type: python launch/export.py {' '.join(sys.argv[1:])}")
+        if config.out is None:
+            raise InputError("out must be the folder to write, as in out=exported, it is not given")
+        out = Path(config.out)
+        _check_free(out)
+        run, checkpoint = load_run(schema.saved_run(config), Runtime.start(device="cpu", timeout_seconds=1.0))
+        try:
+            _publish(run, checkpoint, out)
+        except OSError as error:
+            raise InputError(f"out: {out} can't be written: {error.strerror}") from error
+        print(f"exported {checkpoint} to {out}")
+
+
+def _check_free(out: Path) -> None:
+    """An export may replace an earlier one, and nothing else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        earlier = json.loads((out / "model.json").read_text())["format"] == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = False
+    if not earlier:
+        raise InputError(f"out must be a new or empty folder or an earlier export, but {out} has other files")
+
+
+def _publish(run: Run, checkpoint: Path, out: Path) -> None:
+    """Writes beside `out` and renames, so that `out` is whole or as it was."""
+    temporary, replaced = (out.with_name(f"{out.name}.{suffix}.tmp") for suffix in ("new", "old"))
+    for leftover in (temporary, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write_export(run, checkpoint, temporary)
+        if out.exists():
+            out.rename(replaced)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
+    """Writes the files into an empty folder."""
+    model, scoring = run.discriminator, run.discriminator.scoring
+    entity = model.entity.gather_all(model.entity.weight.detach())
+    # Kept in float64 while training, but used in the entities' type: what the model's scores come from.
+    relation = model.scorer.relation.detach().to(model.site.dtype)
+    parts = [*_parts(entity, scoring.entity_parts), *_parts(relation, scoring.relation_parts)]
+    for name, part in parts:
+        np.save(folder / f"{name}.npy", part.cpu().contiguous().numpy())
+    _write_names(folder / "entities.tsv", run.graph.entity_names)
+    _write_names(folder / "relations.tsv", run.graph.relation_names)
+    description: dict[str, Any] = {
+        "format": _FORMAT,
+        "scoring_function": type(scoring).__name__,
+        "score": _in_words(type(scoring)),
+        "higher_is_more_plausible": True,
+        "dim": scoring.dim,
+        **scoring.export_options,
+        "dtype": run.config.dtype,
+        "num_entities": run.graph.num_entities,
+        "num_relations": run.graph.num_relations,
+        "files": {f"{name}.npy": list(part.shape) for name, part in parts},
+        "graph": {"name": run.graph.name, "fingerprint": run.graph.fingerprint()},
+        "checkpoint": checkpoint.name,
+    }
+    (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
+    _sync(folder)
+
+
+def _parts(rows: Tensor, parts: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
+    return zip(parts, rows.split(list(parts.values()), dim=1), strict=True)
+
+
+def _write_names(path: Path, names: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{number}\t{name.translate(_ESCAPES)}\n" for number, name in enumerate(names))
+
+
+def _in_words(scoring: type) -> str:
+    """The paper and formula, which open the scoring function's file, and how its rows are laid out."""
+    module = inspect.getdoc(sys.modules[scoring.__module__])
+    return " ".join(f"{module} {inspect.getdoc(scoring)}".split())
+
+
+def _sync(folder: Path) -> None:
+    """The content reaches the disk before the folder gets its name."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def main() -> None:
+    """The command."""
+    schema.register()
+    with one_line_config_errors():
+        run_job()
+
+
+if __name__ == "__main__":
+    main()

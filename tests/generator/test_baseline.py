@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from generator.baseline import Baseline, LeaveOneOut, PreviousEpoch, RunningMean
+from generator.sampler import Reward
+from graph.errors import InputError
+
+
+def taken_off(baseline: Baseline, mean: float, epoch: int) -> float:
+    """What the baseline takes off the rewards of a step whose mean reward is `mean`."""
+    value = torch.tensor([[mean - 1.0], [mean + 1.0]])
+    return float((value - baseline.advantage(Reward(value, mean), epoch)).mean())
+
+
+def test_previous_epoch_takes_off_the_mean_of_the_epoch_before():
+    baseline = PreviousEpoch()
+    assert [taken_off(baseline, mean, 0) for mean in (4.0, 8.0)] == [0, 0]
+    assert [taken_off(baseline, mean, 1) for mean in (1.0, 2.0, 6.0)] == [6, 6, 6]
+    assert taken_off(baseline, 5.0, 2) == 3
+
+
+def test_previous_epoch_goes_on_in_the_middle_of_an_epoch():
+    first, second = PreviousEpoch(), PreviousEpoch()
+    for mean, epoch in ((4.0, 0), (1.0, 1), (2.0, 1)):
+        taken_off(first, mean, epoch)
+    second.load_state(first.state())
+    assert taken_off(second, 6.0, 1) == 4
+    assert taken_off(second, 0.0, 2) == 3
+
+
+def test_running_mean_forgets_at_its_rate():
+    baseline = RunningMean(0.75)
+    assert taken_off(baseline, 4.0, 0) == 0
+    assert taken_off(baseline, 8.0, 0) == 4  # the first mean itself, not pulled to 0
+    # weights: 8 has 1, 4 has 0.75
+    assert taken_off(baseline, 0.0, 5) == pytest.approx((8 + 0.75 * 4) / 1.75)
+    other = RunningMean(0.75)
+    other.load_state(baseline.state())
+    assert taken_off(other, 1.0, 5) == taken_off(baseline, 1.0, 5)
+
+
+@pytest.mark.parametrize("baseline", [PreviousEpoch(), RunningMean(0.5)])
+def test_reset_forgets(baseline: Baseline):
+    for epoch in range(3):
+        taken_off(baseline, 4.0, epoch)
+    baseline.reset()
+    assert taken_off(baseline, 1.0, 0) == 0
+
+
+def test_leave_one_out_takes_off_the_mean_of_the_others():
+    value = torch.tensor([[1.0, 4.0, 7.0], [0.0, 0.0, 3.0]])
+    advantage = LeaveOneOut().advantage(Reward(value, 2.5), 0)
+    assert torch.allclose(advantage, torch.tensor([[1 - 5.5, 4 - 4.0, 7 - 2.5], [-1.5, -1.5, 3.0]]))
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_decay_outside_its_range_is_an_error(decay: float):
+    with pytest.raises(InputError, match=rf"generator.baseline.decay must be in \[0, 1\), got {decay}"):
+        RunningMean(decay)

@@ -1,0 +1,205 @@
+"""What every negative sampler promises, whichever it is."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import generator
+from generator.baseline import LeaveOneOut, RunningMean
+from generator.bernoulli import BernoulliSampler
+from generator.kbgan import KBGANSampler
+from generator.sampler import NegativeSampler, Reward, SamplerContext
+from generator.uniform import UniformSampler
+from graph.batch import Batch, Negatives
+from graph.known import per_positive
+from tests.ranks import run_on_ranks
+from tests.worlds import batch_of, context_of, families, kbgan_of, model_of, one_rank, order_of, site_of
+from trainer.checkpoint import Checkpointer, Player
+from trainer.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    sampler: type[NegativeSampler]
+    make: Callable[[SamplerContext], NegativeSampler]
+
+
+CASES = [
+    Case("uniform", UniformSampler, partial(UniformSampler, num_negatives=5, mask_known=False)),
+    Case("uniform masked", UniformSampler, partial(UniformSampler, num_negatives=60, mask_known=True)),
+    Case("bernoulli", BernoulliSampler, partial(BernoulliSampler, num_negatives=60, mask_known=True)),
+    Case("kbgan", KBGANSampler, kbgan_of),
+    Case("kbgan one draw", KBGANSampler, partial(kbgan_of, num_negatives=1, baseline=RunningMean(0.9))),
+    Case("kbgan exact", KBGANSampler, partial(kbgan_of, estimator="exact")),
+    Case("kbgan masked", KBGANSampler, partial(kbgan_of, mask_known=True, pool_size=40, baseline=LeaveOneOut())),
+]
+every_sampler = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+
+
+def opinion(batch: Batch) -> Callable[[Tensor], Tensor]:
+    """A discriminator's scores, for samplers that ask."""
+    return partial(model_of(site_of(families())).score_candidates, batch)
+
+
+def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
+    """A reward that depends on the entity alone."""
+    entity = negatives.pool if negatives.reward_pool else negatives.entity
+    assert entity is not None
+    value = per_positive(entity, len(batch.head)).double().mul(0.37).sin()
+    mean = (runtime or one_rank()).add(batch.share_of_mean(value.mean(1)))
+    return Reward(value, float(mean))
+
+
+def play(case: Case, runtime: Runtime, steps: int) -> list[Tensor]:
+    """The negatives of some steps of a learning sampler, for this rank's share of each batch."""
+    sampler = case.make(context_of(families(), site_of(families(), runtime)))
+    order = order_of(families(), sampler, batch_size=12, chunk_size=4)
+    drawn = []
+    for step in range(steps):
+        batch = runtime.share(order.batch(step))
+        negatives = sampler.propose(batch, opinion(batch) if runtime.world_size == 1 else pytest.fail)
+        sampler.feedback(batch, negatives, reward_of(batch, negatives, runtime))
+        drawn.append(per_positive(negatives.entity, len(batch.head)))
+    return drawn
+
+
+def test_no_sampler_is_missing():
+    modules = [
+        importlib.import_module(f"generator.{module.name}") for module in pkgutil.iter_modules(generator.__path__)
+    ]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    samplers = {value for value in found if issubclass(value, NegativeSampler) and value is not NegativeSampler}
+    assert samplers == {case.sampler for case in CASES}
+    assert all(type(case.make(context_of(families()))) is case.sampler for case in CASES)
+
+
+@every_sampler
+@pytest.mark.parametrize("chunk_size", [1, 3])
+def test_proposes_negatives_of_the_promised_shape(case: Case, chunk_size: int):
+    batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
+    sampler = case.make(context_of(families()))
+    negatives = sampler.propose(batch, opinion(batch))
+    rows, count = negatives.entity.shape
+    assert rows % len(batch.chunk) == 0
+    assert len(batch.head) % rows == 0
+    assert count >= 1
+    assert ((negatives.entity >= 0) & (negatives.entity < families().num_entities)).all()
+    for value in (negatives.known, negatives.log_prob):
+        assert value is None or value.shape == (12, count)
+    if negatives.log_prob is not None:
+        assert (negatives.log_prob <= 0).all()
+        assert not negatives.log_prob.requires_grad
+    assert not negatives.reward_pool or negatives.pool is not None
+
+
+@every_sampler
+@pytest.mark.parametrize("chunk_size", [1, 3])
+def test_draws_do_not_depend_on_how_a_batch_is_split(case: Case, chunk_size: int):
+    batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
+    sampler = case.make(context_of(families()))
+    whole = sampler.propose(batch, opinion(batch))
+    chunks = len(batch.chunk)
+    for cut in (0, 1, chunks // 2, chunks):
+        for start, stop in ((0, cut), (cut, chunks)):
+            part = batch.chunks(start, stop)
+            split = sampler.propose(part, opinion(part))
+            rows = slice(start * chunk_size, stop * chunk_size)
+            assert per_positive(split.entity, len(part.head)).equal(per_positive(whole.entity, 12)[rows])
+            assert split.known is None or split.known.equal(whole.known[rows])
+
+
+@every_sampler
+def test_a_rank_without_chunks_takes_part(case: Case):
+    batch = batch_of(families().train[:12], heads=6).chunks(0, 0)
+    sampler = case.make(context_of(families()))
+    negatives = sampler.propose(batch, opinion(batch))
+    assert len(negatives.entity) == 0
+    metrics = sampler.feedback(batch, negatives, reward_of(batch, negatives))
+    assert all(value.shape == (0,) for value in metrics.values())
+
+
+@every_sampler
+def test_draws_are_a_function_of_seed_and_epoch(case: Case):
+    batch = batch_of(families().train[:12], heads=6)
+
+    def draws(batch: Batch) -> Tensor:
+        return case.make(context_of(families())).propose(batch, opinion(batch)).entity
+
+    assert draws(batch).equal(draws(batch))
+    assert not draws(batch).equal(draws(replace(batch, epoch=1)))
+    assert not draws(batch).equal(draws(replace(batch, seed=4)))
+    assert not draws(batch).equal(draws(replace(batch, chunk=batch.chunk + 12)))
+
+
+@every_sampler
+def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
+    facts = set(map(tuple, families().train.tolist()))
+    train = families().train[:200]
+    batch = batch_of(train, heads=len(train) // 2)
+    sampler = case.make(context_of(families()))
+    negatives = sampler.propose(batch, opinion(batch))
+    if negatives.known is None:
+        assert not getattr(sampler, "mask_known", False)
+        return
+    for row, (head, relation, tail) in enumerate(train.tolist()):
+        for slot, entity in enumerate(per_positive(negatives.entity, len(train))[row].tolist()):
+            triple = (entity, relation, tail) if row < batch.head_rows else (head, relation, entity)
+            assert bool(negatives.known[row, slot]) == (triple in facts)
+
+
+@every_sampler
+def test_feedback_gives_one_value_a_positive(case: Case):
+    batch = batch_of(families().train[:12], heads=2, chunk_size=3)
+    sampler = case.make(context_of(families()))
+    negatives = sampler.propose(batch, opinion(batch))
+    for name, value in sampler.feedback(batch, negatives, reward_of(batch, negatives)).items():
+        assert name.startswith("generator/")
+        assert value.shape == (12,)
+        assert value.isfinite().all()
+        assert not value.requires_grad
+
+
+@every_sampler
+def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path: Path):
+    epochs = [0, 0, 1, 1, 2]  # saved in the middle of epoch 1, where a baseline has seen half of it
+
+    def step(sampler: NegativeSampler, number: int) -> Tensor:
+        batch = batch_of(families().train[number * 12 : (number + 1) * 12], heads=6, epoch=epochs[number])
+        negatives = sampler.propose(batch, opinion(batch))
+        sampler.feedback(batch, negatives, reward_of(batch, negatives))
+        return negatives.entity
+
+    first, second = (case.make(context_of(families())) for _ in range(2))
+    for number in range(3):
+        step(first, number)
+    players = [{"generator": Player(each.model, each.optimizer)} if each.model else {} for each in (first, second)]
+    checkpointer = Checkpointer(tmp_path, one_rank(), keep=1)
+    path = checkpointer.save("here", players[0], first.state(), {})
+    second.load_state(checkpointer.load(path, players[1]))
+    for number in range(3, 5):
+        assert step(first, number).equal(step(second, number))
+    if first.model is not None and second.model is not None:
+        assert first.model.entity.weight.equal(second.model.entity.weight)
+        assert first.model.scorer.relation.equal(second.model.scorer.relation)
+
+
+def play_all(rank: int, world_size: int) -> list[list[Tensor]]:
+    runtime = Runtime(rank, world_size, torch.device("cpu"))
+    return [play(case, runtime, 4) for case in CASES]
+
+
+@pytest.mark.slow
+def test_two_ranks_draw_what_one_draws():
+    parts = run_on_ranks(2, play_all)
+    for case, first, second in zip(CASES, *parts, strict=True):
+        alone = play(case, one_rank(), 4)
+        for step, whole in enumerate(alone):
+            assert torch.cat([first[step], second[step]]).equal(whole), case.name

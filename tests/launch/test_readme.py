@@ -1,0 +1,42 @@
+"""What README shows works as it stands there."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ROOMS = ("graph", "embedding", "generator", "discriminator", "trainer", "launch", "conf")
+
+
+@pytest.mark.slow
+def test_a_sampler_is_two_files(shell, environment, tiny_plain, tmp_path, monkeypatch):
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, flags=re.DOTALL)
+    assert [name for name, _ in blocks] == ["generator/degree.py", "conf/generator/degree.yaml"]
+    for name, text in blocks:
+        assert not (tmp_path / name).exists()
+        (tmp_path / name).write_text(text)
+
+    monkeypatch.setitem(environment, "PYTHONPATH", str(tmp_path))
+    words = [tmp_path / "launch/train.py", *tiny_plain]
+    outcome = shell([*words, "generator=degree", "hydra.run.dir=run"], folder=tmp_path)
+    assert outcome.code == 0, outcome.errors
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] > 0
+
+
+def test_names_no_file_that_is_not_there():
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`", README)) | set(
+        re.findall(r"launch/\w+\.py", README)
+    )
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("group", re.findall(r"(\w+)=(?= |`)", README.partition("Groups: ")[2].partition(";")[0]))
+def test_groups_are_folders_of_conf(group):
+    assert (ROOT / "conf" / group).is_dir()

@@ -1,0 +1,204 @@
+"""train.py as a user runs it: what a run leaves, sweeps, ranks, resuming, and what it says of a wrong option."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from launch import train
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "launch" / "train.py"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+METRICS = {"mrr", "mean_rank", "hits@1", "hits@3", "hits@10", "count"}
+
+
+def metrics_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_of(folder: Path) -> list[float]:
+    return [line["loss"] for line in metrics_of(folder) if "loss" in line]
+
+
+def test_run_folder(finished):
+    assert {"config.yaml", "metrics.jsonl", "result.json", "checkpoints"} <= {path.name for path in finished.iterdir()}
+    config = OmegaConf.load(finished / "config.yaml")
+    assert config.graph.num_people == 100
+    assert "${" not in (finished / "config.yaml").read_text()
+    result = json.loads((finished / "result.json").read_text())
+    keys = {"valid", "test", "best_step", "steps", "seconds", "triples_per_second", "seed", "world_size"}
+    assert keys <= set(result)
+    for split in ("valid", "test"):
+        assert all(set(result[split][side]) >= METRICS for side in ("both", "head", "tail"))
+    assert (result["seed"], result["world_size"]) == (0, 1)
+    assert 0 < result["best_step"] <= result["steps"]
+
+
+def test_metrics_by_line(finished):
+    lines = metrics_of(finished)
+    assert all({"step", "epoch", "stage"} <= set(line) for line in lines)
+    assert list(dict.fromkeys(line["stage"] for line in lines)) == [
+        "pretrain_generator",
+        "pretrain_discriminator",
+        "adversarial",
+    ]
+    steps = [line for line in lines if "loss" in line]
+    assert {"generator/reward", "negatives/known_true", "negatives/hidden_true"} <= set(steps[-1])
+    assert [line["step"] for line in steps] == list(range(2, 2 * len(steps) + 1, 2))  # trainer.log_every=2
+    result = json.loads((finished / "result.json").read_text())
+    best = max(line["valid/mrr"] for line in lines if line["stage"] == "adversarial" and "valid/mrr" in line)
+    assert result["valid"]["both"]["mrr"] == pytest.approx(best)
+
+
+def test_nothing_but_the_table_on_stdout(command, tiny_plain):
+    outcome = command(train, *tiny_plain, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    lines = outcome.output.splitlines()
+    assert lines[0].startswith("filtered, realistic ties")
+    assert [line.split()[:2] for line in lines[1:7]] == [
+        [s, k] for s in ("valid", "test") for k in ("both", "head", "tail")
+    ]
+    assert lines[7] == f"run folder: {Path('run').resolve()}"
+    assert outcome.errors == ""  # no progress bar off a terminal
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        (["generator=typo"], ["generator", "typo", "kbgan"]),
+        (["graph=typo"], ["graph", "typo", "synthetic"]),
+        (["trainer.epoch=3"], ["epoch"]),
+        (["trainer.batch_size=many"], ["batch_size", "many"]),
+        (["discriminator.dim=-1"], ["discriminator", "dim must be at least 1", "-1"]),
+        (["discriminator.norm=1"], ["norm"]),
+        (["discriminator=rotate", "discriminator.dim=7"], ["discriminator", "even", "7"]),
+        (["discriminator.scoring.norm=3"], ["discriminator", "norm must be 1 or 2", "3"]),
+        (["generator.dim=0"], ["generator", "dim must be at least 1", "0"]),
+        (["generator.pool_size=100000"], ["generator.pool_size", "entities", "100000"]),
+        (["generator.temperature=0.0"], ["generator.temperature", "positive", "0"]),
+        (
+            ["generator.baseline.decay=2.0", "baseline@generator.baseline=running_mean"],
+            ["generator.baseline.decay", "2"],
+        ),
+        (["baseline@generator.baseline=leave_one_out"], ["generator.num_negatives", "at least 2", "1"]),
+        (["loss.margin=-1.0"], ["loss", "margin", "-1"]),
+        (["optimizer.lr=0.0"], ["optimizer.lr", "positive", "0"]),
+        (["trainer.batch_size=0"], ["trainer.batch_size", "0"]),
+        (["trainer.chunk_size=7"], ["trainer.chunk_size", "256", "7"]),
+        (["trainer.log_every=0"], ["trainer.log_every", "at least 1", "0"]),
+        (["trainer.keep_checkpoints=0"], ["trainer.keep_checkpoints", "at least 1", "0"]),
+        (["trainer.evaluation_memory_mb=0"], ["trainer.evaluation_memory_mb", "at least 1", "0"]),
+        (["trainer.epochs=-1", "pretrain.generator.epochs=0", "pretrain.discriminator.epochs=0"], ["epochs", "-1"]),
+        (["dtype=float16"], ["dtype must be float32 or float64", "'float16'"]),
+        (["launch.device=tpu"], ["launch.device must be auto, cpu or cuda", "'tpu'"]),
+        (["launch.ranks=0"], ["launch.ranks must be at least 1", "0"]),
+        (["graph.num_people=3"], ["graph", "num_people", "at least 100", "3"]),
+        (["graph=umls", "graph.root=nowhere"], ["umls", "nowhere"]),
+        (["graph=folder", "graph.path=nowhere"], ["graph", "nowhere"]),
+        (["resume=nowhere"], ["resume", "nowhere"]),
+        (["pretrain.generator.checkpoint=nowhere"], ["pretrain.generator.checkpoint", "nowhere"]),
+    ],
+    ids=" ".join,
+)
+def test_one_line_says_what_is_wrong(wrong, names, command, tiny):
+    # A graph from files has no number of people.
+    options = [option for option in tiny if not (wrong[0].startswith("graph=") and option.startswith("graph."))]
+    outcome = command(train, *options, *wrong, "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert re.fullmatch(r"error: .*\n", outcome.errors), outcome.errors
+    assert [name for name in names if name not in outcome.errors] == []
+    assert outcome.output == ""
+    assert not Path("run/result.json").exists()
+
+
+def test_pretraining_needs_something_to_pretrain(command, tiny_plain):
+    outcome = command(train, *tiny_plain, "generator=uniform", "pretrain.generator.epochs=1", "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert outcome.errors.startswith(
+        "error: pretrain.generator.epochs is 1, but this run does not pre-train a generator"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["generator=typo", "discriminator.dim=-1"])
+def test_one_line_in_a_shell(wrong, shell, tiny, tmp_path):
+    outcome = shell([SCRIPT, *tiny, wrong, "hydra.run.dir=run"], folder=tmp_path)
+    assert outcome.code == 1
+    assert [line for line in outcome.errors.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in outcome.errors + outcome.output
+    assert len(outcome.errors.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_one_line_from_two_ranks(shell, tiny, tmp_path):
+    outcome = shell([*TORCHRUN, SCRIPT, *tiny, "discriminator.dim=-1", "hydra.run.dir=run"], folder=tmp_path)
+    assert outcome.code != 0
+    ours = [line for line in outcome.errors.splitlines() if line.startswith("error: ")]
+    assert len(ours) == 1
+    assert "dim must be at least 1, got -1" in ours[0]
+
+
+@pytest.mark.slow
+def test_starts_ranks_of_its_own(shell, tiny, finished, tmp_path):
+    outcome = shell([SCRIPT, *tiny, "launch.ranks=2", "hydra.run.dir=run"], folder=tmp_path)
+    assert outcome.code == 0, outcome.errors
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    alone = json.loads((finished / "result.json").read_text())
+    assert result["world_size"] == 2
+    assert result["test"]["both"]["mrr"] == pytest.approx(alone["test"]["both"]["mrr"], rel=1e-3)
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(finished), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_failing_job_does_not_stop_a_sweep(shell, tiny_plain, tmp_path):
+    words = [SCRIPT, "--multirun", *tiny_plain, "generator=uniform", "trainer.epochs=1", "discriminator.dim=-1,4"]
+    outcome = shell([*words, "hydra.sweep.dir=sweep"], folder=tmp_path)
+    assert outcome.code == 1
+    assert not (tmp_path / "sweep" / "0" / "result.json").exists()
+    assert json.loads((tmp_path / "sweep" / "1" / "result.json").read_text())["steps"] > 0
+    *_, last = outcome.errors.splitlines()
+    assert re.match(r"error: .*sweep/0: rank 0 .* failed first", last)
+
+
+@pytest.mark.slow
+def test_torchrun_refuses_a_sweep(shell, tmp_path):
+    started = time.monotonic()
+    outcome = shell([*TORCHRUN, SCRIPT, "--multirun", "generator=uniform,kbgan"], folder=tmp_path)
+    assert outcome.code != 0
+    assert time.monotonic() - started < 60
+    assert f"type: python {SCRIPT} --multirun launch.ranks=2 generator=uniform,kbgan\n" in outcome.errors
+
+
+@pytest.mark.slow
+def test_stops_at_a_signal_and_resumes_with_its_folder_alone(shell, environment, tiny, finished, tmp_path):
+    words = [sys.executable, str(SCRIPT), *tiny, "trainer.log_every=1", "hydra.run.dir=run"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as run:
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "run" / "metrics.jsonl").exists() or not metrics_of(tmp_path / "run"):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            run.send_signal(signal.SIGTERM)
+            said = run.communicate(timeout=60)[0].decode()
+        finally:
+            run.kill()
+    assert run.returncode == 128 + signal.SIGTERM, said
+    assert f"go on with resume={tmp_path / 'run'}" in said
+    assert not (tmp_path / "run" / "result.json").exists()
+
+    outcome = shell([SCRIPT, "resume=run"], folder=tmp_path)
+    assert outcome.code == 0, outcome.errors
+    result, unbroken = (json.loads((run / "result.json").read_text()) for run in (tmp_path / "run", finished))
+    for key in ("valid", "test", "steps", "best_step", "stages"):
+        assert result[key] == unbroken[key], key
+    assert losses_of(tmp_path / "run")[1::2] == losses_of(finished)  # every step, and every second
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

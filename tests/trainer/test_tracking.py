@@ -1,0 +1,165 @@
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.errors import InputError
+from trainer.tracking import JsonLinesTracker, WandbTracker
+
+
+def track(folder: Path, metrics: list[tuple[int, dict[str, Any]]], *, from_step: int = 0) -> None:
+    tracker = JsonLinesTracker()
+    tracker.start(folder, {}, run_id=None, from_step=from_step)
+    for step, values in metrics:
+        tracker.log(step, values)
+    tracker.finish(None)
+
+
+def steps(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_a_step(tmp_path: Path):
+    track(tmp_path, [(1, {"epoch": 0, "train/loss": 2.5, "valid/mrr": 0.25})])
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line == {"step": 1, "epoch": 0, "loss": 2.5, "valid/mrr": 0.25}
+
+
+def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path):
+    tracker = JsonLinesTracker()
+    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker.log(1, {"train/loss": 1.0})
+    assert steps(tmp_path) == [1]
+    tracker.finish(None)
+
+
+def test_lines_after_the_resumed_step_are_dropped(tmp_path: Path):
+    track(tmp_path, [(step, {}) for step in (1, 2, 2, 3, 4)])
+    track(tmp_path, [(3, {"again": 1})], from_step=2)
+    assert steps(tmp_path) == [1, 2, 2, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "lo', "{", '{"loss": 1.0}', "2", '"step"'])
+def test_a_line_that_was_cut_off_is_dropped(torn: str, tmp_path: Path):
+    track(tmp_path, [(1, {})])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(torn)
+    track(tmp_path, [(2, {})], from_step=1)
+    assert steps(tmp_path) == [1, 2]
+
+
+def test_a_new_run_in_an_old_folder_starts_over(tmp_path: Path):
+    track(tmp_path, [(1, {}), (2, {})])
+    track(tmp_path, [(1, {})])
+    assert steps(tmp_path) == [1]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path):
+    tracker = JsonLinesTracker()
+    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+
+    class Full:
+        name = "metrics.jsonl"
+
+        def write(self, _: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None: ...
+
+    tracker._file.close()
+    tracker._file = Full()  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(InputError, match=r"metrics.jsonl can't be written: No space left on device"):
+        tracker.log(1, {})
+
+
+def test_wandb_mode_is_checked():
+    with pytest.raises(InputError, match=r"tracker.mode must be online or offline, got 'disabled'"):
+        WandbTracker(project="advkge", mode="disabled", group=None, init_timeout=5.0)
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user who never logged in."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+
+
+def records(file: Path) -> list[Any]:
+    """The records of a .wandb file: LevelDB's log framing around protobuf."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, found, piece = file.read_bytes(), 7, [], b""
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:  # a block's last bytes hold no header
+            place += left
+            continue
+        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        piece += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(piece)
+            found.append(record)
+            piece = b""
+    return found
+
+
+def wandb_run(folder: Path, mode: str, run_id: str | None, metrics: list[tuple[int, dict[str, Any]]]) -> str:
+    tracker = WandbTracker(project="advkge", mode=mode, group="sweep", init_timeout=5.0)
+    tracker.start(folder, {"seed": 3, "trainer": {"epochs": 2}}, run_id=run_id, from_step=0)
+    for step, values in metrics:
+        tracker.log(step, values)
+    tracker.finish({"test": {"both": {"mrr": 0.5}}, "best_step": 1})
+    assert tracker.run_id is not None
+    return tracker.run_id
+
+
+def history(file: Path) -> list[dict[str, Any]]:
+    """The rows of a finished run, whose service writes the last records after `finish` has returned."""
+    deadline = time.monotonic() + 20
+    while not any(record.HasField("exit") for record in records(file)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    items = [record.history.item for record in records(file) if record.HasField("history")]
+    return [{item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in items]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_wandb_offline_writes_a_run_that_can_be_read_back(tmp_path: Path):
+    first = [(1, {"train/loss": 2.5, "stage": "adversarial"}), (2, {"valid/mrr": 0.25, "generator/reward": -1.5})]
+    run_id = wandb_run(tmp_path, "offline", None, first)
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert file.name == f"run-{run_id}.wandb"
+    rows = history(file)
+    assert [row["trainer/step"] for row in rows] == [1, 2]
+    for row, (_, metrics) in zip(rows, first, strict=True):
+        assert metrics.items() <= row.items()
+    run = next(record.run for record in records(file) if record.HasField("run"))
+    assert (run.project, run.run_group) == ("advkge", "sweep")
+    assert json.loads(next(item.value_json for item in run.config.update if item.key == "seed")) == 3
+    # A resumed run is the same one.
+    assert wandb_run(tmp_path, "offline", run_id, [(2, {"train/loss": 2.0})]) == run_id
+    files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert [each.name for each in files] == [f"run-{run_id}.wandb"] * len(files)
+    assert history(files[-1])[-1]["train/loss"] == 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_wandb_without_an_account_goes_offline_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, logger="trainer"):
+        wandb_run(tmp_path, "online", None, [(1, {"train/loss": 2.5})])
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    assert len(said) == 1
+    assert "tracked offline; upload it with `wandb sync`" in said[0]
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert history(file)[0]["train/loss"] == 2.5
