@@ -140,6 +140,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
             "trainer.chunk_size": options.chunk_size,
             "stages": [stage.name for stage in (*stages, last)],
             "graph": run.graph.fingerprint(),
+            "generator": config.generator._target_,
         },
         log_every=options.log_every,
         checkpoint_every=options.checkpoint_every,
@@ -159,7 +160,8 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer:
         if name not in models:
             raise InputError(f"{key}: this run has no {name} model, got {options.checkpoint}")
         checkpoint = find_checkpoint(Path(options.checkpoint), f"best_pretrain_{name}", key)
-        checkpointer.read_manifest(checkpoint)
+        if checkpointer.read_manifest(checkpoint)["graph"] != run.graph.fingerprint():
+            raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
         checkpointer.load(checkpoint, {name: Player(models[name], None)})
         return []
     if options.epochs == 0:

@@ -79,7 +79,7 @@ def _continue_run(arguments: list[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     saved = [str(line) for line in OmegaConf.load(file)]
-    kept = [line for line in saved if _key(line) not in given | {"launch.ranks"}]
+    kept = [line for line in saved if _key(line) not in given]
     folder = [] if "hydra.run.dir" in given else [f"hydra.run.dir={resumed[-1]}"]
     return [*kept, *folder, *arguments]
 

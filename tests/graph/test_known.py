@@ -28,9 +28,7 @@ def test_answers_and_membership_equal_brute_force(facts: torch.Tensor, chunk_siz
     for row in range(len(batch.head)):
         h, r, t = batch.head[row].item(), batch.relation[row].item(), batch.tail[row].item()
         corrupts_head = row < batch.head_rows
-        expected = [
-            ((e, r, t) if corrupts_head else (h, r, e)) in truth for e in entity[row // chunk_size].tolist()
-        ]
+        expected = [((e, r, t) if corrupts_head else (h, r, e)) in truth for e in entity[row // chunk_size].tolist()]
         assert contains[row].tolist() == expected
         all_true = {e for e in range(ENTITIES) if ((e, r, t) if corrupts_head else (h, r, e)) in truth}
         assert {e for index, e in answers if index == row} == all_true

@@ -115,6 +115,17 @@ def test_metis_takes_self_loops_and_entities_without_triples() -> None:
     assert share_cut(placement, graph_of(train, 6), 2) == 0.0
 
 
+def test_metis_survives_many_triples_between_the_same_entities() -> None:
+    """Parallel edges made METIS write past its memory: graphs of many relations, such as UMLS, crashed or hung."""
+    number = torch.arange(60)
+    head, tail = (side.flatten().repeat(5) for side in torch.meshgrid(number, number, indexing="ij"))
+    train = torch.stack([head, torch.arange(5).repeat_interleave(3600), tail], dim=1)
+    graph = KnowledgeGraph("dense", [str(n) for n in range(60)], list("abcde"), train, train[:0], train[:0])
+    for seed in range(3):
+        order = metis_placement(graph, seed, num_parts=8).entity_of_row
+        assert torch.equal(order.sort().values, number)
+
+
 @pytest.mark.parametrize("num_parts", [1, 7])
 def test_number_of_parts_must_fit_the_graph(num_parts: int) -> None:
     graph = graph_of(torch.tensor([[0, 0, 1]]), 6)

@@ -1,0 +1,183 @@
+"""Optimisers against torch's own, and training on many ranks against one."""
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedding import optimizer as optimizer_module
+from embedding.model import KGEModel
+from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer, RowwiseAdagrad
+from graph.batch import Batch
+from graph.errors import InputError
+from graph.sampling import PositiveOrder
+from tests.ranks import run_on_ranks
+from tests.worlds import graph_of, model_of, site_of
+from trainer.runtime import Runtime
+
+ENTITIES, RELATIONS, DIM = 11, 3, 4
+OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
+    "dense_adam": lambda model: DenseAdam(model, lr=0.05, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.01),
+    "lazy_adam": lambda model: LazyAdam(model, lr=0.05, beta1=0.8, beta2=0.95, eps=1e-14),
+    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, eps=1e-10),
+}
+
+
+def test_no_optimizer_is_left_out() -> None:
+    kinds = {kind for _, kind in inspect.getmembers(optimizer_module, inspect.isclass) if not inspect.isabstract(kind)}
+    found = {kind for kind in kinds if issubclass(kind, ModelOptimizer)}
+    assert found == {type(make(tiny_model())) for make in OPTIMIZERS.values()}
+
+
+def tiny_model(
+    runtime: Runtime | None = None, max_norm: float | None = None, dtype: torch.dtype = torch.float64
+) -> KGEModel:
+    graph = graph_of([(e, e % RELATIONS, (e + 1) % ENTITIES) for e in range(ENTITIES)], ENTITIES, RELATIONS)
+    return model_of(site_of(graph, runtime, dtype=dtype), dim=DIM, max_norm=max_norm)
+
+
+def batches(steps: int) -> list[Batch]:
+    train = torch.tensor([(e, e % RELATIONS, (e * 3 + 1) % ENTITIES) for e in range(ENTITIES)])
+    half = torch.full((RELATIONS,), 0.5, dtype=torch.float64)
+    # 5 positives a step, and 1 in the last of an epoch: more than one rank has none then.
+    order = PositiveOrder(train, half, batch_size=5, chunk_size=1, seed=1)
+    return [order.batch(step) for step in range(steps)]
+
+
+def loss_of(model: KGEModel, batch: Batch) -> Tensor:
+    positive, negative = model.score(batch, batch.integers("negatives", 3, ENTITIES))
+    return batch.share_of_mean((2.0 - positive[:, None] + negative).square().mean(1))
+
+
+def all_parameters(model: KGEModel) -> Tensor:
+    rows = model.entity.gather_all(model.entity.weight.detach())
+    return torch.cat([rows.double().flatten(), model.scorer.relation.detach().flatten()])
+
+
+def train_on_rank(rank: int, world_size: int, name: str, dtype: torch.dtype, steps: int) -> Tensor:
+    runtime = Runtime(rank, world_size, torch.device("cpu"))
+    model = tiny_model(runtime, max_norm=1.0, dtype=dtype)
+    optimizer = OPTIMIZERS[name](model)
+    for batch in batches(steps):
+        loss_of(model, runtime.share(batch)).backward()
+        optimizer.step()
+    return all_parameters(model)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_training_is_the_same_on_any_number_of_ranks(name: str, world_size: int) -> None:
+    alone = train_on_rank(0, 1, name, torch.float64, 9)
+    for parameters in run_on_ranks(world_size, train_on_rank, name, torch.float64, 9):
+        torch.testing.assert_close(parameters, alone, rtol=1e-12, atol=1e-13)
+
+
+def test_float32_training_is_the_same_too() -> None:
+    alone = train_on_rank(0, 1, "dense_adam", torch.float32, 9)
+    for parameters in run_on_ranks(3, train_on_rank, "dense_adam", torch.float32, 9):
+        torch.testing.assert_close(parameters, alone, rtol=1e-6, atol=1e-7)
+
+
+def reference_steps(name: str, steps: int) -> Tensor:
+    """The same training with a plain table, autograd and torch's optimisers."""
+    model = tiny_model()
+    rows = model.entity.gather_all(model.entity.weight.detach()).clone().requires_grad_()
+    relation = model.scorer.relation.detach().clone().requires_grad_()
+    # SparseAdam adds eps before the bias correction and Adam after it, so it must not matter here.
+    adam = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-14 if name == "lazy_adam" else 1e-8}
+    square_sum = torch.zeros(ENTITIES, 1, dtype=torch.float64)
+    match name:
+        case "dense_adam":
+            steppers = [torch.optim.Adam([rows, relation], weight_decay=0.01, **adam)]
+        case "lazy_adam":
+            steppers = [torch.optim.SparseAdam([rows], **adam), torch.optim.Adam([relation], **adam)]
+        case _:
+            steppers = [torch.optim.Adagrad([relation], lr=0.05, eps=1e-10)]
+    for batch in batches(steps):
+        entity = batch.integers("negatives", 3, ENTITIES)
+        head, tail, r = rows[batch.head], rows[batch.tail], relation[batch.relation]
+        positive = -(head + r - tail).abs().sum(1)
+        heads = -(rows[entity] + r[:, None] - tail[:, None]).abs().sum(2)
+        tails = -(head[:, None] + r[:, None] - rows[entity]).abs().sum(2)
+        first = torch.arange(len(head)) < batch.head_rows
+        negative = torch.where(first[:, None], heads, tails)
+        (2.0 - positive[:, None] + negative).square().mean().backward()
+        assert rows.grad is not None
+        touched = torch.cat([batch.head, batch.tail, entity.flatten()]).unique()
+        if name == "lazy_adam":
+            rows.grad = torch.sparse_coo_tensor(touched[None], rows.grad[touched], rows.shape).coalesce()
+        if name == "rowwise_adagrad":
+            gradient = rows.grad[touched]
+            square_sum[touched] += gradient.square().mean(1, keepdim=True)
+            with torch.no_grad():
+                rows[touched] -= 0.05 * gradient / (square_sum[touched].sqrt() + 1e-10)
+        for stepper in steppers:
+            stepper.step()
+        rows.grad = relation.grad = None
+    return torch.cat([rows.detach().flatten(), relation.detach().flatten()])
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_are_those_of_torch(name: str) -> None:
+    model = tiny_model()
+    optimizer = OPTIMIZERS[name](model)
+    for batch in batches(7):
+        loss_of(model, batch).backward()
+        optimizer.step()
+    torch.testing.assert_close(all_parameters(model), reference_steps(name, 7), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_restored_optimizer_goes_on_as_if_never_stopped(name: str) -> None:
+    model, restored = tiny_model(), tiny_model()
+    optimizer = OPTIMIZERS[name](model)
+    steps = batches(8)
+    for batch in steps[:4]:
+        loss_of(model, batch).backward()
+        optimizer.step()
+    with torch.no_grad():
+        restored.entity.weight.copy_(model.entity.weight)
+        restored.scorer.relation.copy_(model.scorer.relation)
+    other = OPTIMIZERS[name](restored)
+    other.load_dense_state({key: deepcopy(value) for key, value in optimizer.dense_state().items()})
+    for key, value in optimizer.row_state.items():
+        other.row_state[key].copy_(value)
+    for batch in steps[4:]:
+        for player, stepper in ((model, optimizer), (restored, other)):
+            loss_of(player, batch).backward()
+            stepper.step()
+    assert torch.equal(all_parameters(model), all_parameters(restored))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rows_stay_in_the_ball(name: str) -> None:
+    model = tiny_model(max_norm=0.5)
+    optimizer = OPTIMIZERS[name](model)
+    for batch in batches(5):
+        loss_of(model, batch).backward()
+        optimizer.step()
+        for rows in (model.entity.weight, model.scorer.relation):
+            assert rows.norm(dim=1).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m: RowwiseAdagrad(m, lr=0.0, eps=1e-10), "optimizer.lr must be positive, got 0.0"),
+        (
+            lambda m: LazyAdam(m, lr=0.1, beta1=1.0, beta2=0.9, eps=1e-8),
+            r"optimizer.beta1 must be in \[0, 1\), got 1.0",
+        ),
+        (
+            lambda m: DenseAdam(m, lr=0.1, beta1=0.9, beta2=0.9, eps=1e-8, weight_decay=-1.0),
+            "optimizer.weight_decay must be at least 0, got -1.0",
+        ),
+    ],
+)
+def test_bad_options_are_named(make: Callable[[KGEModel], ModelOptimizer], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make(tiny_model())

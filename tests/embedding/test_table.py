@@ -1,0 +1,119 @@
+"""The table on one rank against a plain tensor, and partitioned against one rank."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedding.table import EmbeddingTable
+from graph.partition import EntityPlacement
+from tests.ranks import run_on_ranks
+
+WIDTH = 3
+
+
+def placement_of(entities: int, seed: int) -> EntityPlacement:
+    return EntityPlacement.from_order(torch.randperm(entities, generator=torch.Generator().manual_seed(seed)))
+
+
+def table_of(entities: int, rank: int = 0, world_size: int = 1, *, placed: int = 0, name: str = "t") -> EmbeddingTable:
+    return EmbeddingTable(
+        name,
+        placement_of(entities, placed),
+        WIDTH,
+        rank=rank,
+        world_size=world_size,
+        init_range=1.0,
+        seed=7,
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+    )
+
+
+def weights(ids: Tensor) -> Tensor:
+    """A different weight for each number of a look-up's result, so that every gradient entry counts."""
+    return torch.arange(1, ids.numel() * WIDTH + 1, dtype=torch.float64).view(*ids.shape, WIDTH)
+
+
+def test_look_ups_and_gradients_equal_a_plain_tensors() -> None:
+    table = table_of(9)
+    plain = table.gather_all(table.weight.detach()).requires_grad_()
+    first, second = torch.tensor([[1, 8, 1], [0, 1, 8]]), torch.tensor([8, 2])
+    for look_up in (table, lambda ids: plain[ids]):
+        (look_up(first) * weights(first)).sum().backward()
+        (look_up(second).square() * weights(second)).sum().backward()
+    assert torch.equal(table(first), plain[first])
+    gradient = table.take_gradient()
+    dense = torch.zeros(9, WIDTH, dtype=torch.float64)
+    dense[table.entity[gradient.row]] = gradient.value
+    torch.testing.assert_close(dense, plain.grad)
+    assert gradient.row.tolist() == sorted({int(table.row_of_entity[e]) for e in (0, 1, 2, 8)})
+
+
+def test_a_gradient_is_taken_once_and_not_kept_without_grad() -> None:
+    table = table_of(5)
+    with torch.no_grad():
+        table(torch.tensor([1, 2]))
+    assert len(table.take_gradient().row) == 0
+    table(torch.tensor([1, 2])).sum().backward()
+    assert len(table.take_gradient().row) == 2
+    assert len(table.take_gradient().row) == 0
+
+
+def test_gradients_of_float32_rows_are_summed_in_float64() -> None:
+    table = table_of(3)
+    table.weight = table.weight.detach().float().requires_grad_()
+    ids = torch.zeros(3, dtype=torch.int64)
+    (table(ids) * torch.tensor([[1e8], [1.0], [-1e8]])).sum().backward()
+    assert table.take_gradient().value[0].tolist() == [1.0] * WIDTH  # float32 would lose the 1
+
+
+def test_initial_rows_are_a_function_of_seed_name_and_entity() -> None:
+    one = table_of(50)
+    rows = one.gather_all(one.weight.detach())
+    other = table_of(50, placed=3)
+    assert torch.equal(rows, other.gather_all(other.weight.detach()))
+    parts = [table_of(50, rank, 3) for rank in range(3)]
+    for part in parts:
+        assert torch.equal(part.weight, rows[part.entity])
+    renamed = table_of(50, name="u")
+    assert not torch.equal(rows, renamed.gather_all(renamed.weight.detach()))
+    assert rows.abs().max() <= 1.0
+    assert rows.std().item() == pytest.approx(1 / 3**0.5, rel=0.15)
+
+
+def asked_by(rank: int, entities: int, seed: int) -> Tensor:
+    """What each rank looks up: different numbers of ids, with repetitions; the last rank asks for nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    everything = torch.randint(entities, (3, 4), generator=generator)
+    return everything[rank] if rank < 2 else everything[0, :0]
+
+
+def partitioned(rank: int, world_size: int, entities: int) -> dict[str, Any]:
+    table = table_of(entities, rank, world_size)
+    found = []
+    for seed in (0, 1):
+        ids = asked_by(rank, entities, seed)
+        rows = table(ids)
+        (rows * weights(ids) * (rank + 1)).sum().backward()
+        found.append(rows.detach())
+    table(asked_by(rank, entities, 2))  # a look-up that no backward reaches
+    gradient = table.take_gradient()
+    dense = torch.zeros_like(table.weight.detach()).index_copy(0, gradient.row, gradient.value)
+    return {"found": found, "gradient": table.gather_all(dense), "rows": table.gather_all(table.weight.detach())}
+
+
+@pytest.mark.parametrize(("world_size", "entities"), [(2, 9), (3, 9), (3, 2)])
+def test_a_partitioned_table_equals_one_on_one_rank(world_size: int, entities: int) -> None:
+    single = table_of(entities)
+    rows = single.gather_all(single.weight.detach()).requires_grad_()
+    results = run_on_ranks(world_size, partitioned, entities)
+    for rank, result in enumerate(results):
+        for seed in (0, 1):
+            ids = asked_by(rank, entities, seed)
+            (rows[ids] * weights(ids) * (rank + 1)).sum().backward()
+            assert torch.equal(result["found"][seed], rows[ids].detach())
+    for result in results:
+        assert torch.equal(result["rows"], rows.detach())
+        torch.testing.assert_close(result["gradient"], rows.grad, rtol=1e-14, atol=0)
