@@ -103,9 +103,13 @@ class Trainer:
             stage.player.start_stage()
             stage.sampler.start_stage()
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
-        progress = Progress(
-            stage.name, stage.steps * positives, cursor.stage_step * positives, shown=self.runtime.is_first
-        )
+        done = cursor.stage_step * positives
+        with Progress(stage.name, stage.steps * positives, done, shown=self.runtime.is_first) as progress:
+            self._run_steps(stage, positives, progress)
+        self._finish_stage(stage)
+
+    def _run_steps(self, stage: Stage, positives: int, progress: Progress) -> None:
+        cursor = self.cursor
         logged = time.perf_counter(), cursor.step
         while cursor.stage_step < stage.steps and not self._has_converged(stage):
             started = time.perf_counter()
@@ -124,8 +128,6 @@ class Trainer:
                 self._save(stage)
             if self._asked_to_stop:
                 raise Stopped(self.runtime.stop_signal or signal.SIGTERM)
-        progress.close()
-        self._finish_stage(stage)
 
     def train_step(self, stage: Stage, number: int) -> Step:
         """One step: propose, judge, learn, reward. Collective."""

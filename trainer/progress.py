@@ -1,10 +1,15 @@
 """The progress bar of a stage: rate, time left, loss, reward and the last validation MRR; silent off a terminal."""
 
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Self
+
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 class Progress:
-    """A bar that counts positives, shown by rank 0 on a terminal.
+    """A bar that counts positives, shown by rank 0 on a terminal; log lines appear above it.
 
     Args:
         total: positives of the stage.
@@ -26,6 +31,15 @@ class Progress:
         self._bar.set_postfix(self._fields, refresh=False)
         self._bar.update(positives)
 
-    def close(self) -> None:
-        """Leaves the bar as it stands."""
+    def __enter__(self) -> Self:
+        self._redirection: AbstractContextManager[None] = (
+            nullcontext() if self._bar.disable else logging_redirect_tqdm()
+        )
+        self._redirection.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._redirection.__exit__(kind, error, traceback)
         self._bar.close()

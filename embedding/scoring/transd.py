@@ -63,11 +63,15 @@ def _map(entity: Float[Tensor, "*#b E"], transfer: Float[Tensor, "*#b D"]) -> Fl
 def _minus_euclidean(
     query: Float[Tensor, "B D"], transfer: Float[Tensor, "B D"], candidates: Float[Tensor, "C N E"]
 ) -> Float[Tensor, "B N"]:
-    """-||q - c - a r_p|| with a = c_p . c, by expanding the square: |q - c|^2 - 2 a (q - c) . r_p + a^2 |r_p|^2."""
-    vector, entity_transfer = candidates.chunk(2, dim=-1)
+    """-||q - c - a r_p|| with a = c_p . c, by expanding the square: |q - c|^2 - 2 a (q - c) . r_p + a^2 |r_p|^2.
+
+    In float64: what is left of terms that cancel must still be good in float32 after the root.
+    """
+    dtype = query.dtype
+    vector, entity_transfer = candidates.double().chunk(2, dim=-1)
     amount = (entity_transfer * vector).sum(-1)[:, None]  # [C, 1, N]
-    q, r_p = by_chunk(query, len(candidates)), by_chunk(transfer, len(candidates))
+    q, r_p = by_chunk(query.double(), len(candidates)), by_chunk(transfer.double(), len(candidates))
     along = (q * r_p).sum(-1, keepdim=True) - r_p @ vector.transpose(1, 2)  # (q - c) . r_p
     square = torch.cdist(q, vector).square() - 2 * amount * along + amount.square() * r_p.square().sum(-1, keepdim=True)
     # Rounding can leave a tiny negative; the floor also keeps the square root's gradient finite.
-    return -square.clamp(min=1e-12).sqrt().flatten(0, 1)
+    return -square.clamp(min=1e-16).sqrt().flatten(0, 1).to(dtype)

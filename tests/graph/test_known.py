@@ -1,62 +1,94 @@
+"""The index of known triples against a look through all of them."""
+
 import pytest
 import torch
+from torch import Tensor
 
 from graph.known import KnownTriples, per_positive
-from graph.sampling import PositiveOrder
+from tests.worlds import batch_of
 
-ENTITIES, RELATIONS = 12, 3
-
-
-@pytest.fixture
-def facts() -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    head, tail = (torch.randint(ENTITIES, (90,), generator=generator) for _ in range(2))
-    relation = torch.randint(RELATIONS, (90,), generator=generator)
-    return torch.stack([head, relation, tail], dim=1)  # with repetitions
+ENTITIES, RELATIONS = 9, 3
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4])
-def test_answers_and_membership_equal_brute_force(facts: torch.Tensor, chunk_size: int) -> None:
-    # Queries of other triples than the known ones, so that some have no answer at all.
-    known = KnownTriples(facts[:40], ENTITIES, RELATIONS)
-    truth = {tuple(row) for row in facts[:40].tolist()}
-    half = torch.full((RELATIONS,), 0.5, dtype=torch.float64)
-    batch = PositiveOrder(facts, half, batch_size=64, chunk_size=chunk_size, seed=0).batch(0)
-    entity = batch.integers("entities", 9, ENTITIES)
-    contains = known.contains(batch, entity)
-    answers = set(zip(*(column.tolist() for column in known.answers(batch)), strict=True))
-    for row in range(len(batch.head)):
-        h, r, t = batch.head[row].item(), batch.relation[row].item(), batch.tail[row].item()
-        corrupts_head = row < batch.head_rows
-        expected = [((e, r, t) if corrupts_head else (h, r, e)) in truth for e in entity[row // chunk_size].tolist()]
-        assert contains[row].tolist() == expected
-        all_true = {e for e in range(ENTITIES) if ((e, r, t) if corrupts_head else (h, r, e)) in truth}
-        assert {e for index, e in answers if index == row} == all_true
-    assert contains.any()
-    assert not contains.all()
+def random_triples(size: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    columns = [torch.randint(high, (size,), generator=generator) for high in (ENTITIES, RELATIONS, ENTITIES)]
+    return torch.stack(columns, dim=1)
 
 
-def test_an_empty_index_and_an_empty_batch_know_nothing(facts: torch.Tensor) -> None:
-    half = torch.full((RELATIONS,), 0.5, dtype=torch.float64)
-    batch = PositiveOrder(facts, half, batch_size=8, chunk_size=1, seed=0).batch(0)
-    nothing = KnownTriples(facts[:0], ENTITIES, RELATIONS)
-    assert not nothing.contains(batch, batch.integers("entities", 5, ENTITIES)).any()
-    assert len(nothing.answers(batch)[0]) == 0
-    nobody, known = batch.chunks(0, 0), KnownTriples(facts, ENTITIES, RELATIONS)
-    assert known.contains(nobody, nobody.integers("entities", 5, ENTITIES)).shape == (0, 5)
-    assert len(known.answers(nobody)[0]) == 0
+def index_of(triples: Tensor) -> KnownTriples:
+    return KnownTriples(triples, ENTITIES, RELATIONS)
 
 
-def test_large_ids_do_not_collide() -> None:
-    entities, relations = 50_000_000, 1_000
-    facts = torch.tensor([[entities - 1, relations - 1, entities - 2], [entities - 2, 0, 5]])
-    known = KnownTriples(facts, entities, relations)
-    anchor, relation = torch.tensor([entities - 1, entities - 2]), torch.tensor([relations - 1, 0])
-    found = known.tails.contains(anchor, relation, torch.tensor([[entities - 2, 5], [entities - 2, 5]]))
-    assert found.tolist() == [[True, False], [False, True]]
+def corrupted(batch_rows: Tensor, row: int, heads: int, entity: int) -> tuple[int, int, int]:
+    head, relation, tail = batch_rows[row].tolist()
+    return (entity, relation, tail) if row < heads else (head, relation, entity)
 
 
-def test_candidates_of_a_chunk_are_repeated_for_its_positives() -> None:
+@pytest.mark.parametrize("heads", [0, 5, 12])
+@pytest.mark.parametrize("size", [0, 1, 20, 120])
+def test_answers_are_those_found_one_by_one(size: int, heads: int):
+    triples = random_triples(size, seed=size)
+    triples = torch.cat([triples, triples[: size // 2]])  # some facts twice
+    facts = set(map(tuple, triples.tolist()))
+    rows = torch.cat([triples[:6], random_triples(12, seed=7)])[:12]
+    expected = [
+        (row, entity) for row in range(12) for entity in range(ENTITIES) if corrupted(rows, row, heads, entity) in facts
+    ]
+    found = index_of(triples).answers(batch_of(rows, heads=heads))
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == expected
+    if size == 20:
+        assert {row for row, _ in expected} < set(range(12))  # some queries are unknown
+
+
+@pytest.mark.parametrize("heads", [0, 4, 12])
+@pytest.mark.parametrize("groups", [1, 3, 6, 12])
+@pytest.mark.parametrize("size", [0, 1, 120])
+def test_contains_agrees_with_a_look_through_all(size: int, groups: int, heads: int):
+    triples = random_triples(size, seed=size)
+    facts = set(map(tuple, triples.tolist()))
+    rows = torch.cat([triples[:6], random_triples(12, seed=8)])[:12]
+    entity = torch.randint(ENTITIES, (groups, 7), generator=torch.Generator().manual_seed(9))
+    found = index_of(triples).contains(batch_of(rows, heads=heads), entity)
+    assert found.shape == (12, 7)
+    for row in range(12):
+        for slot in range(7):
+            negative = int(entity[row * groups // 12, slot])
+            assert bool(found[row, slot]) == (corrupted(rows, row, heads, negative) in facts)
+    if size == 120:
+        assert found.any()
+        assert not found.all()
+
+
+def test_a_rank_without_positives_asks_for_nothing():
+    known, batch = index_of(random_triples(40, seed=1)), batch_of(random_triples(4, seed=1)).chunks(2, 2)
+    row, entity = known.answers(batch)
+    assert row.shape == entity.shape == (0,)
+    assert known.contains(batch, torch.empty((0, 5), dtype=torch.int64)).shape == (0, 5)
+
+
+def test_a_positive_contains_itself():
+    triples = random_triples(60, seed=2)
+    for heads in (0, 60):
+        batch = batch_of(triples, heads=heads)
+        assert index_of(triples).contains(batch, batch.target[:, None]).all()
+
+
+def test_graphs_whose_keys_need_64_bits():
+    entities, relations = 1 << 40, 1 << 10
+    last = entities - 1
+    triples = torch.tensor([[last, relations - 1, last], [last, relations - 1, 0], [0, 0, last], [last - 1, 0, last]])
+    known = KnownTriples(triples, entities, relations)
+    row, entity = known.answers(batch_of(triples, heads=2))
+    assert list(zip(row.tolist(), entity.tolist(), strict=True)) == [
+        (0, last), (1, last), (2, last), (3, last)
+    ]  # fmt: skip
+    candidates = torch.tensor([[last, 0, last - 1, 1 << 32]])
+    assert known.contains(batch_of(triples[:1]), candidates).tolist() == [[True, True, False, False]]
+
+
+def test_entities_of_a_group_are_repeated_for_its_positives():
     entity = torch.tensor([[1, 2], [3, 4]])
-    assert per_positive(entity, 4).tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
-    assert per_positive(entity, 2) is entity
+    assert per_positive(entity, 2).equal(entity)
+    assert per_positive(entity, 6).tolist() == [[1, 2]] * 3 + [[3, 4]] * 3
+    assert per_positive(entity[:0], 0).shape == (0, 2)

@@ -1,6 +1,9 @@
+"""The order of positives: what an epoch holds, in which chunks, on which side."""
+
+import math
+
 import pytest
 import torch
-from jaxtyping import Int64
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -8,105 +11,142 @@ from graph.batch import Batch
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
 
-RELATIONS = 3
+PROBABILITY = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
 
 
-def triples(count: int) -> Int64[Tensor, "T 3"]:
-    number = torch.arange(count)
-    return torch.stack([number, number % RELATIONS, number + 1], dim=1)
+def train_set(size: int) -> Tensor:
+    """Distinct triples over three relations, none of them in order."""
+    number = torch.arange(size)
+    return torch.stack([number * 7 % 64, number % 3, number], dim=1)
 
 
-def order_of(
-    count: int, *, batch_size: int, chunk_size: int, head_probability: float = 0.5, seed: int = 0
+def order(
+    size: int = 50, *, batch_size: int = 12, chunk_size: int = 1, seed: int = 3, probability: Tensor = PROBABILITY
 ) -> PositiveOrder:
-    probability = torch.full((RELATIONS,), head_probability, dtype=torch.float64)
-    return PositiveOrder(triples(count), probability, batch_size=batch_size, chunk_size=chunk_size, seed=seed)
+    return PositiveOrder(train_set(size), probability, batch_size=batch_size, chunk_size=chunk_size, seed=seed)
 
 
-def epoch_of(order: PositiveOrder, epoch: int) -> list[Batch]:
-    return [order.batch(epoch * order.steps_per_epoch + step) for step in range(order.steps_per_epoch)]
+def epoch_of(positives: PositiveOrder, epoch: int) -> list[Batch]:
+    steps = positives.steps_per_epoch
+    return [positives.batch(step) for step in range(epoch * steps, (epoch + 1) * steps)]
 
 
-@pytest.mark.parametrize("head_probability", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize(("count", "batch_size", "chunk_size"), [(50, 8, 1), (50, 12, 3), (50, 16, 4), (5, 64, 8)])
-def test_each_positive_counts_once_an_epoch(
-    count: int, batch_size: int, chunk_size: int, head_probability: float
-) -> None:
-    order = order_of(count, batch_size=batch_size, chunk_size=chunk_size, head_probability=head_probability)
-    for epoch in range(3):
-        counted = torch.zeros(count, dtype=torch.float64)
-        for batch in epoch_of(order, epoch):
-            assert len(batch.head) == len(batch.chunk) * chunk_size <= batch_size
-            counted.index_add_(0, batch.head, batch.weight)
-        assert torch.equal(counted, torch.ones(count, dtype=torch.float64))
+def triples(batch: Batch) -> list[tuple[int, ...]]:
+    """The positives that count, fillers left out."""
+    rows = torch.stack([batch.head, batch.relation, batch.tail], dim=1)
+    return [tuple(row) for row in rows[batch.weight > 0].tolist()]
 
 
-def test_chunks_have_one_side_and_heads_come_first() -> None:
-    order = order_of(400, batch_size=40, chunk_size=4, head_probability=0.5)
-    order.head_probability = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
-    for batch in epoch_of(order, 0):
-        counted = batch.weight > 0
-        head = batch.relation[: batch.head_rows][counted[: batch.head_rows]]
-        tail = batch.relation[batch.head_rows :][counted[batch.head_rows :]]
-        assert (head != 1).all()
-        assert (tail == 1).all()
-        assert torch.equal(batch.anchor, torch.cat([batch.tail[: batch.head_rows], batch.head[batch.head_rows :]]))
-        assert torch.equal(batch.target, torch.cat([batch.head[: batch.head_rows], batch.tail[batch.head_rows :]]))
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+@pytest.mark.parametrize("size", [1, 47, 48, 50])
+def test_each_positive_occurs_once_an_epoch(size: int, chunk_size: int):
+    positives = order(size, chunk_size=chunk_size)
+    for epoch in range(4):
+        batches = epoch_of(positives, epoch)
+        seen = [triple for batch in batches for triple in triples(batch)]
+        assert sorted(seen) == sorted(map(tuple, train_set(size).tolist()))
+        # All chunks of the epoch, each once, in batches that are full but for the last.
+        chunks = torch.cat([batch.chunk for batch in batches])
+        assert chunks.sort().values.equal(torch.arange(positives.num_chunks))
+        assert [len(batch.chunk) for batch in batches[:-1]] == [12 // chunk_size] * (len(batches) - 1)
+        assert 0 < len(batches[-1].chunk) <= 12 // chunk_size
+        for batch in batches:
+            assert len(batch.head) == len(batch.chunk) * chunk_size
+            assert batch.epoch == epoch
+            assert set(batch.weight.tolist()) <= {0.0, 1.0}
+            assert batch.global_weight == max(batch.weight.sum(), 1)
 
 
-def test_sides_are_drawn_with_the_relations_probability() -> None:
-    order = order_of(3000, batch_size=100, chunk_size=1)
-    order.head_probability = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
-    heads = torch.zeros(RELATIONS)
-    for batch in epoch_of(order, 0):
-        heads += torch.bincount(batch.relation[: batch.head_rows], minlength=RELATIONS)
-    for relation, share in enumerate([0.1, 0.5, 0.8]):
-        observed = heads[relation].item()
-        assert chisquare([observed, 1000 - observed], [1000 * share, 1000 * (1 - share)]).pvalue > 1e-4
+def test_chunks_of_one_need_no_filling():
+    assert all((batch.weight == 1).all() for batch in epoch_of(order(50), 0))
+    assert order(48).steps_per_epoch == 4
 
 
-def test_order_is_a_function_of_seed_and_epoch() -> None:
-    first, again = (order_of(60, batch_size=10, chunk_size=2, seed=4) for _ in range(2))
-    other = order_of(60, batch_size=10, chunk_size=2, seed=5)
-    again.batch(17)  # what was asked for before does not matter
-    step = first.steps_per_epoch
-    assert torch.equal(first.batch(3).head, again.batch(3).head)
-    assert not torch.equal(first.batch(3).head, other.batch(3).head)
-    assert not torch.equal(first.batch(3).head, first.batch(3 + step).head)
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+def test_a_chunk_has_one_side_and_head_chunks_come_first(chunk_size: int):
+    # Relation 1 always has its head corrupted, the others never.
+    positives = order(chunk_size=chunk_size, probability=torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
+    heads = 0
+    for batch in epoch_of(positives, 0) + epoch_of(positives, 1):
+        counts = batch.weight > 0
+        assert (batch.relation[: batch.head_rows][counts[: batch.head_rows]] == 1).all()
+        assert (batch.relation[batch.head_rows :][counts[batch.head_rows :]] != 1).all()
+        heads += int(counts[: batch.head_rows].sum())
+    assert heads == 2 * int((train_set(50)[:, 1] == 1).sum())
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 7])
-def test_ranks_share_a_batch_without_changing_it(world_size: int) -> None:
-    whole = order_of(50, batch_size=20, chunk_size=4).batch(1)
-    total = len(whole.chunk)
-    parts = [whole.chunks(total * r // world_size, total * (r + 1) // world_size) for r in range(world_size)]
-    for name in ("head", "relation", "tail", "weight", "chunk"):
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
-    assert sum(part.head_chunks for part in parts) == whole.head_chunks
-    for draw in (
-        lambda batch: batch.integers("x", 5, 1000),
-        lambda batch: batch.uniform("x", 5),
-        lambda batch: batch.uniform_per_positive("x", 3),
-    ):
-        assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
-    value = torch.arange(len(whole.head), dtype=torch.float64)
-    shares = torch.stack([part.share_of_mean(value[: len(part.head)] * 0 + 2.0) for part in parts])
-    assert shares.sum().item() == pytest.approx(2.0)
+@pytest.mark.parametrize("chunk_size", [1, 4])
+def test_sides_are_drawn_with_the_relations_probability(chunk_size: int):
+    epochs, size = 60, 90
+    positives = order(size, chunk_size=chunk_size)
+    corrupted = torch.zeros(size, dtype=torch.int64)
+    for epoch in range(epochs):
+        for batch in epoch_of(positives, epoch):
+            counts = batch.weight[: batch.head_rows] > 0
+            corrupted[batch.tail[: batch.head_rows][counts]] += 1  # the tail numbers the triple
+    relation = train_set(size)[:, 1]
+    for number, probability in enumerate(PROBABILITY.tolist()):
+        share = corrupted[relation == number]
+        draws = epochs * len(share)
+        heads = int(share.sum())
+        assert chisquare([heads, draws - heads], [draws * probability, draws * (1 - probability)]).pvalue > 1e-3
+        # Drawn anew for each positive and epoch: neither the same in all epochs, nor one draw for the relation.
+        spread = math.sqrt(epochs * probability * (1 - probability))
+        assert 0.6 * spread < share.double().std() < 1.5 * spread
 
 
-def test_a_purpose_has_numbers_of_its_own() -> None:
-    batch = order_of(50, batch_size=20, chunk_size=4).batch(1)
-    assert not torch.equal(batch.integers("x", 5, 1000), batch.integers("y", 5, 1000))
+def same(first: Batch, second: Batch) -> bool:
+    names = ("head", "relation", "tail", "weight", "chunk")
+    return first.head_chunks == second.head_chunks and all(
+        getattr(first, name).equal(getattr(second, name)) for name in names
+    )
+
+
+def test_a_step_is_a_function_of_seed_and_number_alone():
+    forwards = [order(chunk_size=3).batch(step) for step in range(15)]
+    positives = order(chunk_size=3)
+    for step in reversed(range(15)):
+        assert same(positives.batch(step), forwards[step])
+    other = order(chunk_size=3, seed=4)
+    assert not any(same(other.batch(step), forwards[step]) for step in range(5))
+
+
+def test_epochs_differ_in_order_and_sides():
+    positives = order(chunk_size=1)
+    first, second = (epoch_of(positives, epoch) for epoch in (0, 1))
+    assert [triples(batch) for batch in first] != [triples(batch) for batch in second]
+    heads = [{row for batch in epoch for row in batch.tail[: batch.head_rows].tolist()} for epoch in (first, second)]
+    assert heads[0] != heads[1]
+    # Heads and tails come mixed, not one side after the other.
+    assert all(0 < batch.head_chunks < len(batch.chunk) for batch in first[:-1])
+
+
+def test_a_batch_of_filling_alone_counts_nothing():
+    # Two chunks for four positives: where all have one side, the other chunk is empty.
+    positives = order(4, batch_size=4, chunk_size=4, probability=torch.zeros(3, dtype=torch.float64))
+    empty, full = sorted(epoch_of(positives, 0), key=lambda batch: float(batch.weight.sum()))
+    assert full.weight.sum() == 4
+    assert empty.weight.sum() == 0
+    assert empty.share_of_mean(torch.ones(4)) == 0
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "chunk_size", "message"),
+    ("options", "message"),
     [
-        (0, 1, "trainer.batch_size must be at least 1, got 0"),
-        (4, 0, "trainer.chunk_size must be at least 1, got 0"),
-        (10, 4, r"trainer.chunk_size must divide trainer.batch_size \(10\), got 4"),
+        ({"batch_size": 0}, "trainer.batch_size must be at least 1, got 0"),
+        ({"batch_size": -4}, "trainer.batch_size must be at least 1, got -4"),
+        ({"chunk_size": 0}, "trainer.chunk_size must be at least 1, got 0"),
+        (
+            {"chunk_size": 5},
+            "trainer.chunk_size must divide trainer.batch_size (12), got 5: a batch is a whole number of chunks",
+        ),
+        (
+            {"chunk_size": 24},
+            "trainer.chunk_size must divide trainer.batch_size (12), got 24: a batch is a whole number of chunks",
+        ),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(batch_size: int, chunk_size: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        order_of(10, batch_size=batch_size, chunk_size=chunk_size)
+def test_wrong_sizes_are_named(options: dict[str, int], message: str):
+    with pytest.raises(InputError) as error:
+        order(**options)  # pyright: ignore[reportArgumentType]
+    assert str(error.value) == message
