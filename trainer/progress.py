@@ -2,7 +2,6 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Self
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -31,7 +30,7 @@ class Progress:
         self._bar.set_postfix(self._fields, refresh=False)
         self._bar.update(positives)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         self._redirection: AbstractContextManager[None] = (
             nullcontext() if self._bar.disable else logging_redirect_tqdm()
         )
