@@ -19,11 +19,14 @@ from graph.errors import InputError
 class ModelOptimizer(ABC):
     """Steps a model: its dense parameters, and the rows of its entity table that this rank owns."""
 
-    def __init__(self, model: KGEModel, lr: float) -> None:
+    def __init__(self, model: KGEModel, lr: float, eps: float) -> None:
         if lr <= 0:
             raise InputError(f"optimizer.lr must be positive, got {lr}")
+        if eps <= 0:  # a row whose gradients were all 0 would divide 0 by 0
+            raise InputError(f"optimizer.eps must be positive, got {eps}")
         self.model = model
         self.lr = lr
+        self.eps = eps
         self.dense = self._dense_optimizer()
         self.row_state = self._new_row_state()
         """One row of state a row of the table, by name."""
@@ -81,7 +84,7 @@ class DenseAdam(ModelOptimizer):
     ) -> None:
         self.options = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
         _check_adam(beta1, beta2, weight_decay)
-        super().__init__(model, lr)
+        super().__init__(model, lr, eps)
 
     def _dense_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.scorer.parameters(), **self.options)
@@ -121,8 +124,7 @@ class LazyAdam(ModelOptimizer):
     def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float) -> None:
         _check_adam(beta1, beta2, 0.0)
         self.betas = (beta1, beta2)
-        self.eps = eps
-        super().__init__(model, lr)
+        super().__init__(model, lr, eps)
         self.steps = torch.zeros((), dtype=torch.int64)
 
     def _dense_optimizer(self) -> torch.optim.Optimizer:
@@ -157,8 +159,7 @@ class RowwiseAdagrad(ModelOptimizer):
     """Adagrad with one number of state a row: the running sum of the row gradient's mean square (PBG, DGL-KE)."""
 
     def __init__(self, model: KGEModel, *, lr: float, eps: float) -> None:
-        self.eps = eps
-        super().__init__(model, lr)
+        super().__init__(model, lr, eps)
 
     def _dense_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adagrad(self.model.scorer.parameters(), lr=self.lr, eps=self.eps)

@@ -3,14 +3,20 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from graph.errors import InputError
 
 _SEPARATOR_NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a space"}
 _COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
+_HEADERS = ({"head", "relation", "tail"}, {"h", "r", "t"}, {"subject", "predicate", "object"}, {"s", "p", "o"})
 _CHUNK = 1 << 20
+
+
+def is_header(names: Iterable[str]) -> bool:
+    """Whether a line says what the columns are, such as head,relation,tail: it would be read as a triple."""
+    return {name.strip().lower() for name in names} in _HEADERS
 
 
 def check_lines(path: Path, columns: str, separator: str) -> None:
@@ -71,6 +77,8 @@ def _check_line(path: Path, line_number: int, line: bytes, columns: str, separat
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         expected = f"expected 3 separated by {_SEPARATOR_NAMES[separator]}"
         raise _fault(path, line_number, f"{found}, {expected}{_other_separator(text, separator)}")
+    if line_number == 1 and is_header(cells):
+        raise _fault(path, line_number, f"a header ({', '.join(cells)}), expected a triple: take the line out")
     for cell, letter in zip(cells, columns, strict=True):
         if not cell.strip():
             raise _fault(path, line_number, f"the {_COLUMN_NAMES[letter]} is empty, expected a name")

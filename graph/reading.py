@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from pyarrow import csv
 from torch import Tensor
 
-from graph.bad_line import check_lines
+from graph.bad_line import check_lines, is_header
 from graph.errors import InputError
 from graph.graph_cache import cache_file, load_cached, save_cached, source_stamp
 from graph.knowledge_graph import KnowledgeGraph, PackedNames, count_repeated
@@ -177,7 +177,7 @@ def _parse(path: Path, columns: str, separator: str, *, skip_blank_lines: bool) 
 
 
 def _is_suspicious(table: pa.Table) -> bool:
-    """Whether there is no triple, an empty name (as a blank line gives three of), or one with a line end in it."""
+    """Whether there is no triple, a header, an empty name (a blank line gives three), or one with a line end in it."""
     for column in table.columns:
         for chunk in column.chunks:
             names = chunk.dictionary
@@ -185,4 +185,4 @@ def _is_suspicious(table: pa.Table) -> bool:
                 return True
             if pc.any(pc.match_substring_regex(names, "[\r\n]")).as_py():
                 return True
-    return len(table) == 0
+    return len(table) == 0 or is_header(str(column[0].as_py()) for column in table.columns)

@@ -22,6 +22,7 @@ from graph.known import KnownTriples
 from graph.partition import EntityPlacement
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
+from launch.options import check_options
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
@@ -73,6 +74,7 @@ def instantiate(config: DictConfig, **options: Any) -> Any:
 
 def build_run(config: DictConfig, runtime: Runtime) -> Run:
     """Loads the graph, places its entities and makes the discriminator's model. Collective."""
+    check_options(config)
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
@@ -138,9 +140,9 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
             "seed": config.seed,
             "trainer.batch_size": options.batch_size,
             "trainer.chunk_size": options.chunk_size,
+            "generator": config.generator._target_,
             "stages": [stage.name for stage in (*stages, last)],
             "graph": run.graph.fingerprint(),
-            "generator": config.generator._target_,
         },
         log_every=options.log_every,
         checkpoint_every=options.checkpoint_every,

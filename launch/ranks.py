@@ -41,7 +41,7 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     refuse_sweep(arguments, f"type: python {sys.argv[0]} --multirun launch.ranks={ranks} {others}")
     os.environ[_STAMP] = _agree_on_stamp()
     if rank_number() != 0:
-        arguments += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+        arguments += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
     return arguments if _is_sweep(arguments) else _continue_run(arguments)
 
 
@@ -73,7 +73,7 @@ def _continue_run(arguments: list[str]) -> list[str]:
     """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
     given = {_key(argument) for argument in arguments}
     resumed = [argument.split("=", 1)[1] for argument in arguments if _key(argument) == "resume"]
-    file = Path(resumed[-1]) / ".hydra" / "overrides.yaml" if resumed else None
+    file = Path(resumed[-1]) / "overrides.yaml" if resumed else None
     if file is None or not file.is_file():
         return arguments
     from omegaconf import OmegaConf
@@ -105,7 +105,7 @@ def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) 
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    arguments = [*overrides, f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    arguments = [*overrides, f"hydra.run.dir={folder}"]
     try:
         elastic_launch(launch, sys.executable)(str(script), *arguments)
     except ChildFailedError as error:

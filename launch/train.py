@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from graph.errors import InputError
 from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
 from launch.ranks import is_rank, prepare_arguments, run_ranks
@@ -46,12 +47,15 @@ def train(config: DictConfig, folder: Path) -> None:
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     runtime.stop_at_signals()
     try:
+        checkpoint = _checkpoint_to_resume(config, folder)
         run = build_run(config, runtime)
         trainer = build_trainer(run, folder)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        run_id = _resume(config, trainer)
+        run_id = None if checkpoint is None else _resume(checkpoint, trainer)
+        # Only now: a resume that is refused leaves the run folder as it was.
+        if runtime.is_first:
+            _write_config(config, folder)
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
         try:
@@ -69,15 +73,37 @@ def train(config: DictConfig, folder: Path) -> None:
         runtime.close()
 
 
-def _resume(config: DictConfig, trainer: Trainer) -> str | None:
-    """Goes back to the checkpoint of `resume`, if any; returns the tracker's id of that run. Collective."""
-    if config.resume is None:
-        return None
-    checkpoint = find_checkpoint(Path(config.resume), "latest", "resume")
+def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
+    """The checkpoint that `resume` means, if any; refuses to mix a new run into a folder that has another."""
+    checkpoint = None if config.resume is None else find_checkpoint(Path(config.resume), "latest", "resume")
+    own = folder / "checkpoints"
+    if (own / "latest.json").exists() and (checkpoint is None or checkpoint.resolve().parent != own.resolve()):
+        raise InputError(
+            f"hydra.run.dir: {folder} already holds a run; go on with it by resume={folder}, or name another folder"
+        )
+    return checkpoint
+
+
+def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
+    """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
     manifest = trainer.checkpointer.read_manifest(checkpoint)
     trainer.resume(checkpoint, manifest)
-    log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
+    finished = trainer.cursor.stage == len(trainer.stages)
+    log.info(
+        "resumed from %s at step %d%s",
+        checkpoint,
+        trainer.cursor.step,
+        ", the end of that run: nothing is left to train (more epochs: a new run with "
+        "pretrain.discriminator.checkpoint)" * finished,
+    )
     return manifest["tracker_run_id"]
+
+
+def _write_config(config: DictConfig, folder: Path) -> None:
+    """Writes every option, and those that were typed, which `resume` takes up again."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    typed = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
+    write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
 
 
 def _report(run: Run, trainer: Trainer, folder: Path) -> None:

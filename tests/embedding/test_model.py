@@ -1,11 +1,22 @@
+"""A model's scores against those of single triples, and on many ranks against one."""
+
+from typing import NamedTuple
+
 import pytest
 import torch
+from torch import Tensor
 
+import embedding.scoring.scoring
 from embedding.model import KGEModel
+from embedding.scoring.rotate import RotatE
 from embedding.scoring.transd import TransD
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
+from tests.ranks import run_on_ranks
 from tests.worlds import context_of, families, model_of, site_of, transe
+from trainer.runtime import Runtime
+
+KINDS = {"TransE": transe, "TransD": lambda dim: TransD(dim, norm=1), "RotatE": RotatE}
 
 
 @pytest.mark.parametrize(("chunk_size", "own"), [(1, False), (4, False), (4, True)])
@@ -30,6 +41,79 @@ def test_a_batchs_scores_equal_those_of_its_triples(chunk_size: int, own: bool) 
             triple = (e, relation[i], tail) if i < batch.head_rows else (head, relation[i], e)
             torch.testing.assert_close(negative[i, j], model.scoring.score(*triple))
     torch.testing.assert_close(model.score_candidates(batch, entity), negative)
+
+
+class Shares(NamedTuple):
+    """What the ranks found for their chunks, and the gradients that they agree on."""
+
+    positive: Tensor
+    negative: Tensor
+    pool: Tensor
+    loss: Tensor
+    relation: Tensor
+    entity: Tensor
+
+
+def score_share(rank: int, world_size: int, kind: str, chunks: int) -> Shares:
+    """A step of some chunks whose loss asks twice: for negatives, and for a pool as a generator does."""
+    embedding.scoring.scoring._BLOCK_NUMBERS = 64  # blocks, computed again in backward, under DDP
+    runtime = Runtime(rank, world_size, torch.device("cpu"))
+    graph = families()
+    model = model_of(site_of(graph, runtime), scoring=KINDS[kind])
+    order = PositiveOrder(
+        graph.train, context_of(graph).statistics.head_probability, batch_size=10, chunk_size=2, seed=0
+    )
+    batch = runtime.share(order.batch(1).chunks(0, chunks))
+    positive, negative = model.score(batch, batch.integers("negatives", 5, graph.num_entities))
+    pool = model.score_candidates(batch, batch.integers("pool", 3, graph.num_entities))
+    loss = batch.share_of_mean((negative.mean(1) - positive).square() + pool.square().sum(1))
+    loss.backward()
+    gradient = model.entity.take_gradient()
+    rows = torch.zeros_like(model.entity.weight.detach()).index_copy(0, gradient.row, gradient.value)
+    assert model.scorer.relation.grad is not None
+    return Shares(
+        positive.detach(),
+        negative.detach(),
+        pool.detach(),
+        loss.detach(),
+        model.scorer.relation.grad,
+        model.entity.gather_all(rows),
+    )
+
+
+def score_shares(rank: int, world_size: int) -> dict[tuple[str, int], Shares]:
+    return {(kind, chunks): score_share(rank, world_size, kind, chunks) for kind in KINDS for chunks in (5, 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_scores_and_gradients_do_not_depend_on_the_ranks(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding.scoring.scoring, "_BLOCK_NUMBERS", 64)
+    found = run_on_ranks(world_size, score_shares)
+    assert any(len(each["TransE", 2].positive) == 0 for each in found) == (world_size == 3)  # 3 ranks, 2 chunks
+    for step, alone in score_shares(0, 1).items():
+        ranks = [each[step] for each in found]
+        for name in ("positive", "negative", "pool"):
+            together = torch.cat([getattr(each, name) for each in ranks])
+            torch.testing.assert_close(together, getattr(alone, name), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(sum(each.loss for each in ranks), alone.loss, rtol=1e-12, atol=0)
+        assert alone.relation.abs().max() > 0
+        for each in ranks:
+            torch.testing.assert_close(each.relation, alone.relation, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(each.entity, alone.entity, rtol=1e-12, atol=1e-12)
+
+
+def test_a_reset_model_has_its_first_values() -> None:
+    model, fresh = (model_of(site_of(families())) for _ in range(2))
+    with torch.no_grad():
+        model.entity.weight.add_(1)
+        model.scorer.relation.add_(1)
+    model.reset()
+    assert torch.equal(model.entity.weight, fresh.entity.weight)
+    assert torch.equal(model.scorer.relation, fresh.scorer.relation)
+    other = model_of(site_of(families(), seed=4))
+    assert not torch.equal(model.scorer.relation, other.scorer.relation)
+    assert not torch.equal(*(each.entity.gather_all(each.entity.weight.detach()) for each in (model, other)))
 
 
 def test_max_norm_holds_for_each_part_of_a_row_from_the_start() -> None:

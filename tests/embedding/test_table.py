@@ -13,11 +13,16 @@ from tests.ranks import run_on_ranks
 WIDTH = 3
 
 
-def placement_of(entities: int, seed: int) -> EntityPlacement:
+def placement_of(entities: int, seed: int | None) -> EntityPlacement:
+    """A random placement, or by id."""
+    if seed is None:
+        return EntityPlacement.from_order(torch.arange(entities))
     return EntityPlacement.from_order(torch.randperm(entities, generator=torch.Generator().manual_seed(seed)))
 
 
-def table_of(entities: int, rank: int = 0, world_size: int = 1, *, placed: int = 0, name: str = "t") -> EmbeddingTable:
+def table_of(
+    entities: int, rank: int = 0, world_size: int = 1, *, placed: int | None = 0, name: str = "t"
+) -> EmbeddingTable:
     return EmbeddingTable(
         name,
         placement_of(entities, placed),
@@ -90,8 +95,8 @@ def asked_by(rank: int, entities: int, seed: int) -> Tensor:
     return everything[rank] if rank < 2 else everything[0, :0]
 
 
-def partitioned(rank: int, world_size: int, entities: int) -> dict[str, Any]:
-    table = table_of(entities, rank, world_size)
+def partitioned(rank: int, world_size: int, entities: int, placed: int | None) -> dict[str, Any]:
+    table = table_of(entities, rank, world_size, placed=placed)
     found = []
     for seed in (0, 1):
         ids = asked_by(rank, entities, seed)
@@ -104,11 +109,22 @@ def partitioned(rank: int, world_size: int, entities: int) -> dict[str, Any]:
     return {"found": found, "gradient": table.gather_all(dense), "rows": table.gather_all(table.weight.detach())}
 
 
-@pytest.mark.parametrize(("world_size", "entities"), [(2, 9), (3, 9), (3, 2)])
-def test_a_partitioned_table_equals_one_on_one_rank(world_size: int, entities: int) -> None:
-    single = table_of(entities)
+WORLDS = [(entities, placed) for entities in (9, 2, 1) for placed in (0, None)]  # 2 of 3 ranks own a row, or 1
+
+
+def partitioned_worlds(rank: int, world_size: int) -> list[dict[str, Any]]:
+    return [partitioned(rank, world_size, *world) for world in WORLDS]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_partitioned_table_equals_one_on_one_rank(world_size: int) -> None:
+    for world, results in zip(WORLDS, zip(*run_on_ranks(world_size, partitioned_worlds), strict=True), strict=True):
+        assert_equal_to_one_rank(*world, list(results))
+
+
+def assert_equal_to_one_rank(entities: int, placed: int | None, results: list[dict[str, Any]]) -> None:
+    single = table_of(entities, placed=placed)
     rows = single.gather_all(single.weight.detach()).requires_grad_()
-    results = run_on_ranks(world_size, partitioned, entities)
     for rank, result in enumerate(results):
         for seed in (0, 1):
             ids = asked_by(rank, entities, seed)

@@ -346,3 +346,16 @@ def test_packed_names_behave_as_a_list():
         with pytest.raises(IndexError):
             packed[index]
     assert list(PackedNames.pack([])) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "shown"),
+    [
+        ("train.csv", b"head,relation,tail\na,r,b\n", "head, relation, tail"),
+        ("train.tsv", b"Subject\tPredicate\tObject\na\tr\tb\n", "Subject, Predicate, Object"),
+        ("train.txt.gz", b"h\tr\tt\na\tr\tb\n", "h, r, t"),
+    ],
+)
+def test_a_header_is_no_triple(tmp_path, name, header, shown):
+    message = message_of(folder_with(tmp_path, header, name))
+    assert f"{name}, line 1: a header ({shown}), expected a triple: take the line out" in message

@@ -39,8 +39,9 @@ def triples(batch: Batch) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 4])
 @pytest.mark.parametrize("size", [1, 47, 48, 50])
-def test_each_positive_occurs_once_an_epoch(size: int, chunk_size: int):
-    positives = order(size, chunk_size=chunk_size)
+@pytest.mark.parametrize("probability", [[0.1, 0.5, 0.9], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+def test_each_positive_occurs_once_an_epoch(size: int, chunk_size: int, probability: list[float]):
+    positives = order(size, chunk_size=chunk_size, probability=torch.tensor(probability, dtype=torch.float64))
     for epoch in range(4):
         batches = epoch_of(positives, epoch)
         seen = [triple for batch in batches for triple in triples(batch)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,10 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         (["graph=umls", "graph.root=nowhere"], ["umls", "nowhere"]),
         (["graph=folder", "graph.path=nowhere"], ["graph", "nowhere"]),
         (["resume=nowhere"], ["resume", "nowhere"]),
+        (["optimizer.lr=fast"], ["optimizer.lr must be a number, got 'fast'"]),
+        (["generator.mask_known=7"], ["generator.mask_known must be true or false, got 7"]),
+        (["discriminator.max_norm=big"], ["discriminator.max_norm must be a number or null, got 'big'"]),
+        (["+loss.gamma=2"], ["loss.gamma", "has no such option; it has margin"]),
         (["pretrain.generator.checkpoint=nowhere"], ["pretrain.generator.checkpoint", "nowhere"]),
     ],
     ids=" ".join,
@@ -202,3 +207,31 @@ def test_stops_at_a_signal_and_resumes_with_its_folder_alone(shell, environment,
         assert result[key] == unbroken[key], key
     assert losses_of(tmp_path / "run")[1::2] == losses_of(finished)  # every step, and every second
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_used_run_folder_is_refused_and_left_as_it_was(command, tiny_plain, finished, tmp_path):
+    run = tmp_path / "used"
+    shutil.copytree(finished, run)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != "train.log"}
+    fresh = command(train, *tiny_plain, "generator=uniform", f"hydra.run.dir={run}")
+    assert fresh.code == 1
+    assert f"hydra.run.dir: {run} already holds a run; go on with it by resume={run}" in fresh.errors
+    other = command(train, f"resume={run}", "generator=uniform", "~generator.dim", "~generator.pool_size")
+    assert other.code == 1
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
+
+
+def test_a_resume_that_changes_the_generator_is_refused_before_anything_is_written(
+    command, tiny_plain, finished, tmp_path
+):
+    run = tmp_path / "used"
+    shutil.copytree(finished, run)
+    before = (run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()
+    # Without the run's own list of options, which has some that only KBGAN knows.
+    checkpoint = run / "checkpoints" / json.loads((run / "checkpoints/latest.json").read_text())["checkpoint"]
+    outcome = command(train, *tiny_plain, "generator=uniform", f"resume={checkpoint}", f"hydra.run.dir={run}")
+    assert outcome.code == 1
+    assert (
+        "generator is generator.uniform.UniformSampler in this run, but generator.kbgan.KBGANSampler" in outcome.errors
+    )
+    assert ((run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()) == before
