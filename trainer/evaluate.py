@@ -91,7 +91,8 @@ class RankingEvaluator:
         """Scores of each query with every entity of this rank's block."""
         anchor_rows, relation_rows = model.entity(anchor), model.scorer.relation_rows(relation)
         score = model.scoring.score_heads if side == "head" else model.scoring.score_tails
-        size = min(_BLOCK_ROWS, len(model.site.placement.row_of_entity))
+        # A whole number of 64s: a matrix product of one or two queries rounds its last columns in another way.
+        size = min(_BLOCK_ROWS, -(-len(model.site.placement.row_of_entity) // 64) * 64)
         scores = anchor_rows.new_empty((len(anchor), len(model.entity.weight)))
         for start, rows in model.entity.blocks(size):
             filled = rows if len(rows) == size else torch.cat([rows, rows.new_zeros((size - len(rows), rows.shape[1]))])

@@ -66,6 +66,14 @@ def test_a_gradient_is_taken_once_and_not_kept_without_grad() -> None:
     assert len(table.take_gradient().row) == 0
 
 
+def test_losses_that_share_a_look_up_add_up() -> None:
+    table = table_of(5)
+    rows = table(torch.tensor([1, 2]))
+    rows.sum().backward(retain_graph=True)
+    (2 * rows).sum().backward()
+    assert table.take_gradient().value.tolist() == [[3.0] * WIDTH] * 2
+
+
 def test_gradients_of_float32_rows_are_summed_in_float64() -> None:
     table = table_of(3)
     table.weight = table.weight.detach().float().requires_grad_()
