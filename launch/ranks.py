@@ -110,7 +110,6 @@ def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) 
         elastic_launch(launch, sys.executable)(str(script), *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        return (
-            f"rank {rank} (pid {failure.pid}) failed first, with exit code {failure.exitcode} {failure.signal_name()}"
-        )
+        cause = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+        return f"rank {rank} (pid {failure.pid}) failed first, with {cause}"
     return None
