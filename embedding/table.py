@@ -73,7 +73,7 @@ class EmbeddingTable:
         self.name = name
         self.width = width
         self.world_size = world_size
-        self.block = -(-len(placement.row_of_entity) // world_size)
+        self.block = placement.block_size(world_size)
         start, stop = placement.block(rank, world_size)
         self.row_of_entity = placement.row_of_entity.to(device)
         self.entity = placement.entity_of_row[start:stop].to(device)

@@ -48,10 +48,6 @@ class EntityPlacement:
         size, num_rows = self.block_size(world_size), len(self.entity_of_row)
         return min(rank * size, num_rows), min((rank + 1) * size, num_rows)
 
-    def owner(self, row: Int64[Tensor, "*s"], world_size: int) -> Int64[Tensor, "*s"]:
-        """The rank that owns each row."""
-        return row // self.block_size(world_size)
-
 
 def random_placement(graph: KnowledgeGraph, seed: int) -> EntityPlacement:
     """A uniformly random permutation of the entities, a function of (number of entities, seed)."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
 from torch.distributed import TCPStore
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -76,12 +77,24 @@ def _continue_run(arguments: list[str]) -> list[str]:
     file = Path(resumed[-1]) / "overrides.yaml" if resumed else None
     if file is None or not file.is_file():
         return arguments
-    from omegaconf import OmegaConf
-
-    saved = [str(line) for line in OmegaConf.load(file)]
+    saved = _saved_overrides(file)
     kept = [line for line in saved if _key(line) not in given]
     folder = [] if "hydra.run.dir" in given else [f"hydra.run.dir={resumed[-1]}"]
     return [*kept, *folder, *arguments]
+
+
+def _saved_overrides(file: Path) -> list[str]:
+    """The options that a run was started with; its folder may come from someone else, so they may not name code."""
+    try:
+        lines = [str(line) for line in yaml.safe_load(file.read_text()) or []]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise SystemExit(f"error: resume: {file} is damaged: {' '.join(str(error).split())}") from error
+    for line in lines:
+        if line.startswith("-") or _key(line).startswith("hydra") or "_target_" in line:
+            raise SystemExit(
+                f"error: resume: {file} may hold options of the run alone, no hydra or _target_, got {line}"
+            )
+    return lines
 
 
 def _key(argument: str) -> str:

@@ -88,14 +88,11 @@ def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
     """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
     manifest = trainer.checkpointer.read_manifest(checkpoint)
     trainer.resume(checkpoint, manifest)
-    finished = trainer.cursor.stage == len(trainer.stages)
-    log.info(
-        "resumed from %s at step %d%s",
-        checkpoint,
-        trainer.cursor.step,
-        ", the end of that run: nothing is left to train (more epochs: a new run with "
-        "pretrain.discriminator.checkpoint)" * finished,
-    )
+    log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
+    if trainer.cursor.stage == len(trainer.stages):
+        log.info(
+            "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=%s", checkpoint
+        )
     return manifest["tracker_run_id"]
 
 

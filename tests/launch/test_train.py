@@ -235,3 +235,32 @@ def test_a_resume_that_changes_the_generator_is_refused_before_anything_is_writt
         "generator is generator.uniform.UniformSampler in this run, but generator.kbgan.KBGANSampler" in outcome.errors
     )
     assert ((run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("saved", "complaint"),
+    [
+        ("- generator._target_=os.system\n", "no hydra or _target_, got generator._target_=os.system"),
+        ("- hydra.searchpath=[file:///x]\n", "no hydra or _target_, got hydra.searchpath"),
+        ("- --config-dir=x\n", "no hydra or _target_, got --config-dir=x"),
+        ("- [\n", "is damaged"),
+    ],
+)
+def test_a_resumed_folder_may_not_name_code(saved, complaint, command, tmp_path):
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "overrides.yaml").write_text(saved)
+    outcome = command(train, f"resume={folder}")
+    assert outcome.code == 1
+    assert re.fullmatch(r"error: resume: .*overrides.yaml.*\n", outcome.errors)
+    assert complaint in outcome.errors
+
+
+def test_resuming_a_finished_run_says_that_it_is_and_ranks_it_again(shell, finished, tmp_path):
+    run = tmp_path / "again"
+    shutil.copytree(finished, run)
+    outcome = shell([SCRIPT, f"resume={run}"], folder=tmp_path)
+    assert outcome.code == 0
+    assert "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=" in outcome.output
+    before, after = (json.loads((folder / "result.json").read_text()) for folder in (finished, run))
+    assert after["test"] == before["test"]
