@@ -2,19 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
+from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
 from graph.counter_random import combine, random_uniform, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
+from kernels.rows import sum_occurrences
+from kernels.updates import clip_rows
 
 
 @dataclass(frozen=True)
@@ -45,32 +50,35 @@ class TripleScorer(nn.Module):
 
     def relation_rows(self, relation: Int64[Tensor, " B"]) -> Float[Tensor, "B R"]:
         """The rows of these relations in the entities' type."""
-        return nn.functional.embedding(relation, self.relation).to(self.dtype)
+        return cast(Tensor, _RelationRows.apply(self.relation, relation, self.dtype))
 
     def forward(
         self,
         anchor: Float[Tensor, "B E"],
         relation: Int64[Tensor, " B"],
-        target: Float[Tensor, "B E"] | None,
-        candidates: Float[Tensor, "C N E"],
+        target: Candidates | None,
+        candidates: Candidates,
         head_rows: int,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
-        """Scores of the positives, and of the triples with each candidate in the target's place.
+        """See `ScoringFunction.score_batch`."""
+        return self.scoring.score_batch(anchor, self.relation_rows(relation), target, candidates, head_rows)
 
-        Args:
-            target: the entity that candidates replace; None if the positives' scores are not wanted.
-            head_rows: the first so many triples have the head replaced, the others the tail.
-        """
-        rows = self.relation_rows(relation)
-        head_chunks = head_rows * len(candidates) // max(len(anchor), 1)
-        heads = self.scoring.score_heads(anchor[:head_rows], rows[:head_rows], candidates[:head_chunks])
-        tails = self.scoring.score_tails(anchor[head_rows:], rows[head_rows:], candidates[head_chunks:])
-        positive = None
-        if target is not None:
-            head = torch.cat([target[:head_rows], anchor[head_rows:]])
-            tail = torch.cat([anchor[:head_rows], target[head_rows:]])
-            positive = self.scoring.score(head, rows, tail)
-        return positive, torch.cat([heads, tails])
+
+class _RelationRows(torch.autograd.Function):
+    """Rows of relations in the entities' type, with a gradient that is summed in float64."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, weight: Tensor, relation: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(relation)
+        ctx.num_relations = len(weight)  # pyright: ignore[reportAttributeAccessIssue]
+        return nn.functional.embedding(relation, weight.to(dtype))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
+        (relation,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        size: int = ctx.num_relations  # pyright: ignore[reportAttributeAccessIssue]
+        row, value = sum_occurrences(relation, gradient[0], size, torch.float64)
+        return value.new_zeros((size, value.shape[1])).index_copy_(0, row, value), None, None
 
 
 class KGEModel:
@@ -132,39 +140,28 @@ class KGEModel:
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
-        size = len(batch.head)
-        rows = self.entity(torch.cat([batch.anchor, batch.target, entity.flatten()]))
-        anchor, target = rows[:size], rows[size : 2 * size]
-        candidates = rows[2 * size :].view(*entity.shape, self.entity.width)
-        positive, negative = self._replicated(anchor, batch.relation, target, candidates, batch.head_rows)
-        return positive, negative
+        lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
+        return self._replicated(
+            lookup.gather(anchor),
+            batch.relation,
+            Candidates(lookup, target),
+            Candidates(lookup, place),
+            batch.head_rows,
+        )
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
         """Scores with each entity in the corrupted place. Collective."""
-        size = len(batch.head)
-        rows = self.entity(torch.cat([batch.anchor, entity.flatten()]))
-        candidates = rows[size:].view(*entity.shape, self.entity.width)
-        return self._replicated(rows[:size], batch.relation, None, candidates, batch.head_rows)[1]
+        lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
+        candidates = Candidates(lookup, place)
+        return self._replicated(lookup.gather(anchor), batch.relation, None, candidates, batch.head_rows)[1]
 
     @torch.no_grad()
     def project(self, row: Int64[Tensor, " K"] | None = None) -> None:
         """Scales rows back into the ball of `max_norm`: these rows of the block, or all, and all relations."""
         if self.max_norm is None:
             return
-        weight = self.entity.weight
-        if row is None:
-            _clip_parts(weight, self.scoring.entity_parts, self.max_norm)
-        else:
-            touched = weight[row]
-            _clip_parts(touched, self.scoring.entity_parts, self.max_norm)
-            weight[row] = touched
-        _clip_parts(self.scorer.relation, self.scoring.relation_parts, self.max_norm)
-
-
-def _clip_parts(rows: Float[Tensor, "K W"], parts: dict[str, int], max_norm: float) -> None:
-    for part in rows.split(list(parts.values()), dim=1):
-        norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
-        part.mul_(max_norm / norm.clamp(min=max_norm))
+        clip_rows(self.entity.weight, row, self.scoring.entity_parts, self.max_norm)
+        clip_rows(self.scorer.relation.detach(), None, self.scoring.relation_parts, self.max_norm)
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:

@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.table import RowGradient
 from graph.errors import InputError
+from kernels.updates import adam, rowwise_adagrad
 
 
 class ModelOptimizer(ABC):
@@ -66,84 +66,50 @@ class ModelOptimizer(ABC):
             state.setdefault(int(index), {})[name] = value
         self.dense.load_state_dict({"state": state, "param_groups": self.dense.state_dict()["param_groups"]})
 
-    def _zeros_like_rows(self) -> Float[Tensor, "L D"]:
-        return torch.zeros_like(self.model.entity.weight, requires_grad=False)
 
+class _RowAdam(ModelOptimizer):
+    """Adam (Kingma and Ba, ICLR 2015) with two rows of state a row, and one count of steps for all."""
 
-class DenseAdam(ModelOptimizer):
-    """Adam (Kingma and Ba, ICLR 2015) over the whole table at every step, as in KBGAN.
-
-    A row that a step did not touch moves on by its momentum. Costs the whole table a step: for small graphs.
-
-    Args:
-        weight_decay: L2 weight, added to the gradient (KBGAN's lambda).
-    """
+    @property
+    @abstractmethod
+    def everywhere(self) -> bool:
+        """Whether rows without a gradient move on too."""
 
     def __init__(
         self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
     ) -> None:
-        self.options = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
-        _check_adam(beta1, beta2, weight_decay)
-        super().__init__(model, lr, eps)
-
-    def _dense_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.model.scorer.parameters(), **self.options)
-
-    def _new_row_state(self) -> dict[str, Tensor]:
-        weight = self.model.entity.weight
-        self._rows = torch.optim.Adam([weight], fused=True, **self.options)
-        weight.grad = self._zeros_like_rows()
-        # Adam makes its state at the first step; made here, it can be saved and loaded at any time.
-        state = {"step": torch.zeros((), dtype=torch.float32, device=weight.device)}
-        state |= {"exp_avg": self._zeros_like_rows(), "exp_avg_sq": self._zeros_like_rows()}
-        self._rows.state[weight] = state
-        return {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
-
-    def _update_rows(self, gradient: RowGradient) -> None:
-        grad = self.model.entity.weight.grad
-        assert grad is not None
-        grad.zero_().index_copy_(0, gradient.row, gradient.value.to(grad.dtype))
-        self._rows.step()
-
-    def _changed_rows(self, gradient: RowGradient) -> None:
-        return None
-
-    def dense_state(self) -> dict[str, Tensor]:
-        """With the rows' step count, the same for all rows."""
-        return super().dense_state() | {"rows.step": self._rows.state[self.model.entity.weight]["step"]}
-
-    def load_dense_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes what `dense_state` gave."""
-        self._rows.state[self.model.entity.weight]["step"].copy_(tensors["rows.step"])
-        super().load_dense_state({key: value for key, value in tensors.items() if key != "rows.step"})
-
-
-class LazyAdam(ModelOptimizer):
-    """Adam that updates only the rows a step touched, moments included; bias correction by the number of steps."""
-
-    def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float) -> None:
-        _check_adam(beta1, beta2, 0.0)
+        for name, value in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= value < 1:
+                raise InputError(f"optimizer.{name} must be in [0, 1), got {value}")
+        if weight_decay < 0:
+            raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
         self.betas = (beta1, beta2)
-        super().__init__(model, lr, eps)
+        self.weight_decay = weight_decay
         self.steps = torch.zeros((), dtype=torch.int64)
+        super().__init__(model, lr, eps)
 
     def _dense_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.model.scorer.parameters(), lr=self.lr, betas=self.betas, eps=self.eps)
+        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+        return torch.optim.Adam(self.model.scorer.parameters(), fused=True, **options)
 
     def _new_row_state(self) -> dict[str, Tensor]:
-        return {"exp_avg": self._zeros_like_rows(), "exp_avg_sq": self._zeros_like_rows()}
+        return {name: torch.zeros_like(self.model.entity.weight) for name in ("exp_avg", "exp_avg_sq")}
 
     def _update_rows(self, gradient: RowGradient) -> None:
         self.steps += 1
-        (beta1, beta2), step = self.betas, int(self.steps)
-        weight, row = self.model.entity.weight, gradient.row
-        value = gradient.value.to(weight.dtype)
-        mean = self.row_state["exp_avg"][row].lerp_(value, 1 - beta1)
-        square = self.row_state["exp_avg_sq"][row].mul_(beta2).addcmul_(value, value, value=1 - beta2)
-        self.row_state["exp_avg"][row] = mean
-        self.row_state["exp_avg_sq"][row] = square
-        size = self.lr / (1 - beta1**step)
-        weight.index_add_(0, row, mean / (square.sqrt() / (1 - beta2**step) ** 0.5 + self.eps), alpha=-size)
+        adam(
+            self.model.entity.weight,
+            self.row_state["exp_avg"],
+            self.row_state["exp_avg_sq"],
+            gradient.row,
+            gradient.value,
+            everywhere=self.everywhere,
+            step=int(self.steps),
+            lr=self.lr,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
 
     def dense_state(self) -> dict[str, Tensor]:
         """With the number of steps."""
@@ -155,6 +121,30 @@ class LazyAdam(ModelOptimizer):
         super().load_dense_state({key: value for key, value in tensors.items() if key != "rows.step"})
 
 
+class DenseAdam(_RowAdam):
+    """Adam over the whole table at every step, as in KBGAN.
+
+    A row that a step did not touch moves on by its momentum. Costs the whole table a step: for small graphs.
+
+    Args:
+        weight_decay: L2 weight, added to the gradient (KBGAN's lambda).
+    """
+
+    everywhere = True
+
+    def _changed_rows(self, gradient: RowGradient) -> None:
+        return None
+
+
+class LazyAdam(_RowAdam):
+    """Adam that updates only the rows a step touched, moments included; bias correction by the number of steps."""
+
+    everywhere = False
+
+    def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float) -> None:
+        super().__init__(model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
+
+
 class RowwiseAdagrad(ModelOptimizer):
     """Adagrad with one number of state a row: the running sum of the row gradient's mean square (PBG, DGL-KE)."""
 
@@ -162,22 +152,11 @@ class RowwiseAdagrad(ModelOptimizer):
         super().__init__(model, lr, eps)
 
     def _dense_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(self.model.scorer.parameters(), lr=self.lr, eps=self.eps)
+        return torch.optim.Adagrad(self.model.scorer.parameters(), lr=self.lr, eps=self.eps, fused=True)
 
     def _new_row_state(self) -> dict[str, Tensor]:
-        weight = self.model.entity.weight
-        return {"square_sum": torch.zeros(len(weight), 1, dtype=weight.dtype, device=weight.device)}
+        return {"square_sum": torch.zeros_like(self.model.entity.weight[:, :1])}
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        weight, row = self.model.entity.weight, gradient.row
-        square = gradient.value.square().mean(1, keepdim=True).to(weight.dtype)
-        total = self.row_state["square_sum"].index_add_(0, row, square)[row]
-        weight.index_add_(0, row, gradient.value.to(weight.dtype) / (total.sqrt() + self.eps), alpha=-self.lr)
-
-
-def _check_adam(beta1: float, beta2: float, weight_decay: float) -> None:
-    for name, value in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= value < 1:
-            raise InputError(f"optimizer.{name} must be in [0, 1), got {value}")
-    if weight_decay < 0:
-        raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
+        weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]
+        rowwise_adagrad(weight, square_sum, gradient.row, gradient.value, lr=self.lr, eps=self.eps)

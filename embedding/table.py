@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from embedding.exchange import Route, deliver_gradient, fetch_rows, plan_route
+from embedding.lookup import Lookup
 from graph.counter_random import combine, random_uniform, stream
 from graph.partition import EntityPlacement
+from kernels.rows import sum_occurrences, sum_rows
 
 
 @dataclass(frozen=True)
@@ -20,32 +21,8 @@ class RowGradient:
 
     row: Int64[Tensor, " K"]
     """Distinct rows of the block, ascending."""
-    value: Float64[Tensor, "K D"]
-
-
-class _Lookup:
-    """One differentiable look-up of a step: filled in by backward, emptied by `take_gradient`."""
-
-    def __init__(self, index: Int64[Tensor, " S"], num_rows: int, route: Route | None) -> None:
-        self.index = index
-        self.num_rows = num_rows
-        self.route = route
-        self.gradient: Tensor | None = None
-
-
-class _GatherRows(torch.autograd.Function):
-    """`rows[index]`, whose backward hands the gradient to the table instead of building one of the table's size."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, lookup: _Lookup) -> Tensor:
-        ctx.lookup = lookup  # pyright: ignore[reportAttributeAccessIssue]
-        return torch.nn.functional.embedding(lookup.index, rows)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[None, None]:
-        lookup: _Lookup = ctx.lookup  # pyright: ignore[reportAttributeAccessIssue]
-        lookup.gradient = gradient[0] if lookup.gradient is None else lookup.gradient + gradient[0]
-        return None, None
+    value: Float[Tensor, "K D"]
+    """In the table's type; the sum was made in float64."""
 
 
 class EmbeddingTable:
@@ -78,11 +55,10 @@ class EmbeddingTable:
         self.row_of_entity = placement.row_of_entity.to(device)
         self.entity = placement.entity_of_row[start:stop].to(device)
         """The entity of each row of this rank's block."""
-        self.weight = torch.empty((stop - start, width), dtype=dtype, device=device, requires_grad=True)
-        self._lookups: list[_Lookup] = []
+        self.weight = torch.empty((stop - start, width), dtype=dtype, device=device)
+        self._lookups: list[tuple[Lookup, Route | None]] = []
         self._initialise(init_range, stream(name, seed))
 
-    @torch.no_grad()
     def _initialise(self, init_range: float, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
         for start in range(0, len(self.entity), 1 << 16):
@@ -90,47 +66,53 @@ class EmbeddingTable:
             uniform = random_uniform(key, combine(self.entity[rows, None], column))
             self.weight[rows] = ((2 * uniform - 1) * init_range).to(self.weight.dtype)
 
-    def __call__(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s D"]:
-        """The rows of these entities, differentiable. Collective when partitioned."""
-        row = self.row_of_entity[entity.flatten()]
+    def look_up(self, *entities: Int64[Tensor, "..."]) -> tuple[Lookup, list[Int64[Tensor, "..."]]]:
+        """The rows of these entities, and their places for each tensor of entities. Collective when partitioned.
+
+        Gradients that reach the rows are kept for `take_gradient`, unless gradients are off.
+        """
+        row = [self.row_of_entity[entity] for entity in entities]
         if self.world_size == 1:
-            rows, lookup = self.weight, _Lookup(row, len(self.weight), None)
+            lookup, place, route = Lookup(self.weight), row, None
         else:
-            distinct, index = torch.unique(row, return_inverse=True)
+            distinct, index = torch.unique(torch.cat([each.flatten() for each in row]), return_inverse=True)
             route = plan_route(distinct, self.block)
-            rows = fetch_rows(self.weight.detach(), route).requires_grad_()
-            lookup = _Lookup(index, len(distinct), route)
+            lookup = Lookup(fetch_rows(self.weight, route))
+            pieces = index.split([each.numel() for each in row])
+            place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
         if torch.is_grad_enabled():
-            self._lookups.append(lookup)
-        gathered: Tensor = _GatherRows.apply(rows, lookup)  # pyright: ignore[reportAssignmentType]
-        return gathered.view(*entity.shape, self.width)
+            self._lookups.append((lookup, route))
+        return lookup, place
+
+    def __call__(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s D"]:
+        """A copy of the rows of these entities, differentiable. Collective when partitioned."""
+        lookup, (place,) = self.look_up(entity)
+        return lookup.gather(place)
 
     def take_gradient(self) -> RowGradient:
         """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned."""
-        received = [self._receive(lookup) for lookup in self._lookups]
-        self._lookups.clear()
-        if not received:
-            return RowGradient(self.entity.new_empty(0), self._zeros(0))
-        # Most steps look up once, and then the largest tensor of the step need not be copied.
-        rows, values = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
-        row, index = torch.unique(rows, return_inverse=True)
-        return RowGradient(row, self._zeros(len(row)).index_add_(0, index, values))
+        lookups, self._lookups = self._lookups, []
+        if self.world_size == 1:
+            sources = [source for lookup, _ in lookups for source in lookup.sources]
+            return RowGradient(*sum_rows(sources, self.weight, self.weight.dtype))
+        received = [self._receive(lookup, route) for lookup, route in lookups if route is not None]
+        row = torch.cat([self.entity.new_empty(0), *(row for row, _ in received)])
+        value = torch.cat([self._float64_rows(0), *(value for _, value in received)])
+        return RowGradient(*sum_occurrences(row, value, len(self.weight), self.weight.dtype))
 
-    def _receive(self, lookup: _Lookup) -> tuple[Int64[Tensor, " K"], Float64[Tensor, "K D"]]:
+    def _receive(self, lookup: Lookup, route: Route) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """The gradients that a look-up, on all ranks, gave this rank's rows; rows may repeat."""
-        gradient = self._zeros(len(lookup.index)) if lookup.gradient is None else lookup.gradient.double()
-        if lookup.route is None:
-            return lookup.index, gradient
-        wanted = self._zeros(lookup.num_rows).index_add_(0, lookup.index, gradient)
-        return lookup.route.local_row, deliver_gradient(wanted, lookup.route)
+        place, value = lookup.gradient(torch.float64)
+        wanted = self._float64_rows(len(lookup.rows)).index_copy_(0, place, value)
+        return route.local_row, deliver_gradient(wanted, route)
 
-    def _zeros(self, rows: int) -> Float64[Tensor, "rows D"]:
-        return torch.zeros((rows, self.width), dtype=torch.float64, device=self.weight.device)
+    def _float64_rows(self, rows: int) -> Float[Tensor, "rows D"]:
+        return self.weight.new_zeros((rows, self.width), dtype=torch.float64)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""
         for start in range(0, len(self.weight), size):
-            yield start, self.weight.detach()[start : start + size]
+            yield start, self.weight[start : start + size]
 
     def gather_all(self, local: Shaped[Tensor, "L *d"]) -> Shaped[Tensor, "E *d"]:
         """A per-row tensor of every rank, brought into the order of entity ids. Collective when partitioned.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from graph.counter_random import combine, random_integers, random_uniform, stream
+from graph.counter_random import paired_integers, paired_uniform, stream
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,16 @@ class Batch:
 
     def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
         """Uniform integers in [0, high) for each chunk, the same at every number of processes."""
-        return random_integers(stream(purpose, self.seed, self.epoch), self._chunk_counter(count), high)
+        return paired_integers(stream(purpose, self.seed, self.epoch), self.chunk, count, high)
 
     def uniform(self, purpose: str, count: int) -> Float64[Tensor, "C count"]:
         """Uniform numbers in (0, 1) for each chunk, the same at every number of processes."""
-        return random_uniform(stream(purpose, self.seed, self.epoch), self._chunk_counter(count))
+        return paired_uniform(stream(purpose, self.seed, self.epoch), self.chunk, count)
 
     def uniform_per_positive(self, purpose: str, count: int) -> Float64[Tensor, "B count"]:
         """Uniform numbers in (0, 1) for each positive, the same at every number of processes."""
         numbers = self.uniform(purpose, self.chunk_size * count)
         return numbers.reshape(len(self.head), count)
-
-    def _chunk_counter(self, count: int) -> Int64[Tensor, "C count"]:
-        return combine(self.chunk[:, None], torch.arange(count, device=self.chunk.device))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,12 @@ OOPSLA 2014) applied once per word of the key. torch's int64 arithmetic wraps, w
 
 import zlib
 
+import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
+
+import kernels.counter_random
+from kernels.library import usable
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -64,3 +68,21 @@ def random_integers(stream_key: int, counter: Int64[Tensor, "*s"], high: int) ->
 def random_uniform(stream_key: int, counter: Int64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
     """Numbers in (0, 1), never 0 and never 1: 52 bits, plus a half."""
     return (_shift_right(random_bits(stream_key, counter), 12).double() + 0.5) * 2.0**-52
+
+
+def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
+    """`random_integers` of combine(outer, inner) for inner = 0 .. count - 1."""
+    if usable(outer):
+        return kernels.counter_random.random_integers(stream_key, outer.contiguous(), count, high)
+    return random_integers(stream_key, _pairs(outer, count), high)
+
+
+def paired_uniform(stream_key: int, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
+    """`random_uniform` of the same counters."""
+    if usable(outer):
+        return kernels.counter_random.random_uniform(stream_key, outer.contiguous(), count)
+    return random_uniform(stream_key, _pairs(outer, count))
+
+
+def _pairs(outer: Int64[Tensor, " C"], count: int) -> Int64[Tensor, "C count"]:
+    return combine(outer[:, None], torch.arange(count, device=outer.device))

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from graph.batch import Batch
+from kernels.known import mask_known
+from kernels.library import usable
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,14 @@ class AnswerIndex:
         return index, self.answer[self.offset[found[index]] + within]
 
     def contains(
-        self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]
+        self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], entity: Int64[Tensor, "C N"]
     ) -> Bool[Tensor, "B N"]:
-        """Whether each entity is a known answer of its query."""
-        row = self.rows(anchor, relation)[:, None]
+        """Whether each entity is a known answer of its query; one row of entities for each of C equal groups."""
+        row = self.rows(anchor, relation)
+        if usable(entity):
+            return mask_known(row, self.offset, self.answer, entity.contiguous())
         # An unknown query has row -1, whose pairs are negative and so never found.
-        return _find(self.pair, row * self.num_entities + entity) >= 0
+        return _find(self.pair, row[:, None] * self.num_entities + per_positive(entity, len(row))) >= 0
 
 
 class KnownTriples:
@@ -87,9 +91,11 @@ class KnownTriples:
         `entity` has one row for each of C equal groups of consecutive positives.
         """
         split = batch.head_rows
-        entity = per_positive(entity, len(batch.head))
-        head = self.heads.contains(batch.tail[:split], batch.relation[:split], entity[:split])
-        tail = self.tails.contains(batch.head[split:], batch.relation[split:], entity[split:])
+        if split * len(entity) % max(len(batch.head), 1):  # a group that both sides share
+            entity = per_positive(entity, len(batch.head))
+        chunks = split * len(entity) // max(len(batch.head), 1)
+        head = self.heads.contains(batch.tail[:split], batch.relation[:split], entity[:chunks])
+        tail = self.tails.contains(batch.head[split:], batch.relation[split:], entity[chunks:])
         return torch.cat([head, tail])
 
 

@@ -140,6 +140,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
             "seed": config.seed,
             "trainer.batch_size": options.batch_size,
             "trainer.chunk_size": options.chunk_size,
+            "trainer.sides": options.sides,
             "generator": config.generator._target_,
             "stages": [stage.name for stage in (*stages, last)],
             "graph": run.graph.fingerprint(),
@@ -199,6 +200,7 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
         sampler.head_probability,
         batch_size=run.config.trainer.batch_size,
         chunk_size=run.config.trainer.chunk_size,
+        sides=run.config.trainer.sides,
         seed=run.config.seed,
     )
 

@@ -29,6 +29,7 @@ class TrainerOptions:
     epochs: int = MISSING
     batch_size: int = MISSING
     chunk_size: int = MISSING
+    sides: str = MISSING
     valid_every: int = MISSING
     patience: int = MISSING
     log_every: int = MISSING

@@ -90,7 +90,11 @@ def context_of(graph: KnowledgeGraph, site: ModelSite | None = None) -> SamplerC
 
 
 def transe(dim: int) -> ScoringFunction:
-    return TransE(dim, norm=1)
+    return TransE(dim, norm=1, precision="float32")
+
+
+def distmult(dim: int) -> ScoringFunction:
+    return DistMult(dim, precision="float32")
 
 
 def model_of(
@@ -126,7 +130,7 @@ def set_entities(model: KGEModel, rows: Float[Tensor, "E D"]) -> None:
 
 def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
     defaults: dict[str, Any] = {
-        "model": partial(KGEModel, scoring=DistMult, max_norm=None, init_range=0.7),
+        "model": partial(KGEModel, scoring=distmult, max_norm=None, init_range=0.7),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 2,
@@ -143,9 +147,16 @@ def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
 
 
 def order_of(
-    graph: KnowledgeGraph, sampler: NegativeSampler, *, batch_size: int = 32, chunk_size: int = 1, seed: int = 3
+    graph: KnowledgeGraph,
+    sampler: NegativeSampler,
+    *,
+    batch_size: int = 32,
+    chunk_size: int = 1,
+    sides: str = "one",
+    seed: int = 3,
 ) -> PositiveOrder:
-    return PositiveOrder(graph.train, sampler.head_probability, batch_size=batch_size, chunk_size=chunk_size, seed=seed)
+    sizes = {"batch_size": batch_size, "chunk_size": chunk_size}
+    return PositiveOrder(graph.train, sampler.head_probability, **sizes, sides=sides, seed=seed)
 
 
 def batch_of(

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
+from embedding.scoring.candidates import Candidates
 from graph.errors import InputError
 from graph.known import AnswerIndex, KnownTriples
 from trainer.runtime import Runtime
@@ -96,7 +97,9 @@ class RankingEvaluator:
         scores = anchor_rows.new_empty((len(anchor), len(model.entity.weight)))
         for start, rows in model.entity.blocks(size):
             filled = rows if len(rows) == size else torch.cat([rows, rows.new_zeros((size - len(rows), rows.shape[1]))])
-            scores[:, start : start + len(rows)] = score(anchor_rows, relation_rows, filled[None])[:, : len(rows)]
+            scores[:, start : start + len(rows)] = score(anchor_rows, relation_rows, Candidates.of(filled[None]))[
+                :, : len(rows)
+            ]
         return scores
 
     def _subtract_known(

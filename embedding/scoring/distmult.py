@@ -3,13 +3,20 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from embedding.scoring.candidates import Candidates
+from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.scoring import QueryScoring
 
 
 class DistMult(QueryScoring):
-    """A bilinear form with a diagonal matrix; the same both ways round."""
+    """A bilinear form with a diagonal matrix; the same both ways round.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+    """
+
+    def __init__(self, dim: int, precision: str) -> None:
+        self.product_type = product_type(precision)
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
@@ -26,6 +33,6 @@ class DistMult(QueryScoring):
         """t * r."""
         return tail * relation
 
-    def compare(self, query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]) -> Float[Tensor, "C S N"]:
-        """A matrix product a chunk."""
-        return query @ candidate.transpose(1, 2)
+    def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+        """Inner products: a matrix product a chunk."""
+        return inner_products(query, candidates, self.product_type)

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embedding.scoring.scoring import QueryScoring, in_blocks
+from embedding.scoring.candidates import Candidates
+from embedding.scoring.compare import minus_modulus, modulus_sum
+from embedding.scoring.complex_numbers import product
+from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
 
 
@@ -29,7 +32,7 @@ class RotatE(QueryScoring):
         self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
         """Minus the distance, at most 0."""
-        return _minus_distance(_turn(head, relation), tail)
+        return -modulus_sum(_turn(head, relation) - tail)
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
         """h turned by r."""
@@ -37,21 +40,16 @@ class RotatE(QueryScoring):
 
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
         """t turned back by r: a turn keeps distances."""
-        return _turn(tail, -relation)
+        return product(tail, _on_the_circle(relation), conjugate=True)
 
-    def compare(self, query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]) -> Float[Tensor, "C S N"]:
-        """Minus all pairwise distances, a block of candidates at a time."""
-        scores = in_blocks(lambda q, c: _minus_distance(q[:, :, None], c[:, None]), (query.flatten(0, 1),), candidate)
-        return scores.view(*query.shape[:2], candidate.shape[1])
+    def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+        """Minus all pairwise distances, without a [B, N, E] intermediate."""
+        return minus_modulus(query, candidates)
 
 
 def _turn(entity: Float[Tensor, "*#b E"], phase: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E"]:
-    real, imaginary = entity.chunk(2, dim=-1)
-    cos, sin = phase.cos(), phase.sin()
-    return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
+    return product(entity, _on_the_circle(phase))
 
 
-def _minus_distance(left: Float[Tensor, "*#b E"], right: Float[Tensor, "*#b E"]) -> Float[Tensor, "*b"]:
-    # vector_norm, unlike a square root, has gradient 0 where a coordinate agrees exactly.
-    difference = torch.stack((left - right).chunk(2, dim=-1))
-    return -torch.linalg.vector_norm(difference, dim=0).sum(-1)
+def _on_the_circle(phase: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E"]:
+    return torch.cat([phase.cos(), phase.sin()], dim=-1)

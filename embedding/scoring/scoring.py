@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from embedding.scoring.candidates import Candidates
+
 _BLOCK_NUMBERS = 1 << 22
 """Numbers in the largest intermediate of a blocked score: 16 MB in float32, what a processor's cache still helps."""
 
@@ -59,7 +61,7 @@ class ScoringFunction(nn.Module, ABC):
         """The score of each triple; leading axes broadcast."""
 
     def score_tails(
-        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Float[Tensor, "C N E"]
+        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:
         """The score of each query with each tail of its chunk."""
         return in_blocks(
@@ -67,12 +69,40 @@ class ScoringFunction(nn.Module, ABC):
         )
 
     def score_heads(
-        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Float[Tensor, "C N E"]
+        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Candidates
     ) -> Float[Tensor, "B N"]:
         """The score of each query with each head of its chunk."""
         return in_blocks(
             lambda t, r, head: self.score(head[:, None], r[:, :, None], t[:, :, None]), (tail, relation), heads
         )
+
+    def score_batch(
+        self,
+        anchor: Float[Tensor, "B E"],
+        relation: Float[Tensor, "B R"],
+        target: Candidates | None,
+        candidates: Candidates,
+        head_rows: int,
+    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
+        """Scores of positives, and of the triples with each candidate in the target's place.
+
+        Args:
+            anchor: the entity that is kept.
+            target: the one that candidates replace, as each positive's only candidate; None if the positives' scores
+                are not wanted.
+            head_rows: the first so many triples have the head replaced, the others the tail.
+        """
+        split = head_rows * len(candidates.place) // max(len(anchor), 1)
+        heads = self.score_heads(anchor[:head_rows], relation[:head_rows], candidates.chunks(0, split))
+        tails = self.score_tails(
+            anchor[head_rows:], relation[head_rows:], candidates.chunks(split, len(candidates.place))
+        )
+        if target is None:
+            return None, torch.cat([heads, tails])
+        other = target.rows()[:, 0]
+        head = torch.cat([other[:head_rows], anchor[head_rows:]])
+        tail = torch.cat([anchor[:head_rows], other[head_rows:]])
+        return self.score(head, relation, tail), torch.cat([heads, tails])
 
 
 class QueryScoring(ScoringFunction):
@@ -87,23 +117,38 @@ class QueryScoring(ScoringFunction):
         """The vector that the head is compared with."""
 
     @abstractmethod
-    def compare(self, query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]) -> Float[Tensor, "C S N"]:
-        """The score of each query of a chunk with each candidate of the chunk."""
+    def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+        """The score of each query with each candidate of its chunk."""
 
     def score_tails(
-        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Float[Tensor, "C N E"]
+        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:
         """See `ScoringFunction.score_tails`."""
-        return self._compare(self.tail_query(head, relation), tails)
+        return self.compare(self.tail_query(head, relation), tails)
 
     def score_heads(
-        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Float[Tensor, "C N E"]
+        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Candidates
     ) -> Float[Tensor, "B N"]:
         """See `ScoringFunction.score_heads`."""
-        return self._compare(self.head_query(tail, relation), heads)
+        return self.compare(self.head_query(tail, relation), heads)
 
-    def _compare(self, query: Float[Tensor, "B E"], candidate: Float[Tensor, "C N E"]) -> Float[Tensor, "B N"]:
-        return self.compare(by_chunk(query, len(candidate)), candidate).flatten(0, 1)
+    def score_batch(
+        self,
+        anchor: Float[Tensor, "B E"],
+        relation: Float[Tensor, "B R"],
+        target: Candidates | None,
+        candidates: Candidates,
+        head_rows: int,
+    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
+        """See `ScoringFunction.score_batch`: each query is made once, and compared with its target too."""
+        query = torch.cat(
+            [
+                self.head_query(anchor[:head_rows], relation[:head_rows]),
+                self.tail_query(anchor[head_rows:], relation[head_rows:]),
+            ]
+        )
+        positive = None if target is None else self.compare(query, target)[:, 0]
+        return positive, self.compare(query, candidates)
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:
@@ -112,9 +157,7 @@ def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]
 
 
 def in_blocks(
-    score: Callable[..., Float[Tensor, "C S n"]],
-    query: tuple[Float[Tensor, "B _"], ...],
-    candidates: Float[Tensor, "C N E"],
+    score: Callable[..., Float[Tensor, "C S n"]], query: tuple[Float[Tensor, "B _"], ...], candidates: Candidates
 ) -> Float[Tensor, "B N"]:
     """Scores candidates a block at a time, so that no [B, N, E] intermediate is ever whole.
 
@@ -123,17 +166,22 @@ def in_blocks(
     Args:
         score: takes the query's parts `[C, S, _]` and a block of candidates `[C, n, E]`.
     """
-    chunks, num_candidates, width = candidates.shape
+    chunks, num_candidates = candidates.place.shape
     parts = [by_chunk(part, chunks) for part in query]
-    size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * width))
+    size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * candidates.lookup.rows.shape[1]))
+
     if size >= num_candidates:
-        return score(*parts, candidates).flatten(0, 1)
+        return score(*parts, candidates.rows()).flatten(0, 1)
     pieces = []
-    for block in candidates.split(size, dim=1):
+    for block in candidates.split(size):
         if torch.is_grad_enabled():
-            piece = checkpoint(score, *parts, block, use_reentrant=False, preserve_rng_state=False)
+            piece = checkpoint(_score_block, score, parts, block, use_reentrant=False, preserve_rng_state=False)
             assert isinstance(piece, Tensor)
             pieces.append(piece)
         else:
-            pieces.append(score(*parts, block))
+            pieces.append(score(*parts, block.rows()))
     return torch.cat(pieces, dim=2).flatten(0, 1)
+
+
+def _score_block(score: Callable[..., Tensor], parts: list[Tensor], block: Candidates) -> Tensor:
+    return score(*parts, block.rows())

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import ScoringFunction, by_chunk
 from graph.errors import InputError
 
@@ -37,22 +38,22 @@ class TransD(ScoringFunction):
         return -torch.linalg.vector_norm(difference, self.norm, dim=-1)
 
     def score_tails(
-        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Float[Tensor, "C N E"]
+        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:
         """Each mapping depends on the pair, so L1 goes through blocks; L2 is a few matrix products."""
         if self.norm == 1:
             return super().score_tails(head, relation, tails)
         vector, transfer = relation.chunk(2, dim=-1)
-        return _minus_euclidean(_map(head, transfer) + vector, transfer, tails)
+        return _minus_euclidean(_map(head, transfer) + vector, transfer, tails.rows())
 
     def score_heads(
-        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Float[Tensor, "C N E"]
+        self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Candidates
     ) -> Float[Tensor, "B N"]:
         """See `score_tails`."""
         if self.norm == 1:
             return super().score_heads(tail, relation, heads)
         vector, transfer = relation.chunk(2, dim=-1)
-        return _minus_euclidean(_map(tail, transfer) - vector, transfer, heads)
+        return _minus_euclidean(_map(tail, transfer) - vector, transfer, heads.rows())
 
 
 def _map(entity: Float[Tensor, "*#b E"], transfer: Float[Tensor, "*#b D"]) -> Float[Tensor, "*#b D"]:

@@ -24,7 +24,12 @@ def test_a_batchs_scores_equal_those_of_its_triples(chunk_size: int, own: bool) 
     graph = families()
     model = model_of(site_of(graph))
     order = PositiveOrder(
-        graph.train, context_of(graph).statistics.head_probability, batch_size=16, chunk_size=chunk_size, seed=0
+        graph.train,
+        context_of(graph).statistics.head_probability,
+        batch_size=16,
+        chunk_size=chunk_size,
+        sides="one",
+        seed=0,
     )
     batch = order.batch(2)
     entity = batch.integers("negatives", 5, graph.num_entities)
@@ -61,7 +66,7 @@ def score_share(rank: int, world_size: int, kind: str, chunks: int) -> Shares:
     graph = families()
     model = model_of(site_of(graph, runtime), scoring=KINDS[kind])
     order = PositiveOrder(
-        graph.train, context_of(graph).statistics.head_probability, batch_size=10, chunk_size=2, seed=0
+        graph.train, context_of(graph).statistics.head_probability, batch_size=10, chunk_size=2, sides="one", seed=0
     )
     batch = runtime.share(order.batch(1).chunks(0, chunks))
     positive, negative = model.score(batch, batch.integers("negatives", 5, graph.num_entities))

@@ -47,7 +47,7 @@ def batches(steps: int) -> list[Batch]:
     train = torch.tensor([(e, e % RELATIONS, (e * 3 + 1) % ENTITIES) for e in range(ENTITIES)])
     half = torch.full((RELATIONS,), 0.5, dtype=torch.float64)
     # 5 positives a step, and 1 in the last of an epoch: more than one rank has none then.
-    order = PositiveOrder(train, half, batch_size=5, chunk_size=1, seed=1)
+    order = PositiveOrder(train, half, batch_size=5, chunk_size=1, sides="one", seed=1)
     return [order.batch(step) for step in range(steps)]
 
 

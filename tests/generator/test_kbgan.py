@@ -9,14 +9,13 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, ModelOptimizer
-from embedding.scoring.distmult import DistMult
 from generator.baseline import Baseline, LeaveOneOut, PreviousEpoch, RunningMean
 from generator.kbgan import KBGANSampler
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.known import per_positive
-from tests.worlds import batch_of, context_of, graph_of, kbgan_of, no_opinion
+from tests.worlds import batch_of, context_of, distmult, graph_of, kbgan_of, no_opinion
 
 EVERYTHING = 2  # relation under which entity 0 has every entity as a tail
 GRAPH = graph_of(
@@ -280,6 +279,6 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str):
 
 
 def test_model_options_are_the_users():
-    sampler = sampler_of(model=partial(KGEModel, scoring=DistMult, max_norm=None, init_range=None), dim=5)
+    sampler = sampler_of(model=partial(KGEModel, scoring=distmult, max_norm=None, init_range=None), dim=5)
     assert sampler.model.entity.width == 5
     assert sampler.model.name == "generator"

@@ -111,7 +111,7 @@ def test_shares_of_the_mean_sum_to_the_weighted_mean(world_size: int):
 def test_filling_does_not_change_the_mean():
     train = torch.stack([torch.arange(7), torch.zeros(7, dtype=torch.int64), torch.arange(7)], dim=1)
     probability = torch.full((1,), 0.5, dtype=torch.float64)
-    batch = PositiveOrder(train, probability, batch_size=12, chunk_size=4, seed=0).batch(0)
+    batch = PositiveOrder(train, probability, batch_size=12, chunk_size=4, sides="one", seed=0).batch(0)
     assert (batch.weight == 0).any()
     value = batch.head.double().exp()
     assert float(batch.share_of_mean(value)) == pytest.approx(float(torch.arange(7).double().exp().mean()), rel=1e-12)

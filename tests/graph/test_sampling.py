@@ -21,9 +21,16 @@ def train_set(size: int) -> Tensor:
 
 
 def order(
-    size: int = 50, *, batch_size: int = 12, chunk_size: int = 1, seed: int = 3, probability: Tensor = PROBABILITY
+    size: int = 50,
+    *,
+    batch_size: int = 12,
+    chunk_size: int = 1,
+    sides: str = "one",
+    seed: int = 3,
+    probability: Tensor = PROBABILITY,
 ) -> PositiveOrder:
-    return PositiveOrder(train_set(size), probability, batch_size=batch_size, chunk_size=chunk_size, seed=seed)
+    sizes = {"batch_size": batch_size, "chunk_size": chunk_size}
+    return PositiveOrder(train_set(size), probability, **sizes, sides=sides, seed=seed)
 
 
 def epoch_of(positives: PositiveOrder, epoch: int) -> list[Batch]:
@@ -35,6 +42,23 @@ def triples(batch: Batch) -> list[tuple[int, ...]]:
     """The positives that count, fillers left out."""
     rows = torch.stack([batch.head, batch.relation, batch.tail], dim=1)
     return [tuple(row) for row in rows[batch.weight > 0].tolist()]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+@pytest.mark.parametrize("size", [1, 47, 48, 50])
+def test_with_both_sides_each_positive_occurs_once_with_each(size: int, chunk_size: int):
+    positives = order(size, chunk_size=chunk_size, sides="both")
+    batches = epoch_of(positives, 1)
+    chunks = torch.cat([batch.chunk for batch in batches])
+    assert chunks.sort().values.equal(torch.arange(positives.num_chunks))  # each with random numbers of its own
+    seen: list[tuple[int, ...]] = []
+    for batch in batches:
+        assert batch.head_rows * 2 == len(batch.head) <= 2 * 12
+        head_side, tail_side = batch.chunks(0, batch.head_chunks), batch.chunks(batch.head_chunks, len(batch.chunk))
+        assert triples(head_side) == triples(tail_side)
+        assert batch.global_weight == max(2 * len(triples(head_side)), 1)
+        seen += triples(head_side)
+    assert sorted(seen) == sorted(map(tuple, train_set(size).tolist()))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 4])
@@ -151,3 +175,8 @@ def test_wrong_sizes_are_named(options: dict[str, int], message: str):
     with pytest.raises(InputError) as error:
         order(**options)  # pyright: ignore[reportArgumentType]
     assert str(error.value) == message
+
+
+def test_sides_other_than_one_or_both_are_named():
+    with pytest.raises(InputError, match=r"^trainer\.sides must be one of one, both, got 'head'$"):
+        order(sides="head")

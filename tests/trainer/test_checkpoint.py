@@ -16,11 +16,10 @@ from torch import Tensor
 import trainer.checkpoint
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
-from embedding.scoring.distmult import DistMult
 from graph.errors import InputError
 from graph.partition import random_placement
 from tests.ranks import run_on_ranks
-from tests.worlds import adam, batch_of, families, graph_of, lazy_adam, model_of, one_rank, player_of, site_of
+from tests.worlds import adam, batch_of, distmult, families, graph_of, lazy_adam, model_of, one_rank, player_of, site_of
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint, load_manifest
 from trainer.runtime import Runtime
 
@@ -46,7 +45,7 @@ def players_of(
     site = site_of(families(), runtime, seed=seed)
     models = {
         "discriminator": model_of(site, dim=dim),
-        "generator": model_of(site, name="generator", dim=2, scoring=DistMult),
+        "generator": model_of(site, name="generator", dim=2, scoring=distmult),
     }
     return {name: Player(model, optimizer(model)) for name, model in models.items()}
 

@@ -1,0 +1,35 @@
+"""Candidates of queries, as places in a look-up: their rows are copied only where that pays."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from embedding.lookup import Lookup
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The entities that the queries of each chunk are compared with; C = B where each query has its own."""
+
+    lookup: Lookup
+    place: Int64[Tensor, "C N"]
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "C N E"]) -> "Candidates":
+        """Rows that are at hand."""
+        place = torch.arange(rows.shape[0] * rows.shape[1], device=rows.device).view(rows.shape[:2])
+        return cls(Lookup.of(rows.flatten(0, 1)), place)
+
+    def rows(self) -> Float[Tensor, "C N E"]:
+        """A copy of their rows, differentiable."""
+        return self.lookup.gather(self.place)
+
+    def chunks(self, start: int, stop: int) -> "Candidates":
+        """Those of the chunks [start, stop)."""
+        return Candidates(self.lookup, self.place[start:stop])
+
+    def split(self, size: int) -> "list[Candidates]":
+        """The same in blocks of `size` candidates a chunk."""
+        return [Candidates(self.lookup, block) for block in self.place.split(size, dim=1)]

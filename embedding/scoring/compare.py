@@ -1,0 +1,147 @@
+"""Comparing queries with candidate rows, differentiable: by compiled kernels, by matrix products, or by plain torch."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from embedding.lookup import Lookup
+from embedding.scoring.candidates import Candidates
+from embedding.scoring.scoring import by_chunk, in_blocks
+from graph.errors import InputError
+from kernels.euclidean import euclidean_gradients, euclidean_scores
+from kernels.library import usable
+from kernels.pairs import Comparison, pair_scores, query_gradient
+from kernels.rows import PairGradient
+
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+_LEAST_SHARED = 4
+"""Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
+
+
+def product_type(precision: str) -> torch.dtype | None:
+    """What a matrix product's factors are rounded to; None leaves them as they are.
+
+    Raises:
+        InputError: `precision` is neither "float32" (the rows' own type) nor "bfloat16".
+    """
+    if precision not in _PRECISIONS:
+        raise InputError(f"precision must be {' or '.join(_PRECISIONS)}, got {precision!r}")
+    return _PRECISIONS[precision]
+
+
+def inner_products(
+    query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None
+) -> Float[Tensor, "B N"]:
+    """The inner product of each query with each candidate of its chunk."""
+    if _shared(query, candidates):
+        rows = candidates.rows()
+        return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, dtype or query.dtype)).flatten(0, 1)
+    if usable(query):
+        return _in_place(Comparison.DOT, query, candidates)
+    rows = candidates.rows()
+    return (by_chunk(query, len(rows)) @ rows.transpose(1, 2)).flatten(0, 1)
+
+
+def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+    """Minus the sum of absolute differences."""
+    if usable(query):
+        return _in_place(Comparison.L1, query, candidates)
+    rows = candidates.rows()
+    return -torch.cdist(by_chunk(query, len(rows)), rows, p=1).flatten(0, 1)
+
+
+def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None) -> Float[Tensor, "B N"]:
+    """Minus the Euclidean distance; accurate also where it is small beside the norms."""
+    if usable(query):
+        if not _shared(query, candidates):
+            return _in_place(Comparison.L2, query, candidates)
+        rows = candidates.rows()
+        return cast(Tensor, _Euclidean.apply(by_chunk(query, len(rows)), rows, dtype or query.dtype)).flatten(0, 1)
+    # The fast way to L2 expands the square, which leaves an error of the root of the rounding: in float32 as large as a
+    # good triple's distance. In float64 it is below float32's own, and still faster than summing differences.
+    rows = candidates.rows().double()
+    return -torch.cdist(by_chunk(query.double(), len(rows)), rows).flatten(0, 1).to(query.dtype)
+
+
+def minus_modulus(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+    """Minus the sum of complex moduli of differences; rows hold all real parts, then all imaginary ones."""
+    if usable(query):
+        return _in_place(Comparison.MODULUS, query, candidates)
+    return in_blocks(lambda q, c: -modulus_sum(q[:, :, None] - c[:, None]), (query,), candidates)
+
+
+def modulus_sum(difference: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
+    """The sum of the moduli of complex numbers."""
+    # vector_norm, unlike a square root, has gradient 0 where a coordinate agrees exactly.
+    return torch.linalg.vector_norm(torch.stack(difference.chunk(2, dim=-1)), dim=0).sum(-1)
+
+
+def _shared(query: Tensor, candidates: Candidates) -> bool:
+    return len(query) >= _LEAST_SHARED * len(candidates.place)
+
+
+def _in_place(kind: Comparison, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+    lookup = candidates.lookup
+    return cast(Tensor, _Pairs.apply(lookup.handle, query.contiguous(), kind, lookup, candidates.place.contiguous()))
+
+
+class _Pairs(torch.autograd.Function):
+    """Rows are compared where they lie; what their gradient is made of waits in the look-up."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, handle: Tensor, query: Tensor, kind: Comparison, lookup: Lookup, place: Tensor
+    ) -> Tensor:
+        score = pair_scores(kind, query, lookup.rows, place)
+        ctx.save_for_backward(query, score)
+        ctx.compared = kind, lookup, place  # pyright: ignore[reportAttributeAccessIssue]
+        return score
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        coefficient = gradient[0].contiguous()
+        query, score = (each.detach() for each in ctx.saved_tensors)  # pyright: ignore[reportAttributeAccessIssue]
+        kind, lookup, place = ctx.compared  # pyright: ignore[reportAttributeAccessIssue]
+        lookup.sources.append(PairGradient(place, kind, coefficient, score, query))
+        by_query = query_gradient(kind, query, lookup.rows, place, coefficient, score)
+        return lookup.handle.new_zeros(0), by_query, None, None, None
+
+
+class _Products(torch.autograd.Function):
+    """A matrix product a chunk, forward and backward, of factors rounded to the type asked for."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        given = query.dtype
+        query, rows = query.to(dtype), rows.to(dtype)
+        ctx.save_for_backward(query, rows)
+        return torch.bmm(query, rows.transpose(1, 2)).to(given)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        query, rows = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        given, coefficient = gradient[0].dtype, gradient[0].to(query.dtype)
+        by_query, by_rows = torch.bmm(coefficient, rows), torch.bmm(coefficient.transpose(1, 2), query)
+        return by_query.to(given), by_rows.to(given), None
+
+
+class _Euclidean(torch.autograd.Function):
+    """The same for minus the distance."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        query = query.contiguous()
+        product = torch.bmm(query.to(dtype), rows.to(dtype).transpose(1, 2)).to(query.dtype)
+        score = euclidean_scores(product, query, rows)
+        ctx.save_for_backward(query, rows, score)
+        ctx.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
+        return score
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        query, rows, score = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        dtype: torch.dtype = ctx.dtype  # pyright: ignore[reportAttributeAccessIssue]
+        return *euclidean_gradients(gradient[0].contiguous(), score, query, rows, dtype), None

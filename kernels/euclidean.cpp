@@ -1,0 +1,110 @@
+// Euclidean distances out of a matrix product, |q - c|^2 = |q|^2 + |c|^2 - 2 q.c. Where the terms cancel, the pair is
+// done again from its difference: what is left would be rounding.
+#include <cmath>
+#include <vector>
+
+#include "export.h"
+#include "pairs.h"
+
+namespace kernel {
+
+// A pair is near if its squared distance is less than this share of |q|^2 + |c|^2.
+constexpr double NEAR = 0.125;
+
+template <class T>
+bool is_near(T score, T query_square, T candidate_square) {
+  return score * score < (T)NEAR * (query_square + candidate_square);
+}
+
+// scores: the inner products on entry, minus the distances on return.
+template <class T>
+void euclidean_scores(T* scores, const T* query, const T* candidate, const T* query_square, const T* candidate_square,
+                      int64_t chunks, int64_t queries, int64_t candidates, int64_t width, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < chunks * queries; ++row) {
+    const int64_t chunk = row / queries;
+    const T* const c2 = candidate_square + chunk * candidates;
+    const T q2 = query_square[row];
+    T* const score = scores + row * candidates;
+    int64_t near = 0;
+#pragma omp simd reduction(+ : near)
+    for (int64_t j = 0; j < candidates; ++j) {
+      const T square = q2 + c2[j] - 2 * score[j];
+      const bool again = square < (T)NEAR * (q2 + c2[j]);
+      near += again;
+      score[j] = again ? 1 : -std::sqrt(square);  // no distance: a mark
+    }
+    for (int64_t j = 0; near && j < candidates; ++j) {
+      if (!(score[j] > 0)) continue;
+      const T* const q = query + row * width;
+      const T* const c = candidate + (chunk * candidates + j) * width;
+      score_tile<T, L2, 1, 1>(&q, &c, width, &score[j], 1);
+    }
+  }
+}
+
+// Before the products of the gradient: the weight of each far pair, g / score, and its sum at each query.
+template <class T>
+void euclidean_weights(const T* coefficient, const T* score, const T* query_square, const T* candidate_square,
+                       T* weight, T* query_sum, int64_t chunks, int64_t queries, int64_t candidates, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < chunks * queries; ++row) {
+    const T* const c2 = candidate_square + row / queries * candidates;
+    const T *const g = coefficient + row * candidates, *const s = score + row * candidates;
+    T* const w = weight + row * candidates;
+    T total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < candidates; ++j) {
+      w[j] = is_near(s[j], query_square[row], c2[j]) ? 0 : g[j] / s[j];
+      total += w[j];
+    }
+    query_sum[row] = total;
+  }
+}
+
+// After them: `query_out` and `candidate_out` hold the products of the weights with candidates and with queries; on
+// return the gradients, sum(w) q - w c, with the near pairs' own added.
+template <class T>
+void euclidean_gradients(const T* coefficient, const T* score, const T* weight, const T* query, const T* candidate,
+                         const T* query_square, const T* candidate_square, const T* query_sum, T* query_out,
+                         T* candidate_out, int64_t chunks, int64_t queries, int64_t candidates, int64_t width,
+                         int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    std::vector<T> candidate_sum(candidates);
+    for (int64_t row = chunk * queries; row < (chunk + 1) * queries; ++row) {
+      const T* const q = query + row * width;
+      T* const to = query_out + row * width;
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[i] = query_sum[row] * q[i] - to[i];
+#pragma omp simd
+      for (int64_t j = 0; j < candidates; ++j) candidate_sum[j] += weight[row * candidates + j];
+    }
+    for (int64_t j = 0; j < candidates; ++j) {
+      const T* const c = candidate + (chunk * candidates + j) * width;
+      T* const to = candidate_out + (chunk * candidates + j) * width;
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[i] = candidate_sum[j] * c[i] - to[i];
+    }
+    for (int64_t row = chunk * queries; row < (chunk + 1) * queries; ++row)
+      for (int64_t j = 0; j < candidates; ++j) {
+        const T s = score[row * candidates + j];
+        if (!is_near(s, query_square[row], candidate_square[chunk * candidates + j]) || !(s < 0)) continue;
+        const T w = coefficient[row * candidates + j] / s;
+        const T *const q = query + row * width, *const c = candidate + (chunk * candidates + j) * width;
+        T *const dq = query_out + row * width, *const dc = candidate_out + (chunk * candidates + j) * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const T part = w * (q[i] - c[i]);
+          dq[i] += part;
+          dc[i] -= part;
+        }
+      }
+  }
+}
+
+}  // namespace kernel
+
+EXPORT_TYPES(euclidean_scores, euclidean_scores)
+EXPORT_TYPES(euclidean_weights, euclidean_weights)
+EXPORT_TYPES(euclidean_gradients, euclidean_gradients)

@@ -1,0 +1,38 @@
+"""Euclidean distances out of a matrix product, accurate also where its terms cancel (euclidean.cpp)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kernels.library import call, type_name
+
+
+def euclidean_scores(
+    product: Float[Tensor, "C S N"], query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]
+) -> Float[Tensor, "C S N"]:
+    """Minus the distances, in place of the inner products."""
+    squares = query.square().sum(2), candidate.square().sum(2)
+    sizes = *product.shape, query.shape[2], torch.get_num_threads()
+    call(f"euclidean_scores_{type_name(query)}", product, query, candidate, *squares, *sizes)
+    return product
+
+
+def euclidean_gradients(
+    coefficient: Float[Tensor, "C S N"],
+    score: Float[Tensor, "C S N"],
+    query: Float[Tensor, "C S E"],
+    candidate: Float[Tensor, "C N E"],
+    dtype: torch.dtype,
+) -> tuple[Float[Tensor, "C S E"], Float[Tensor, "C N E"]]:
+    """The gradients by query and candidate of the sum of coefficient times score; products are made in `dtype`."""
+    squares = query.square().sum(2), candidate.square().sum(2)
+    weight, query_sum = torch.empty_like(score), torch.empty_like(squares[0])
+    name, threads = type_name(query), torch.get_num_threads()
+    call(f"euclidean_weights_{name}", coefficient, score, *squares, weight, query_sum, *score.shape, threads)
+    factor = weight.to(dtype)
+    by_query = torch.bmm(factor, candidate.to(dtype)).to(query.dtype)
+    by_candidate = torch.bmm(factor.transpose(1, 2), query.to(dtype)).to(query.dtype)
+    given = coefficient, score, weight, query, candidate, *squares, query_sum
+    sizes = *score.shape, query.shape[2], threads
+    call(f"euclidean_gradients_{name}", *given, by_query, by_candidate, *sizes)
+    return by_query, by_candidate

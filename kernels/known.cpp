@@ -1,0 +1,68 @@
+// Which negatives are known facts: the known answers of each positive are walked once against a map of the pool.
+#include <algorithm>
+#include <vector>
+
+#include "export.h"
+
+namespace kernel {
+
+// Where each entity of a pool stands: open addressing, and for each place the next one of the same entity.
+class PoolMap {
+ public:
+  explicit PoolMap(int64_t size) : next_(size) {
+    while ((int64_t)1 << bits_ < 4 * size) ++bits_;
+    first_.resize((size_t)1 << bits_);
+  }
+
+  void fill(const int64_t* pool) {
+    pool_ = pool;
+    std::fill(first_.begin(), first_.end(), -1);
+    for (int64_t j = (int64_t)next_.size() - 1; j >= 0; --j) {
+      int32_t& first = find(pool[j]);
+      next_[j] = first, first = (int32_t)j;
+    }
+  }
+
+  void mark(int64_t entity, bool* mask) {
+    for (int32_t j = find(entity); j >= 0; j = next_[j]) mask[j] = true;
+  }
+
+ private:
+  int32_t& find(int64_t entity) {
+    size_t slot = (uint64_t)entity * 0x9E3779B97F4A7C15u >> (64 - bits_);
+    while (first_[slot] >= 0 && pool_[first_[slot]] != entity) slot = (slot + 1) & (first_.size() - 1);
+    return first_[slot];
+  }
+
+  int bits_ = 1;
+  const int64_t* pool_ = nullptr;
+  std::vector<int32_t> first_, next_;  // -1: none
+};
+
+// query: the answers' row of each positive, or -1; entity: the negatives of each chunk of `positives` of them.
+void mask_known(const int64_t* query, const int64_t* offset, const int64_t* answer, const int64_t* entity, bool* known,
+                int64_t chunks, int64_t positives, int64_t negatives, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    PoolMap map(negatives);
+#pragma omp for schedule(dynamic, positives > 1 ? 1 : 64)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const int64_t* const pool = entity + chunk * negatives;
+      if (positives > 1) map.fill(pool);
+      for (int64_t row = chunk * positives; row < (chunk + 1) * positives; ++row) {
+        bool* const mask = known + row * negatives;
+        std::fill(mask, mask + negatives, false);
+        if (query[row] < 0) continue;
+        const int64_t *const first = answer + offset[query[row]], *const last = answer + offset[query[row] + 1];
+        if (positives > 1)
+          for (const int64_t* a = first; a < last; ++a) map.mark(*a, mask);
+        else
+          for (int64_t j = 0; j < negatives; ++j) mask[j] = std::binary_search(first, last, pool[j]);
+      }
+    }
+  }
+}
+
+}  // namespace kernel
+
+EXPORT(mask_known, mask_known)

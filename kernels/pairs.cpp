@@ -1,0 +1,92 @@
+// Scores of queries with the candidate rows of their chunk, and their gradient by the query. Rows are read where they
+// lie in the table: no [queries, candidates, width] array is ever written.
+#include "pairs.h"
+
+#include "export.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace kernel {
+
+// Queries that one thread takes at a time, and candidates that it holds in its cache meanwhile.
+constexpr int64_t QUERIES = 32, CANDIDATES = 128;
+
+template <class T, Kind K>
+void scores_of_block(const T* query, int64_t queries, const T* rows, const int64_t* place, int64_t candidates,
+                     int64_t width, T* out) {
+  for (int64_t first = 0; first < candidates; first += CANDIDATES) {
+    const int64_t last = std::min(first + CANDIDATES, candidates);
+    for (int64_t i = 0; i < queries;) {
+      const bool four_queries = i + 4 <= queries;
+      const T* q[4];
+      for (int k = 0; k < (four_queries ? 4 : 1); ++k) q[k] = query + (i + k) * width;
+      for (int64_t j = first; j < last;) {
+        const bool four_candidates = j + 4 <= last;
+        const T* c[4];
+        for (int k = 0; k < (four_candidates ? 4 : 1); ++k) c[k] = rows + place[j + k] * width;
+        T* const to = out + i * candidates + j;
+        if (four_queries && four_candidates)
+          score_tile<T, K, 4, 4>(q, c, width, to, candidates);
+        else if (four_queries)
+          score_tile<T, K, 4, 1>(q, c, width, to, candidates);
+        else if (four_candidates)
+          score_tile<T, K, 1, 4>(q, c, width, to, candidates);
+        else
+          score_tile<T, K, 1, 1>(q, c, width, to, candidates);
+        j += four_candidates ? 4 : 1;
+      }
+      i += four_queries ? 4 : 1;
+    }
+  }
+}
+
+template <class T, Kind K>
+void pair_scores(const T* query, const T* rows, const int64_t* place, T* out, int64_t chunks, int64_t queries,
+                 int64_t candidates, int64_t width, int threads) {
+  const int64_t blocks = (queries + QUERIES - 1) / QUERIES;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t task = 0; task < chunks * blocks; ++task) {
+    const int64_t chunk = task / blocks, first = task % blocks * QUERIES, row = chunk * queries + first;
+    scores_of_block<T, K>(query + row * width, std::min(QUERIES, queries - first), rows, place + chunk * candidates,
+                          candidates, width, out + row * candidates);
+  }
+}
+
+template <class T, Kind K>
+void query_gradient(const T* query, const T* rows, const int64_t* place, const T* coefficient, const T* score, T* out,
+                    int64_t chunks, int64_t queries, int64_t candidates, int64_t width, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<T> into(padded<T, K>(width));
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < chunks * queries; ++row) {
+      const int64_t* const of_chunk = place + row / queries * candidates;
+      const T* const q = query + row * width;
+      std::fill(into.begin(), into.end(), T(0));
+      for (int64_t j = 0; j < candidates;) {
+        const bool four = j + 4 <= candidates;
+        const T* c[4];
+        T weight[4];
+        for (int k = 0; k < (four ? 4 : 1); ++k) {
+          const int64_t pair = row * candidates + j + k;
+          c[k] = rows + of_chunk[j + k] * width;
+          weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
+        }
+        if (four)
+          add_gradient<T, K, 4>(q, c, weight, width, into.data());
+        else
+          add_gradient<T, K, 1>(q, c, weight, width, into.data());
+        j += four ? 4 : 1;
+      }
+      const int64_t half = walked<K>(width);
+      std::copy_n(into.data(), half, out + row * width);
+      std::copy_n(into.data() + padded<T, K>(width) / 2, width - half, out + row * width + half);
+    }
+  }
+}
+
+}  // namespace kernel
+
+EXPORT_KINDS(pair_scores, pair_scores)
+EXPORT_KINDS(query_gradient, query_gradient)

@@ -1,0 +1,103 @@
+// What a pair of rows gives: its score, and what the score's gradient adds to one of the two.
+#pragma once
+#include "vector.h"
+
+enum Kind { DOT, L1, L2, MODULUS };
+
+// Calls body(column, lanes) for each vector of a row; lanes is 0 for a whole one.
+template <class T, class Body>
+INLINE void over_vectors(int64_t width, Body body) {
+  int64_t column = 0;
+  for (; column + Lanes<T>::count <= width; column += Lanes<T>::count) body(column, 0);
+  if (column < width) body(column, (int)(width - column));
+}
+
+template <class T>
+INLINE Vec<T> load_some(const T* from, int lanes) {
+  return lanes ? load_part(from, lanes) : load(from);
+}
+
+// Columns that are walked: the modulus takes a real and an imaginary part together.
+template <Kind K>
+INLINE int64_t walked(int64_t width) {
+  return K == MODULUS ? width / 2 : width;
+}
+
+// Scores of Q queries with N candidates, all sums in registers.
+template <class T, Kind K, int Q, int N>
+INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t width, T* out, int64_t stride) {
+  Vec<T> total[Q][N] = {};
+  const int64_t half = walked<K>(width);
+  over_vectors<T>(half, [&](int64_t at, int lanes) __attribute__((always_inline)) {
+    Vec<T> c[N], c2[N];
+    for (int j = 0; j < N; ++j) {
+      c[j] = load_some(candidate[j] + at, lanes);
+      if constexpr (K == MODULUS) c2[j] = load_some(candidate[j] + half + at, lanes);
+    }
+    for (int i = 0; i < Q; ++i) {
+      const Vec<T> q = load_some(query[i] + at, lanes);
+      Vec<T> q2;
+      if constexpr (K == MODULUS) q2 = load_some(query[i] + half + at, lanes);
+      for (int j = 0; j < N; ++j) {
+        if constexpr (K == DOT) total[i][j] += q * c[j];
+        if constexpr (K == L1) total[i][j] += absolute<T>(q - c[j]);
+        if constexpr (K == L2) total[i][j] += (q - c[j]) * (q - c[j]);
+        if constexpr (K == MODULUS) {
+          const Vec<T> real = q - c[j], imaginary = q2 - c2[j];
+          total[i][j] += root<T>(real * real + imaginary * imaginary);
+        }
+      }
+    }
+  });
+  for (int i = 0; i < Q; ++i)
+    for (int j = 0; j < N; ++j) {
+      const T value = sum<T>(total[i][j]);
+      out[i * stride + j] = K == DOT ? value : K == L2 ? -std::sqrt(value) : -value;
+    }
+}
+
+// Numbers in an array that collects the gradient of a row: each part of the row fills whole vectors.
+template <class T, Kind K>
+INLINE int64_t padded(int64_t width) {
+  const int64_t half = walked<K>(width), count = Lanes<T>::count;
+  return (half + count - 1) / count * count * (K == MODULUS ? 2 : 1);
+}
+
+// Adds to `into` the gradient by `row` of weight[j] times the score of the pair (row, other[j]): scores are symmetric.
+// For L2 the weight has been divided by the score, for then it needs no root.
+template <class T, Kind K, int N>
+INLINE void add_gradient(const T* row, const T* const* other, const T* weight, int64_t width, T* into) {
+  const int64_t half = walked<K>(width);
+  T* const into2 = into + padded<T, K>(width) / 2;
+  Vec<T> w[N];
+  for (int j = 0; j < N; ++j) w[j] = weight[j] - Vec<T>{};
+  over_vectors<T>(half, [&](int64_t at, int lanes) __attribute__((always_inline)) {
+    Vec<T> total = load(into + at), total2, r, r2;
+    if constexpr (K != DOT) r = load_some(row + at, lanes);
+    if constexpr (K == MODULUS) total2 = load(into2 + at), r2 = load_some(row + half + at, lanes);
+    for (int j = 0; j < N; ++j) {
+      const Vec<T> o = load_some(other[j] + at, lanes);
+      if constexpr (K == DOT) total += w[j] * o;
+      if constexpr (K == L2) total += w[j] * (r - o);
+      if constexpr (K == L1) {
+        const Vec<T> apart = r - o;
+        total -= keep<T>((Vec<T>)((Bits<T>)w[j] ^ ((Bits<T>)apart & Lanes<T>::sign)), apart != 0);
+      }
+      if constexpr (K == MODULUS) {
+        const Vec<T> real = r - o, imaginary = r2 - load_some(other[j] + half + at, lanes);
+        const Vec<T> modulus = root<T>(real * real + imaginary * imaginary);
+        const Vec<T> by = keep<T>(w[j] / modulus, modulus != 0);
+        total -= by * real;
+        total2 -= by * imaginary;
+      }
+    }
+    store(into + at, total);
+    if constexpr (K == MODULUS) store(into2 + at, total2);
+  });
+}
+
+template <class T, Kind K>
+INLINE T gradient_weight(T coefficient, T score) {
+  if constexpr (K == L2) return score < 0 ? coefficient / score : 0;
+  return coefficient;
+}

@@ -1,0 +1,55 @@
+"""Scores of queries with candidate rows that are read where they lie, and their gradient by the query (pairs.cpp)."""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from kernels.library import call, type_name
+
+
+class Comparison(StrEnum):
+    """How two rows are compared; a score is higher for rows that are closer."""
+
+    DOT = "dot"
+    """Their inner product."""
+    L1 = "l1"
+    """Minus the sum of absolute differences."""
+    L2 = "l2"
+    """Minus the Euclidean distance."""
+    MODULUS = "modulus"
+    """Minus the sum of complex moduli of differences; a row has all real parts first."""
+
+    @property
+    def number(self) -> int:
+        """What pairs.h calls it."""
+        return list(Comparison).index(self)
+
+
+def pair_scores(
+    kind: Comparison, query: Float[Tensor, "B E"], rows: Float[Tensor, "U E"], place: Int64[Tensor, "C N"]
+) -> Float[Tensor, "B N"]:
+    """The score of each query with rows[place] of its chunk."""
+    (chunks, candidates), (queries, width) = place.shape, query.shape
+    out = query.new_empty((queries, candidates))
+    sizes = chunks, queries // max(chunks, 1), candidates, width
+    call(f"pair_scores_{kind}_{type_name(query)}", query, rows, place, out, *sizes, torch.get_num_threads())
+    return out
+
+
+def query_gradient(
+    kind: Comparison,
+    query: Float[Tensor, "B E"],
+    rows: Float[Tensor, "U E"],
+    place: Int64[Tensor, "C N"],
+    coefficient: Float[Tensor, "B N"],
+    score: Float[Tensor, "B N"],
+) -> Float[Tensor, "B E"]:
+    """The gradient by each query of the sum of coefficient times score."""
+    (chunks, candidates), (queries, width) = place.shape, query.shape
+    out = torch.empty_like(query)
+    sizes = chunks, queries // max(chunks, 1), candidates, width
+    name = f"query_gradient_{kind}_{type_name(query)}"
+    call(name, query, rows, place, coefficient, score, out, *sizes, torch.get_num_threads())
+    return out

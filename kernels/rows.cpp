@@ -1,0 +1,114 @@
+// Gradients of table rows: occurrences grouped by row, and summed at each row in double, in the order of occurrence.
+#include <algorithm>
+#include <vector>
+
+#include "export.h"
+#include "pairs.h"
+
+namespace kernel {
+
+// Sorts occurrences by row, those of one row in their order (radix sort). Writes the distinct rows, ascending, where
+// each one's occurrences begin, and where they end; returns how many there are.
+int64_t group_rows(const int64_t* place, int64_t count, int64_t num_rows, int32_t* order, int64_t* row, int64_t* begin) {
+  constexpr int BITS = 11;
+  std::vector<int32_t> other(count);
+  int32_t *from = other.data(), *to = order;
+  int passes = 1;
+  while (passes * BITS < 63 && (num_rows - 1) >> (passes * BITS)) ++passes;
+  if (passes % 2 == 0) std::swap(from, to);  // the last pass must write into `order`
+  for (int64_t i = 0; i < count; ++i) from[i] = (int32_t)i;
+  for (int pass = 0; pass < passes; ++pass) {
+    int64_t start[(1 << BITS) + 1] = {};
+    const int shift = pass * BITS;
+    const auto digit = [&](int32_t i) { return (place[i] >> shift) & ((1 << BITS) - 1); };
+    for (int64_t i = 0; i < count; ++i) ++start[digit((int32_t)i) + 1];
+    for (int d = 0; d < 1 << BITS; ++d) start[d + 1] += start[d];
+    for (int64_t i = 0; i < count; ++i) to[start[digit(from[i])]++] = from[i];
+    std::swap(from, to);
+  }
+  int64_t distinct = 0;
+  for (int64_t i = 0; i < count; ++i)
+    if (i == 0 || place[order[i]] != place[order[i - 1]]) row[distinct] = place[order[i]], begin[distinct++] = i;
+  begin[distinct] = count;
+  return distinct;
+}
+
+// A look-up's gradient: as rows of numbers, or as what makes them, so that they need never be written out.
+struct Source {
+  int64_t count;       // of occurrences
+  int64_t kind;        // of a pair's score, or -1: `value` has a row for each occurrence
+  const void* value;
+  const void* coefficient;  // [chunks, queries, candidates], the gradient by each score
+  const void* score;        // likewise
+  const void* query;        // [chunks, queries, width]
+  int64_t queries, candidates;
+};
+
+template <class T, Kind K>
+void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
+  const T* const query = static_cast<const T*>(source.query);
+  const int64_t chunk = occurrence / source.candidates, candidate = occurrence % source.candidates;
+  std::fill(into, into + padded<T, K>(width), T(0));
+  for (int64_t i = 0; i < source.queries;) {
+    const bool four = i + 4 <= source.queries;
+    const T* q[4];
+    T weight[4];
+    for (int k = 0; k < (four ? 4 : 1); ++k) {
+      const int64_t line = chunk * source.queries + i + k, pair = line * source.candidates + candidate;
+      q[k] = query + line * width;
+      weight[k] = gradient_weight<T, K>(static_cast<const T*>(source.coefficient)[pair],
+                                        static_cast<const T*>(source.score)[pair]);
+    }
+    if (four)
+      add_gradient<T, K, 4>(row, q, weight, width, into);
+    else
+      add_gradient<T, K, 1>(row, q, weight, width, into);
+    i += four ? 4 : 1;
+  }
+  const int64_t half = walked<K>(width);
+  const T* const into2 = into + padded<T, K>(width) / 2;
+  for (int64_t i = 0; i < half; ++i) total[i] += into[i];
+  for (int64_t i = half; i < width; ++i) total[i] += into2[i - half];
+}
+
+template <class T>
+void add_occurrence(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
+  switch (source.kind) {
+    case DOT: return add_pairs<T, DOT>(source, row, occurrence, width, into, total);
+    case L1: return add_pairs<T, L1>(source, row, occurrence, width, into, total);
+    case L2: return add_pairs<T, L2>(source, row, occurrence, width, into, total);
+    case MODULUS: return add_pairs<T, MODULUS>(source, row, occurrence, width, into, total);
+  }
+  const T* const value = static_cast<const T*>(source.value) + occurrence * width;
+  for (int64_t i = 0; i < width; ++i) total[i] += value[i];
+}
+
+// rows[place] is the row itself, which distances need; `out` has a sum for each of the distinct rows.
+template <class T, class Out>
+void sum_rows(const Source* source, const T* rows, const int64_t* row, const int32_t* order,
+              const int64_t* begin, int64_t distinct, int64_t width, Out* out, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<T> into(width + 4 * Lanes<T>::count);
+    std::vector<double> total(width);
+#pragma omp for schedule(dynamic, 64)
+    for (int64_t r = 0; r < distinct; ++r) {
+      std::fill(total.begin(), total.end(), 0.0);
+      for (int64_t i = begin[r]; i < begin[r + 1]; ++i) {
+        int64_t occurrence = order[i], s = 0;
+        while (occurrence >= source[s].count) occurrence -= source[s++].count;
+        add_occurrence<T>(source[s], rows ? rows + row[r] * width : nullptr, occurrence, width, into.data(),
+                          total.data());
+      }
+      for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
+    }
+  }
+}
+
+}  // namespace kernel
+
+EXPORT(group_rows, group_rows)
+EXPORT(sum_rows_float32_float32, sum_rows<float, float>)
+EXPORT(sum_rows_float64_float32, sum_rows<double, float>)
+EXPORT(sum_rows_float32_float64, sum_rows<float, double>)
+EXPORT(sum_rows_float64_float64, sum_rows<double, double>)

@@ -1,0 +1,90 @@
+// Vectors of 64 bytes in GCC's and clang's vector extension: one AVX-512 register, two of AVX2, four of SSE or NEON.
+// A sum over a row always has the same order, wherever the row stands, so that equal rows have equal scores.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  typedef float Vec __attribute__((vector_size(64)));
+  typedef int32_t Bits __attribute__((vector_size(64)));
+  static constexpr int count = 16;
+  static constexpr int32_t sign = INT32_MIN;
+};
+template <>
+struct Lanes<double> {
+  typedef double Vec __attribute__((vector_size(64)));
+  typedef int64_t Bits __attribute__((vector_size(64)));
+  static constexpr int count = 8;
+  static constexpr int64_t sign = INT64_MIN;
+};
+template <class T>
+using Vec = typename Lanes<T>::Vec;
+template <class T>
+using Bits = typename Lanes<T>::Bits;
+
+#define INLINE inline __attribute__((always_inline))
+
+template <class T>
+INLINE Vec<T> load(const T* from) {
+  Vec<T> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class T>
+INLINE void store(T* to, Vec<T> v) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+// The first n < count lanes; the others are 0.
+template <class T>
+INLINE Vec<T> load_part(const T* from, int n) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), from);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), from);
+#endif
+  Vec<T> v = {};
+  for (int i = 0; i < n; ++i) v[i] = from[i];
+  return v;
+}
+
+template <class T>
+INLINE void store_part(T* to, Vec<T> v, int n) {
+  for (int i = 0; i < n; ++i) to[i] = v[i];
+}
+
+template <class T>
+INLINE T sum(Vec<T> v) {
+  // By halves, the order of a shuffle tree.
+  for (int half = Lanes<T>::count / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) v[i] += v[i + half];
+  return v[0];
+}
+
+template <class T>
+INLINE Vec<T> absolute(Vec<T> v) {
+  return (Vec<T>)((Bits<T>)v & ~Lanes<T>::sign);
+}
+
+template <class T>
+INLINE Vec<T> root(Vec<T> v) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_sqrt_ps((__m512)v);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_sqrt_pd((__m512d)v);
+#endif
+  for (int i = 0; i < Lanes<T>::count; ++i) v[i] = std::sqrt(v[i]);
+  return v;
+}
+
+// v where the bits of `where` are all ones, 0 where they are 0.
+template <class T>
+INLINE Vec<T> keep(Vec<T> v, Bits<T> where) {
+  return (Vec<T>)((Bits<T>)v & where);
+}
