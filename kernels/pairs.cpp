@@ -3,7 +3,6 @@
 #include "pairs.h"
 
 #include "export.h"
-
 #include <algorithm>
 #include <vector>
 
@@ -47,6 +46,9 @@ void pair_scores(const T* query, const T* rows, const int64_t* place, T* out, in
   const int64_t blocks = (queries + QUERIES - 1) / QUERIES;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t task = 0; task < chunks * blocks; ++task) {
+    if (queries == 1 && task + 1 < chunks)  // candidates of its own, anywhere in the table
+      for (int64_t j = 0; j < std::min(candidates, CANDIDATES); ++j)
+        prefetch(rows + place[(task + 1) * candidates + j] * width, width);
     const int64_t chunk = task / blocks, first = task % blocks * QUERIES, row = chunk * queries + first;
     scores_of_block<T, K>(query + row * width, std::min(QUERIES, queries - first), rows, place + chunk * candidates,
                           candidates, width, out + row * candidates);
@@ -56,32 +58,26 @@ void pair_scores(const T* query, const T* rows, const int64_t* place, T* out, in
 template <class T, Kind K>
 void query_gradient(const T* query, const T* rows, const int64_t* place, const T* coefficient, const T* score, T* out,
                     int64_t chunks, int64_t queries, int64_t candidates, int64_t width, int threads) {
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<T> into(padded<T, K>(width));
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < chunks * queries; ++row) {
-      const int64_t* const of_chunk = place + row / queries * candidates;
-      const T* const q = query + row * width;
-      std::fill(into.begin(), into.end(), T(0));
-      for (int64_t j = 0; j < candidates;) {
-        const bool four = j + 4 <= candidates;
-        const T* c[4];
-        T weight[4];
-        for (int k = 0; k < (four ? 4 : 1); ++k) {
-          const int64_t pair = row * candidates + j + k;
-          c[k] = rows + of_chunk[j + k] * width;
-          weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
-        }
-        if (four)
-          add_gradient<T, K, 4>(q, c, weight, width, into.data());
-        else
-          add_gradient<T, K, 1>(q, c, weight, width, into.data());
-        j += four ? 4 : 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < chunks * queries; ++row) {
+    const int64_t* const of_chunk = place + row / queries * candidates;
+    const T* const q = query + row * width;
+    T* const into = out + row * width;
+    std::fill(into, into + width, T(0));
+    for (int64_t j = 0; j < candidates;) {
+      const bool four = j + 4 <= candidates;
+      const T* c[4];
+      T weight[4];
+      for (int k = 0; k < (four ? 4 : 1); ++k) {
+        const int64_t pair = row * candidates + j + k;
+        c[k] = rows + of_chunk[j + k] * width;
+        weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
       }
-      const int64_t half = walked<K>(width);
-      std::copy_n(into.data(), half, out + row * width);
-      std::copy_n(into.data() + padded<T, K>(width) / 2, width - half, out + row * width + half);
+      if (four)
+        add_gradient<T, K, 4>(q, c, weight, width, into);
+      else
+        add_gradient<T, K, 1>(q, c, weight, width, into);
+      j += four ? 4 : 1;
     }
   }
 }

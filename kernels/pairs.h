@@ -44,7 +44,8 @@ INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t
         if constexpr (K == L2) total[i][j] += (q - c[j]) * (q - c[j]);
         if constexpr (K == MODULUS) {
           const Vec<T> real = q - c[j], imaginary = q2 - c2[j];
-          total[i][j] += root<T>(real * real + imaginary * imaginary);
+          const Vec<T> square = real * real + imaginary * imaginary;
+          total[i][j] += square * inverse_root<T>(square);
         }
       }
     }
@@ -56,25 +57,17 @@ INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t
     }
 }
 
-// Numbers in an array that collects the gradient of a row: each part of the row fills whole vectors.
-template <class T, Kind K>
-INLINE int64_t padded(int64_t width) {
-  const int64_t half = walked<K>(width), count = Lanes<T>::count;
-  return (half + count - 1) / count * count * (K == MODULUS ? 2 : 1);
-}
-
 // Adds to `into` the gradient by `row` of weight[j] times the score of the pair (row, other[j]): scores are symmetric.
 // For L2 the weight has been divided by the score, for then it needs no root.
-template <class T, Kind K, int N>
-INLINE void add_gradient(const T* row, const T* const* other, const T* weight, int64_t width, T* into) {
+template <class T, Kind K, int N, class Into>
+INLINE void add_gradient(const T* row, const T* const* other, const T* weight, int64_t width, Into* into) {
   const int64_t half = walked<K>(width);
-  T* const into2 = into + padded<T, K>(width) / 2;
   Vec<T> w[N];
   for (int j = 0; j < N; ++j) w[j] = weight[j] - Vec<T>{};
   over_vectors<T>(half, [&](int64_t at, int lanes) __attribute__((always_inline)) {
-    Vec<T> total = load(into + at), total2, r, r2;
+    Vec<T> total = {}, total2 = {}, r, r2;
     if constexpr (K != DOT) r = load_some(row + at, lanes);
-    if constexpr (K == MODULUS) total2 = load(into2 + at), r2 = load_some(row + half + at, lanes);
+    if constexpr (K == MODULUS) r2 = load_some(row + half + at, lanes);
     for (int j = 0; j < N; ++j) {
       const Vec<T> o = load_some(other[j] + at, lanes);
       if constexpr (K == DOT) total += w[j] * o;
@@ -85,14 +78,13 @@ INLINE void add_gradient(const T* row, const T* const* other, const T* weight, i
       }
       if constexpr (K == MODULUS) {
         const Vec<T> real = r - o, imaginary = r2 - load_some(other[j] + half + at, lanes);
-        const Vec<T> modulus = root<T>(real * real + imaginary * imaginary);
-        const Vec<T> by = keep<T>(w[j] / modulus, modulus != 0);
+        const Vec<T> by = w[j] * inverse_root<T>(real * real + imaginary * imaginary);
         total -= by * real;
         total2 -= by * imaginary;
       }
     }
-    store(into + at, total);
-    if constexpr (K == MODULUS) store(into2 + at, total2);
+    add_to(into + at, total, lanes);
+    if constexpr (K == MODULUS) add_to(into + half + at, total2, lanes);
   });
 }
 

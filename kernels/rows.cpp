@@ -47,8 +47,16 @@ struct Source {
 template <class T, Kind K>
 void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
   const T* const query = static_cast<const T*>(source.query);
+  const T* const coefficient = static_cast<const T*>(source.coefficient);
+  const T* const score = static_cast<const T*>(source.score);
   const int64_t chunk = occurrence / source.candidates, candidate = occurrence % source.candidates;
-  std::fill(into, into + padded<T, K>(width), T(0));
+  if (source.queries == 1) {
+    const T* const q = query + chunk * width;
+    const T weight = gradient_weight<T, K>(coefficient[occurrence], score[occurrence]);
+    return add_gradient<T, K, 1>(row, &q, &weight, width, total);
+  }
+  // A chunk is never divided over ranks, so that its part may be summed in the rows' own type.
+  std::fill(into, into + width, T(0));
   for (int64_t i = 0; i < source.queries;) {
     const bool four = i + 4 <= source.queries;
     const T* q[4];
@@ -56,8 +64,7 @@ void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t w
     for (int k = 0; k < (four ? 4 : 1); ++k) {
       const int64_t line = chunk * source.queries + i + k, pair = line * source.candidates + candidate;
       q[k] = query + line * width;
-      weight[k] = gradient_weight<T, K>(static_cast<const T*>(source.coefficient)[pair],
-                                        static_cast<const T*>(source.score)[pair]);
+      weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
     }
     if (four)
       add_gradient<T, K, 4>(row, q, weight, width, into);
@@ -65,10 +72,7 @@ void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t w
       add_gradient<T, K, 1>(row, q, weight, width, into);
     i += four ? 4 : 1;
   }
-  const int64_t half = walked<K>(width);
-  const T* const into2 = into + padded<T, K>(width) / 2;
-  for (int64_t i = 0; i < half; ++i) total[i] += into[i];
-  for (int64_t i = half; i < width; ++i) total[i] += into2[i - half];
+  for (int64_t i = 0; i < width; ++i) total[i] += into[i];
 }
 
 template <class T>
@@ -83,21 +87,42 @@ void add_occurrence(const Source& source, const T* row, int64_t occurrence, int6
   for (int64_t i = 0; i < width; ++i) total[i] += value[i];
 }
 
+// What an occurrence will read, before it is its turn.
+template <class T>
+void prefetch_occurrence(const Source& source, int64_t occurrence, int64_t width) {
+  if (source.kind < 0) return prefetch(static_cast<const T*>(source.value) + occurrence * width, width);
+  if (source.queries > 1) return;
+  prefetch(static_cast<const T*>(source.query) + occurrence / source.candidates * width, width);
+  __builtin_prefetch(static_cast<const T*>(source.coefficient) + occurrence);
+}
+
+// Which look-up an occurrence is of, and its number there.
+inline const Source& source_of(const Source* source, int64_t& occurrence) {
+  while (occurrence >= source->count) occurrence -= (source++)->count;
+  return *source;
+}
+
 // rows[place] is the row itself, which distances need; `out` has a sum for each of the distinct rows.
 template <class T, class Out>
-void sum_rows(const Source* source, const T* rows, const int64_t* row, const int32_t* order,
-              const int64_t* begin, int64_t distinct, int64_t width, Out* out, int threads) {
+void sum_rows(const Source* sources, const T* rows, const int64_t* row, const int32_t* order, const int64_t* begin,
+              int64_t distinct, int64_t width, Out* out, int threads) {
+  constexpr int64_t AHEAD = 4;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<T> into(width + 4 * Lanes<T>::count);
+    std::vector<T> into(width);
     std::vector<double> total(width);
 #pragma omp for schedule(dynamic, 64)
     for (int64_t r = 0; r < distinct; ++r) {
       std::fill(total.begin(), total.end(), 0.0);
       for (int64_t i = begin[r]; i < begin[r + 1]; ++i) {
-        int64_t occurrence = order[i], s = 0;
-        while (occurrence >= source[s].count) occurrence -= source[s++].count;
-        add_occurrence<T>(source[s], rows ? rows + row[r] * width : nullptr, occurrence, width, into.data(),
+        if (i + AHEAD < begin[distinct]) {
+          int64_t ahead = order[i + AHEAD];
+          const Source& source = source_of(sources, ahead);
+          prefetch_occurrence<T>(source, ahead, width);
+        }
+        int64_t occurrence = order[i];
+        const Source& source = source_of(sources, occurrence);
+        add_occurrence<T>(source, rows ? rows + row[r] * width : nullptr, occurrence, width, into.data(),
                           total.data());
       }
       for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
