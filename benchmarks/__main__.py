@@ -42,7 +42,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Speed and memory, beside the limits.")
     parser.add_argument("filter", nargs="*", metavar="FILTER", help="part of a case's name; none: all cases")
-    parser.add_argument("--quick", action="store_true", help="minutes: one loss, few steps, small rankings, no peer")
+    parser.add_argument("--quick", action="store_true", help="a few cases if no FILTER is given; few steps, no peer")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each case (default: %(default)s)")
     parser.add_argument("--repeats", type=int, help="of each case (default: 5, quick 2)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="writes results.jsonl and table.md there")

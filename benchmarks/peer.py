@@ -1,3 +1,5 @@
+# It is an optional dependency, and the checks of a checkout without it must pass too.
+# pyright: reportMissingImports=false
 """PyKEEN, the peer: its own training loop and evaluator at the same model, dimension, batch and number of negatives.
 
 It runs as fast as its options allow: no regulariser, no constraint on rows, no progress bar, no worker processes.

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
 from benchmarks.cases import Case, Kind
 from benchmarks.ranking import make_ranking
@@ -20,6 +20,6 @@ def table(case: Case, settings: Settings, folder: Path) -> str:
     else:
         work = partial(make(case, settings, folder).steps, _STEPS)
     work()
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile() as profiler:
         work()
     return profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=_ROWS)

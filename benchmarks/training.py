@@ -68,7 +68,7 @@ def _steps_a_repeat(training: Training, seconds: float) -> int:
 
 def _limits(case: Case) -> tuple[str, ...]:
     names = ["sgemm GFLOP/s"]
-    if case.model in PRODUCTS and case.shared:
+    if "bf16" in case.name:
         names.append("bf16 gemm GFLOP/s")
     if case.model == "transe_l1" and case.shared:
         names.append("cdist positives/s")
@@ -99,7 +99,10 @@ def _shares(case: Case, training: Training, timing: Timing, limits: dict[str, fl
         rows = scored + 2 * rate
         return {"share of gather": rows * training.row_bytes / 1e9 / limits["gather GB/s"]}
     if case.model in PRODUCTS:
+        gflops = 6e-9 * scored * DIMENSION
         return {
-            f"share of {name}": 6e-9 * scored * DIMENSION / limits[f"{name} GFLOP/s"] for name in ("sgemm", "bf16 gemm")
+            f"share of {name}": gflops / limits[f"{name} GFLOP/s"]
+            for name in ("sgemm", "bf16 gemm")
+            if f"{name} GFLOP/s" in limits
         }
     return {"x cdist": rate / limits["cdist positives/s"]} if case.model == "transe_l1" else {}

@@ -1,4 +1,4 @@
-"""A process of one case: `python -m benchmarks.worker WORK CASE SETTINGS FILE`, which writes what came of it as JSON."""
+"""A process of one case: `python -m benchmarks.worker WORK CASE SETTINGS FILE`, which writes its result as JSON."""
 
 import json
 import sys
