@@ -18,6 +18,7 @@ from pykeen.models import ComplEx, DistMult, Model, RotatE, TransE
 from pykeen.training import SLCWATrainingLoop
 from pykeen.training.callbacks import TrainingCallback
 from pykeen.triples import CoreTriplesFactory
+from pykeen.utils import resolve_device
 
 from benchmarks.cases import BATCH, DIMENSION, NEGATIVES, Case, Kind
 from benchmarks.project import compose_case
@@ -57,10 +58,12 @@ def measure(case: Case, settings: Settings) -> dict[str, float]:
     graph: KnowledgeGraph = instantiate(compose_case(case, settings.graph).graph)
     make = partial(_MODELS[case.model], random_seed=0)
     if case.kind == Kind.RANK:
-        return {"triples/s": _rank(make(triples_factory=_factory(graph, graph.train)), graph, settings)}
+        model = make(triples_factory=_factory(graph, graph.train)).to(resolve_device())
+        return {"triples/s": _rank(model, graph, settings)}
     assert case.loss is not None
     factory = _factory(graph, graph.train[torch.randperm(len(graph.train))[: (settings.peer_batches + 1) * BATCH]])
-    return {"positives/s": BATCH / _train(make(triples_factory=factory, loss=_LOSSES[case.loss]()), factory).best}
+    model = make(triples_factory=factory, loss=_LOSSES[case.loss]()).to(resolve_device())
+    return {"positives/s": BATCH / _train(model, factory).best}
 
 
 def _train(model: Model, factory: CoreTriplesFactory) -> Timing:
@@ -88,6 +91,7 @@ def _rank(model: Model, graph: KnowledgeGraph, settings: Settings) -> float:
             triples,
             batch_size=size,
             use_tqdm=False,
+            do_time_consuming_checks=False,
             additional_filter_triples=known,
         )
         for size in _QUERIES

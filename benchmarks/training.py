@@ -72,7 +72,7 @@ def _limits(case: Case) -> tuple[str, ...]:
         names.append("bf16 gemm GFLOP/s")
     if case.model == "transe_l1" and case.shared:
         names.append("cdist positives/s")
-    if not case.shared:
+    if not case.shared and case.loss is not None:
         names.append("gather GB/s")
     return tuple(names)
 
@@ -93,16 +93,18 @@ def _shares(case: Case, training: Training, timing: Timing, limits: dict[str, fl
     Products: two operations for each number of a row, forward and for both gradients. Own negatives: each row read
     once. L1: cdist for the same number of positives, of one side whatever the case's.
     """
+    if case.loss is None:  # KBGAN, whose two models do different work on a pool
+        return {}
     rate = training.positives / timing.best
     scored = rate * training.negatives * training.sides
-    if not case.shared:
+    if "gather GB/s" in limits:
         rows = scored + 2 * rate
         return {"share of gather": rows * training.row_bytes / 1e9 / limits["gather GB/s"]}
-    if case.model in PRODUCTS:
+    if case.model in PRODUCTS and case.shared:
         gflops = 6e-9 * scored * DIMENSION
         return {
             f"share of {name}": gflops / limits[f"{name} GFLOP/s"]
             for name in ("sgemm", "bf16 gemm")
             if f"{name} GFLOP/s" in limits
         }
-    return {"x cdist": rate / limits["cdist positives/s"]} if case.model == "transe_l1" else {}
+    return {"x cdist": rate / limits["cdist positives/s"]} if "cdist positives/s" in limits else {}

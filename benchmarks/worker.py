@@ -25,7 +25,8 @@ _MEASURES = {
 
 
 def _measure(case: Case, settings: Settings, folder: Path) -> dict[str, Any]:
-    return _MEASURES[case.kind](case, settings, folder).as_dict()
+    result = _MEASURES[case.kind](case, settings, folder).as_dict()
+    return result | ({"gpu_peak_mb": torch.cuda.max_memory_allocated() / 1e6} if torch.cuda.is_available() else {})
 
 
 def _profile(case: Case, settings: Settings, folder: Path) -> dict[str, Any]:
