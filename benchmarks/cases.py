@@ -59,7 +59,6 @@ _QUICK = (
     "memory/complex",
 )
 """What a quick look takes if nothing else is asked for: two or three minutes of two cores."""
-PENDING = True
 
 
 def select(filters: Iterable[str], *, quick: bool) -> list[Case]:
@@ -90,8 +89,8 @@ def _training_options(model: str, loss: str, *, chunk: int, sides: int, bf16: bo
         "optimizer=rowwise_adagrad",
         f"trainer.batch_size={BATCH}",
         f"trainer.chunk_size={chunk}",
-        *([] if PENDING else [f"trainer.sides={'both' if sides == 2 else 'one'}"]),
-        *([] if PENDING or not bf16 else ["discriminator.scoring.precision=bfloat16"]),
+        f"trainer.sides={'both' if sides == 2 else 'one'}",
+        *(["discriminator.scoring.precision=bfloat16"] if bf16 else []),
     )
 
 
@@ -139,7 +138,7 @@ _KBGAN_POOL = Case(
         "generator.side=uniform",
         f"trainer.batch_size={BATCH}",
         f"trainer.chunk_size={CHUNK}",
-        *([] if PENDING else ["trainer.sides=one"]),
+        "trainer.sides=one",
         "pretrain.generator.epochs=0",
         "pretrain.discriminator.epochs=0",
     ),

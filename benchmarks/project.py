@@ -44,7 +44,7 @@ class Training:
     @property
     def sides(self) -> int:
         """Sides of each positive that a step corrupts."""
-        return 2 if self.run.config.trainer.get("sides") == "both" else 1
+        return 2 if self.run.config.trainer.sides == "both" else 1
 
     @property
     def negatives(self) -> int:
