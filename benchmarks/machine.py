@@ -1,0 +1,102 @@
+"""What the machine can do: the limits that figures are shares of, each measured with torch itself."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import BATCH, CHUNK, DIMENSION, NEGATIVES
+from benchmarks.timing import in_turns
+
+_SQUARE = 2048
+_GATHERED_ROWS = 1 << 16
+_SMALL_TABLE, _LARGE_TABLE = 14_541, 640_000
+"""Rows of FB15k-237's table, 12 MB, and of one that no cache holds, 512 MB."""
+_PIECES = 6
+
+
+class Limits:
+    """The best that was measured of some limits in this process: on a noisy machine the larger is nearer the truth."""
+
+    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
+        self.best = dict.fromkeys(names, 0.0)
+        self._device = device
+
+    def measure(self) -> None:
+        """Once more, each."""
+        for name, best in self.best.items():
+            self.best[name] = max(best, LIMITS[name](self._device))
+
+
+def _rate(amount: float, work: Callable[[], object]) -> float:
+    work()
+    return amount / in_turns([work], _PIECES)[0].best
+
+
+def _product(dtype: torch.dtype, device: torch.device) -> float:
+    left, right = (torch.randn(_SQUARE, _SQUARE, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    return _rate(2e-9 * _SQUARE**3, lambda: torch.mm(left, right, out=out))
+
+
+def _gather(rows: int, device: torch.device) -> float:
+    # Written once, or all of it would be the kernel's one page of zeros.
+    table = torch.ones(rows, DIMENSION, device=device)
+    index = torch.randint(rows, (_GATHERED_ROWS,), device=device)
+    out = table.new_empty(_GATHERED_ROWS, DIMENSION)
+    return _rate(out.nbytes / 1e9, lambda: torch.index_select(table, 0, index, out=out))
+
+
+def _cdist(device: torch.device) -> float:
+    query, pool = (
+        torch.randn(BATCH // CHUNK, size, DIMENSION, device=device, requires_grad=True) for size in (CHUNK, NEGATIVES)
+    )
+    gradient = torch.ones(BATCH // CHUNK, CHUNK, NEGATIVES, device=device)
+
+    def forward_and_backward() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(torch.cdist(query, pool, p=1), (query, pool), gradient)
+
+    return _rate(BATCH, forward_and_backward)
+
+
+LIMITS: dict[str, Callable[[torch.device], float]] = {
+    "sgemm GFLOP/s": lambda device: _product(torch.float32, device),
+    "bf16 gemm GFLOP/s": lambda device: _product(torch.bfloat16, device),
+    "gather GB/s": lambda device: _gather(_SMALL_TABLE, device),
+    "gather beyond cache GB/s": lambda device: _gather(_LARGE_TABLE, device),
+    "cdist positives/s": _cdist,
+}
+"""Gathers count the bytes of the rows read, not those written. cdist is L1, forward and backward, of one side."""
+
+
+def describe() -> dict[str, str | int]:
+    """What someone who reads the figures later must know of where they come from."""
+    root = Path(__file__).parents[1]
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    described: dict[str, str | int] = {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit or "unknown",
+    }
+    if torch.cuda.is_available():
+        described["gpu"] = torch.cuda.get_device_name()
+    return described
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    fields = [line.partition(":") for line in path.read_text().splitlines()] if path.exists() else []
+    values = {name.strip(): value.strip() for name, _, value in fields}
+    if "model name" not in values:
+        return platform.processor() or platform.machine()
+    # Virtual machines hide the name of the model, but not its numbers.
+    numbers = f"family {values.get('cpu family')}, model {values.get('model')}"
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in values.get("flags", "").split()]
+    return f"{values['model name']} ({numbers}; {' '.join(wide)})"
