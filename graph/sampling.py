@@ -5,7 +5,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from graph.batch import Batch
@@ -15,11 +15,17 @@ from graph.errors import InputError
 
 @dataclass(frozen=True)
 class _Epoch:
-    triple: Int64[Tensor, "K size"]
-    """Rows of the train set by chunk; -1 fills a chunk up."""
-    corrupts_head: Bool[Tensor, " K"]
-    order: Int64[Tensor, " D"]
-    """Of the chunks of distinct positives: with both sides, those that corrupt the head."""
+    """Positives of an epoch in the order of its batches, so that a batch is a slice of each."""
+
+    head: Int64[Tensor, " P"]
+    relation: Int64[Tensor, " P"]
+    tail: Int64[Tensor, " P"]
+    weight: Float64[Tensor, " P"]
+    chunk: Int64[Tensor, " K"]
+    head_chunks: list[int]
+    """Of each batch."""
+    global_weight: list[float]
+    """Of each batch."""
 
 
 class Sides(StrEnum):
@@ -77,29 +83,26 @@ class PositiveOrder:
 
     def batch(self, step: int) -> Batch:
         """The global batch of a step, counted from 0 over all epochs."""
-        epoch_number, position = divmod(step, self.steps_per_epoch)
-        epoch = self._epoch(epoch_number)
-        chunk = epoch.order[position * self.chunks_per_batch : (position + 1) * self.chunks_per_batch]
-        if self.sides == Sides.BOTH:
-            chunk = torch.cat([chunk, chunk + self._distinct_chunks])
-        corrupts_head = epoch.corrupts_head[chunk]
-        chunk = torch.cat([chunk[corrupts_head], chunk[~corrupts_head]])
-        row = epoch.triple[chunk].flatten()
-        weight = (row >= 0).double()
-        head, relation, tail = self.train[row.clamp(min=0)].unbind(1)
+        number, position = divmod(step, self.steps_per_epoch)
+        epoch, size = self._epoch(number), self._batch_chunks
+        rows = slice(position * size * self.chunk_size, (position + 1) * size * self.chunk_size)
         return Batch(
-            head=head,
-            relation=relation,
-            tail=tail,
-            weight=weight,
-            chunk=chunk,
-            head_chunks=int(corrupts_head.sum()),
+            head=epoch.head[rows],
+            relation=epoch.relation[rows],
+            tail=epoch.tail[rows],
+            weight=epoch.weight[rows],
+            chunk=epoch.chunk[position * size : (position + 1) * size],
+            head_chunks=epoch.head_chunks[position],
             chunk_size=self.chunk_size,
             seed=self.seed,
-            epoch=epoch_number,
-            # A batch may consist of filling alone (the last of an epoch); its mean is then 0, not 0/0.
-            global_weight=max(float(weight.sum()), 1.0),
+            epoch=number,
+            global_weight=epoch.global_weight[position],
         )
+
+    @property
+    def _batch_chunks(self) -> int:
+        """Chunks of a full batch, on all sides."""
+        return self.chunks_per_batch * (2 if self.sides == Sides.BOTH else 1)
 
     def _shuffle(self, epoch: int) -> _Epoch:
         generator = torch.Generator().manual_seed(stream("order of positives", self.seed, epoch))
@@ -114,8 +117,22 @@ class PositiveOrder:
         triple = shuffled.new_full((self.num_chunks * self.chunk_size,), -1)
         triple[: len(heads)] = heads
         triple[head_chunks * self.chunk_size :][: len(tails)] = tails
-        return _Epoch(
-            triple=triple.view(self.num_chunks, self.chunk_size),
-            corrupts_head=torch.arange(self.num_chunks) < head_chunks,
-            order=torch.randperm(self._distinct_chunks, generator=generator),
-        )
+        order = torch.randperm(self._distinct_chunks, generator=generator)
+        return self._lay_out(triple.view(self.num_chunks, self.chunk_size), head_chunks, order)
+
+    def _lay_out(self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"]) -> _Epoch:
+        """Brings chunks of train rows, of which -1 fills a chunk up, into batches whose head chunks come first."""
+        place = torch.arange(len(order)) // self.chunks_per_batch
+        if self.sides == Sides.BOTH:
+            order, place = torch.cat([order, order + self._distinct_chunks]), place.repeat(2)
+        corrupts_tail = order >= head_chunks
+        by_batch = torch.argsort(2 * place + corrupts_tail, stable=True)
+        chunk = order[by_batch]
+        row = triple[chunk].flatten()
+        head, relation, tail = self.train[row.clamp(min=0)].t().contiguous()
+        weight = (row >= 0).double()
+        batch_of_row = place[by_batch].repeat_interleave(self.chunk_size)
+        # A batch may consist of filling alone (the last of an epoch); its mean is then 0, not 0/0.
+        global_weight = torch.bincount(batch_of_row, weight, minlength=self.steps_per_epoch).clamp(min=1)
+        heads = torch.bincount(place[~corrupts_tail], minlength=self.steps_per_epoch)
+        return _Epoch(head, relation, tail, weight, chunk, heads.tolist(), global_weight.tolist())

@@ -46,9 +46,6 @@ void pair_scores(const T* query, const T* rows, const int64_t* place, T* out, in
   const int64_t blocks = (queries + QUERIES - 1) / QUERIES;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t task = 0; task < chunks * blocks; ++task) {
-    if (queries == 1 && task + 1 < chunks)  // candidates of its own, anywhere in the table
-      for (int64_t j = 0; j < std::min(candidates, CANDIDATES); ++j)
-        prefetch(rows + place[(task + 1) * candidates + j] * width, width);
     const int64_t chunk = task / blocks, first = task % blocks * QUERIES, row = chunk * queries + first;
     scores_of_block<T, K>(query + row * width, std::min(QUERIES, queries - first), rows, place + chunk * candidates,
                           candidates, width, out + row * candidates);

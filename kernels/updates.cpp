@@ -61,10 +61,10 @@ void clip_rows(T* weight, const int64_t* row, int64_t rows, int64_t width, int64
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     T* const w = weight + (row ? row[r] : r) * width;
-    double square = 0;
+    T square = 0;
 #pragma omp simd reduction(+ : square)
-    for (int64_t i = first; i < last; ++i) square += (double)w[i] * (double)w[i];
-    if (square <= most * most) continue;
+    for (int64_t i = first; i < last; ++i) square += w[i] * w[i];
+    if (square <= (T)(most * most)) continue;
     const T by = (T)(most / std::sqrt(square));
 #pragma omp simd
     for (int64_t i = first; i < last; ++i) w[i] *= by;

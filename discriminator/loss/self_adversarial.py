@@ -5,8 +5,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss
 from graph.errors import InputError
+from kernels.library import usable
+from kernels.losses import RowLoss
 
 
 class SelfAdversarial(Loss):
@@ -27,6 +30,9 @@ class SelfAdversarial(Loss):
         self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
     ) -> Float[Tensor, " B"]:
         """See `Loss`."""
+        if usable(negative):
+            options = float(self.margin), float(self.temperature)
+            return compiled_loss(RowLoss.SELF_ADVERSARIAL, positive, negative, known, *options)
         logits = negative.detach() * self.temperature
         if known is None:
             weight = logits.softmax(1)

@@ -4,7 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss
+from kernels.library import usable
+from kernels.losses import RowLoss
 
 
 class Softmax(Loss):
@@ -14,6 +17,8 @@ class Softmax(Loss):
         self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
     ) -> Float[Tensor, " B"]:
         """See `Loss`."""
+        if usable(negative):
+            return compiled_loss(RowLoss.SOFTMAX, positive, negative, known)
         if known is not None:
             negative = negative.masked_fill(known, -torch.inf)
         return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive

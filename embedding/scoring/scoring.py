@@ -141,12 +141,10 @@ class QueryScoring(ScoringFunction):
         head_rows: int,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """See `ScoringFunction.score_batch`: each query is made once, and compared with its target too."""
-        query = torch.cat(
-            [
-                self.head_query(anchor[:head_rows], relation[:head_rows]),
-                self.tail_query(anchor[head_rows:], relation[head_rows:]),
-            ]
-        )
+        # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
+        sizes = [head_rows, len(anchor) - head_rows]
+        (tail, head), (of_tail, of_head) = anchor.split(sizes), relation.split(sizes)
+        query = torch.cat([self.head_query(tail, of_tail), self.tail_query(head, of_head)])
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 

@@ -1,0 +1,46 @@
+"""Losses of positives against their negatives, value and gradient in a pass each (losses.cpp)."""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kernels.library import call, type_name
+
+
+class RowLoss(StrEnum):
+    """A loss that has a kernel."""
+
+    SOFTMAX = "softmax"
+    SELF_ADVERSARIAL = "self_adversarial"
+
+
+def row_loss(
+    kind: RowLoss,
+    positive: Float[Tensor, " B"],
+    negative: Float[Tensor, "B N"],
+    known: Bool[Tensor, "B N"] | None,
+    options: tuple[float, ...],
+) -> tuple[Float[Tensor, " B"], Float[Tensor, "B _"]]:
+    """The loss of each positive, and what `row_loss_gradient` must know of it."""
+    loss, state = torch.empty_like(positive), positive.new_empty((len(positive), 2))
+    sizes = *negative.shape, *options, torch.get_num_threads()
+    call(f"{kind}_loss_{type_name(negative)}", positive, negative, known, loss, state, *sizes)
+    return loss, state
+
+
+def row_loss_gradient(
+    kind: RowLoss,
+    positive: Float[Tensor, " B"],
+    negative: Float[Tensor, "B N"],
+    known: Bool[Tensor, "B N"] | None,
+    state: Float[Tensor, "B _"],
+    gradient: Float[Tensor, " B"],
+    options: tuple[float, ...],
+) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
+    """The gradient by positives and by negatives of the sum of gradient times loss."""
+    by_positive, by_negative = torch.empty_like(positive), torch.empty_like(negative)
+    given = positive, negative, known, state, gradient, by_positive, by_negative
+    call(f"{kind}_gradient_{type_name(negative)}", *given, *negative.shape, *options, torch.get_num_threads())
+    return by_positive, by_negative
