@@ -19,7 +19,7 @@ from graph.counter_random import combine, random_uniform, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
 from kernels.rows import sum_occurrences
-from kernels.updates import clip_rows
+from kernels.updates import Ball
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,10 @@ class KGEModel:
             raise InputError(f"{name}.init_range must be positive or null, got {init_range}")
         self.site = site
         self.name = name
-        self.max_norm = max_norm
         self.init_range = init_range
         self.scoring = scoring(dim)
+        self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
+        self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
         self.reset()
 
     def reset(self) -> None:
@@ -136,7 +137,8 @@ class KGEModel:
             scoring.to(site.device), (2 * uniform - 1) * scoring.relation_init_range(), site.dtype
         )
         self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer
-        self.project()
+        self.entity_ball.clip_(self.entity.weight)
+        self.relation_ball.clip_(self.scorer.relation.detach())
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
@@ -154,14 +156,6 @@ class KGEModel:
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         candidates = Candidates(lookup, place)
         return self._replicated(lookup.gather(anchor), batch.relation, None, candidates, batch.head_rows)[1]
-
-    @torch.no_grad()
-    def project(self, row: Int64[Tensor, " K"] | None = None) -> None:
-        """Scales rows back into the ball of `max_norm`: these rows of the block, or all, and all relations."""
-        if self.max_norm is None:
-            return
-        clip_rows(self.entity.weight, row, self.scoring.entity_parts, self.max_norm)
-        clip_rows(self.scorer.relation.detach(), None, self.scoring.relation_parts, self.max_norm)
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:

@@ -35,10 +35,8 @@ class ModelOptimizer(ABC):
         """Applies the gradients of the last backward and forgets them. Collective when partitioned."""
         self.dense.step()
         self.dense.zero_grad()
-        gradient = self.model.entity.take_gradient()
-        with torch.no_grad():
-            self._update_rows(gradient)
-        self.model.project(self._changed_rows(gradient))
+        self.model.relation_ball.clip_(self.model.scorer.relation.detach())
+        self._update_rows(self.model.entity.take_gradient())
 
     @abstractmethod
     def _dense_optimizer(self) -> torch.optim.Optimizer: ...
@@ -47,11 +45,8 @@ class ModelOptimizer(ABC):
     def _new_row_state(self) -> dict[str, Tensor]: ...
 
     @abstractmethod
-    def _update_rows(self, gradient: RowGradient) -> None: ...
-
-    def _changed_rows(self, gradient: RowGradient) -> Tensor | None:
-        """Rows of the block that an update changed; None for all."""
-        return gradient.row
+    def _update_rows(self, gradient: RowGradient) -> None:
+        """Moves rows of the block, and keeps what it moved in `model.entity_ball`."""
 
     def dense_state(self) -> dict[str, Tensor]:
         """The dense optimiser's state as plain tensors, by "parameter number.name"."""
@@ -109,6 +104,7 @@ class _RowAdam(ModelOptimizer):
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
+            ball=self.model.entity_ball,
         )
 
     def dense_state(self) -> dict[str, Tensor]:
@@ -131,9 +127,6 @@ class DenseAdam(_RowAdam):
     """
 
     everywhere = True
-
-    def _changed_rows(self, gradient: RowGradient) -> None:
-        return None
 
 
 class LazyAdam(_RowAdam):
@@ -159,4 +152,5 @@ class RowwiseAdagrad(ModelOptimizer):
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]
-        rowwise_adagrad(weight, square_sum, gradient.row, gradient.value, lr=self.lr, eps=self.eps)
+        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball}
+        rowwise_adagrad(weight, square_sum, gradient.row, gradient.value, **options)

@@ -19,6 +19,7 @@ from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCand
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.known import per_positive
+from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 
 
 class Side(StrEnum):
@@ -39,6 +40,8 @@ class Estimator(StrEnum):
 
 @dataclass(frozen=True)
 class _Draw:
+    logits: Float[Tensor, "B M"]
+    """What the draws were made from; with the gradient that leads to the model."""
     log_prob: Float[Tensor, "B M"]
     pick: Int64[Tensor, "B N"]
 
@@ -117,33 +120,39 @@ class KBGANSampler(NegativeSampler):
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Scores a pool with the generator's own model and draws from its softmax."""
         pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
-        logits = self.model.score_candidates(batch, pool) / self.temperature
+        logits = self.model.score_candidates(batch, pool)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         known = self.context.known.contains(batch, pool) if self.mask_known else None
         if known is not None:
             # A pool of known facts alone cannot be masked; the loss then leaves its draws out (Negatives.known).
             logits = logits.masked_fill(known & ~known.all(1, keepdim=True), -torch.inf)
-        log_prob = logits.log_softmax(1)
-        pick = draw(log_prob, batch.uniform_per_positive("draws from the pool", self.num_negatives))
-        self._drawn = _Draw(log_prob, pick)
+        uniform = batch.uniform_per_positive("draws from the pool", self.num_negatives)
+        log_prob, pick = draw(logits.detach(), uniform)
+        self._drawn = _Draw(logits, log_prob, pick)
         return Negatives(
             entity=per_positive(pool, len(pick)).gather(1, pick),
             known=None if known is None else known.gather(1, pick),
-            log_prob=log_prob.detach().gather(1, pick),
+            log_prob=log_prob.gather(1, pick),
             pool=pool,
             reward_pool=self.estimator == Estimator.EXACT,
         )
 
-    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> dict[str, Float[Tensor, " B"]]:
+    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
         drawn = self._drawn
+        weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
         if self.estimator == Estimator.EXACT:
-            gain = (drawn.log_prob.exp() * reward.value).sum(1)
+            gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
         else:
             advantage = self.baseline.advantage(reward, batch.epoch)
-            gain = (advantage * drawn.log_prob.gather(1, drawn.pick)).mean(1)
-        (-batch.share_of_mean(gain)).backward()
+            gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, advantage, weight / self.num_negatives)
+        drawn.logits.backward(-gradient)
         self.optimizer.step()
-        return {"generator/entropy": entropy(drawn.log_prob.detach())}
+
+    def metrics(self) -> dict[str, Float[Tensor, " B"]]:
+        """The entropy of what the draws were made from, in nats."""
+        return {"generator/entropy": entropy(self._drawn.log_prob)}
 
     def state(self) -> dict[str, Tensor]:
         """The baseline's."""
@@ -152,13 +161,6 @@ class KBGANSampler(NegativeSampler):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave."""
         self.baseline.load_state(state)
-
-
-def draw(log_prob: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
-    """Independent draws from each row's distribution, by inverting its cumulative sum in float64."""
-    cumulative = log_prob.detach().double().exp().cumsum(1)
-    # Scaled by the last entry, so that the sum's rounding can't overshoot; nan scores do, and the trainer stops there.
-    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=log_prob.shape[1] - 1)
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:

@@ -69,8 +69,11 @@ class NegativeSampler(ABC):
                 opinion before they choose. Collective, so all ranks must call it equally often.
         """
 
-    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> dict[str, Float[Tensor, " B"]]:
-        """Learns from the reward; returns metrics as one value a positive. Learns nothing unless overridden."""
+    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
+        """Learns from the reward. Learns nothing unless overridden."""
+
+    def metrics(self) -> dict[str, Float[Tensor, " B"]]:
+        """What is worth knowing of the last step, as one value a positive; asked for only when a step is logged."""
         return {}
 
     def state(self) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
     """Calls a kernel: tensors (contiguous, on the CPU) go as addresses, None as a null address."""
     library = load()
     assert library is not None, f"{name} was called although no library could be built"
-    words = (ctypes.c_int64 * len(arguments))(*map(_word, arguments))
+    words = (ctypes.c_int64 * len(arguments))(*map(word, arguments))
     return getattr(library, name)(words)
 
 
@@ -47,7 +47,8 @@ def type_name(tensor: Tensor) -> str:
     return "float32" if tensor.dtype == torch.float32 else "float64"
 
 
-def _word(argument: Tensor | int | float | None) -> int:
+def word(argument: Tensor | int | float | None) -> int:
+    """An argument as the 64 bits that a kernel takes it for."""
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
         return argument.data_ptr()

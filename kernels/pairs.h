@@ -4,19 +4,6 @@
 
 enum Kind { DOT, L1, L2, MODULUS };
 
-// Calls body(column, lanes) for each vector of a row; lanes is 0 for a whole one.
-template <class T, class Body>
-INLINE void over_vectors(int64_t width, Body body) {
-  int64_t column = 0;
-  for (; column + Lanes<T>::count <= width; column += Lanes<T>::count) body(column, 0);
-  if (column < width) body(column, (int)(width - column));
-}
-
-template <class T>
-INLINE Vec<T> load_some(const T* from, int lanes) {
-  return lanes ? load_part(from, lanes) : load(from);
-}
-
 // Columns that are walked: the modulus takes a real and an imaginary part together.
 template <Kind K>
 INLINE int64_t walked(int64_t width) {

@@ -42,6 +42,11 @@ struct Source {
   const void* score;        // likewise
   const void* query;        // [chunks, queries, width]
   int64_t queries, candidates;
+
+  // The chunk of an occurrence. A product instead of a division, which would take as long as the rest: exact, for the
+  // half keeps it further from the next whole number than rounding reaches.
+  int64_t chunk(int64_t occurrence) const { return (int64_t)(((double)occurrence + 0.5) * inverse); }
+  double inverse;  // 1 / candidates
 };
 
 template <class T, Kind K>
@@ -49,7 +54,7 @@ void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t w
   const T* const query = static_cast<const T*>(source.query);
   const T* const coefficient = static_cast<const T*>(source.coefficient);
   const T* const score = static_cast<const T*>(source.score);
-  const int64_t chunk = occurrence / source.candidates, candidate = occurrence % source.candidates;
+  const int64_t chunk = source.chunk(occurrence), candidate = occurrence - chunk * source.candidates;
   if (source.queries == 1) {
     const T* const q = query + chunk * width;
     const T weight = gradient_weight<T, K>(coefficient[occurrence], score[occurrence]);
@@ -92,7 +97,7 @@ template <class T>
 void prefetch_occurrence(const Source& source, int64_t occurrence, int64_t width) {
   if (source.kind < 0) return prefetch(static_cast<const T*>(source.value) + occurrence * width, width);
   if (source.queries > 1) return;
-  prefetch(static_cast<const T*>(source.query) + occurrence / source.candidates * width, width);
+  prefetch(static_cast<const T*>(source.query) + source.chunk(occurrence) * width, width);
   __builtin_prefetch(static_cast<const T*>(source.coefficient) + occurrence);
 }
 

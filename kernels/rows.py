@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from kernels.library import call, type_name, usable
+from kernels.library import call, type_name, usable, word
 from kernels.pairs import Comparison
 
 
@@ -20,7 +20,7 @@ class GatheredGradient:
 
     def words(self) -> list[int]:
         """`Source` of rows.cpp."""
-        return [len(self.place), -1, self.value.data_ptr(), 0, 0, 0, 0, 0]
+        return [len(self.place), -1, self.value.data_ptr(), 0, 0, 0, 0, 0, 0]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class PairGradient:
         """`Source` of rows.cpp."""
         chunks, candidates = self.place.shape
         pointers = [each.data_ptr() for each in (self.coefficient, self.score, self.query)]
-        return [self.place.numel(), self.kind.number, 0, *pointers, len(self.query) // max(chunks, 1), candidates]
+        sizes = [len(self.query) // max(chunks, 1), candidates, word(1 / max(candidates, 1))]
+        return [self.place.numel(), self.kind.number, 0, *pointers, *sizes]
 
 
 RowGradientSource = GatheredGradient | PairGradient

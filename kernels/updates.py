@@ -1,12 +1,39 @@
 """Updates of table rows in place, a row at a time (updates.cpp)."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kernels.library import call, type_name, usable
+
+
+@dataclass(frozen=True)
+class Ball:
+    """Scales each part of a row back to an L2 norm of at most `max_norm`; None leaves rows free."""
+
+    widths: tuple[int, ...]
+    """Of the parts, in order."""
+    max_norm: float | None
+
+    def clip_(self, rows: Float[Tensor, "K W"]) -> None:
+        """Scales these rows back, in place."""
+        if self.max_norm is None:
+            return
+        if usable(rows):
+            sizes = *rows.shape, *self.bounds()
+            call(f"clip_rows_{type_name(rows)}", rows, *sizes, torch.get_num_threads())
+            return
+        for part in rows.split(list(self.widths), dim=1):
+            norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
+            part.mul_(self.max_norm / norm.clamp(min=self.max_norm))
+
+    def bounds(self) -> tuple[Tensor | None, int, float]:
+        """What updates.cpp takes."""
+        if self.max_norm is None:
+            return None, 0, 0.0
+        return torch.tensor(self.widths), len(self.widths), float(self.max_norm)
 
 
 def rowwise_adagrad(
@@ -17,15 +44,16 @@ def rowwise_adagrad(
     *,
     lr: float,
     eps: float,
+    ball: Ball,
 ) -> None:
     """Adagrad on these rows with one number of state each: the running sum of the gradient's mean square."""
     if usable(weight):
-        name, sizes = f"rowwise_adagrad_{type_name(weight)}", gradient.shape
-        call(name, weight, square_sum, row, gradient, *sizes, float(lr), float(eps), torch.get_num_threads())
+        options = float(lr), float(eps), *ball.bounds(), torch.get_num_threads()
+        call(f"rowwise_adagrad_{type_name(weight)}", weight, square_sum, row, gradient, *gradient.shape, *options)
         return
     square = gradient.double().square().mean(1, keepdim=True).to(weight.dtype)
     total = square_sum.index_add_(0, row, square)[row]
-    weight.index_add_(0, row, gradient / (total.sqrt() + eps), alpha=-lr)
+    _replace(weight, row, weight[row] - lr * gradient / (total.sqrt() + eps), ball)
 
 
 def adam(
@@ -41,6 +69,7 @@ def adam(
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
+    ball: Ball,
 ) -> None:
     """Adam on these rows, ascending; or everywhere, with a gradient of 0 for all other rows.
 
@@ -52,8 +81,8 @@ def adam(
     if usable(weight):
         sizes = len(row), len(weight), everywhere, weight.shape[1]
         numbers = float(betas[0]), float(betas[1]), float(rate), float(root), float(eps), float(weight_decay)
-        name, threads = f"adam_{type_name(weight)}", torch.get_num_threads()
-        call(name, weight, mean, square, row, gradient, *sizes, *numbers, threads)
+        options = *sizes, *numbers, *ball.bounds(), torch.get_num_threads()
+        call(f"adam_{type_name(weight)}", weight, mean, square, row, gradient, *options)
         return
     if everywhere:
         gradient = torch.zeros_like(weight).index_copy_(0, row, gradient)
@@ -62,23 +91,9 @@ def adam(
     new_mean = mean[row].lerp_(gradient, 1 - betas[0])
     new_square = square[row].mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
     mean[row], square[row] = new_mean, new_square
-    weight.index_add_(0, row, new_mean / (new_square.sqrt() / root + eps), alpha=-rate)
+    _replace(weight, row, weight[row] - rate * new_mean / (new_square.sqrt() / root + eps), ball)
 
 
-def clip_rows(
-    weight: Float[Tensor, "L W"], row: Int64[Tensor, " K"] | None, parts: Mapping[str, int], max_norm: float
-) -> None:
-    """Scales each part of these rows, or of all, back to this L2 norm; `parts` are widths that sum to W."""
-    if usable(weight):
-        first, count = 0, len(weight) if row is None else len(row)
-        for width in parts.values():
-            bounds = weight.shape[1], first, first + width, float(max_norm)
-            call(f"clip_rows_{type_name(weight)}", weight, row, count, *bounds, torch.get_num_threads())
-            first += width
-        return
-    touched = weight if row is None else weight[row]
-    for part in touched.split(list(parts.values()), dim=1):
-        norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
-        part.mul_(max_norm / norm.clamp(min=max_norm))
-    if row is not None:
-        weight[row] = touched
+def _replace(weight: Float[Tensor, "L D"], row: Int64[Tensor, " K"], rows: Float[Tensor, "K D"], ball: Ball) -> None:
+    ball.clip_(rows)
+    weight[row] = rows

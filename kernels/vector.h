@@ -64,23 +64,46 @@ INLINE void store_part(T* to, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) to[i] = v[i];
 }
 
+// Calls body(column, lanes) for each vector of a row; lanes is 0 for a whole one.
+template <class T, class Body>
+INLINE void over_vectors(int64_t width, Body body) {
+  int64_t column = 0;
+  for (; column + Lanes<T>::count <= width; column += Lanes<T>::count) body(column, 0);
+  if (column < width) body(column, (int)(width - column));
+}
+
+template <class T>
+INLINE Vec<T> load_some(const T* from, int lanes) {
+  return lanes ? load_part(from, lanes) : load(from);
+}
+
+template <class T>
+INLINE void store_some(T* to, Vec<T> v, int lanes) {
+  lanes ? store_part(to, v, lanes) : store(to, v);
+}
+
 // Adds the lanes to numbers of the same type, or of a wider one; lanes is the number of them, 0 for all.
 template <class T>
 INLINE void add_to(T* to, Vec<T> v, int lanes) {
-  if (lanes)
-    store_part(to, load_part(to, lanes) + v, lanes);
-  else
-    store(to, load(to) + v);
+  store_some(to, load_some(to, lanes) + v, lanes);
+}
+
+// A half of the lanes, in double. GCC 12 would go by quarters.
+INLINE Vec<double> widen(Vec<float> v, int half) {
+#ifdef __AVX512F__
+  return (Vec<double>)_mm512_cvtps_pd(half ? _mm256_castpd_ps(_mm512_extractf64x4_pd((__m512d)v, 1))
+                                           : _mm512_castps512_ps256((__m512)v));
+#endif
+  Vec<double> wide;
+  for (int i = 0; i < 8; ++i) wide[i] = v[8 * half + i];
+  return wide;
 }
 
 INLINE void add_to(double* to, Vec<float> v, int lanes) {
-  typedef float Half __attribute__((vector_size(32)));
-  Half half[2];
-  std::memcpy(half, &v, sizeof v);
-  for (int i = 0; i < 2; ++i) {
-    const int left = lanes ? lanes - 8 * i : 8;
-    if (left > 0) add_to<double>(to + 8 * i, __builtin_convertvector(half[i], Vec<double>), left < 8 ? left : 0);
-  }
+  if (lanes == 0 || lanes > 8)
+    store(to, load(to) + widen(v, 0)), add_to<double>(to + 8, widen(v, 1), lanes ? lanes - 8 : 0);
+  else
+    add_to<double>(to, widen(v, 0), lanes);
 }
 
 template <class T>

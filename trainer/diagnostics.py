@@ -30,7 +30,7 @@ class Diagnostics:
         self.log_digests = log_digests
 
     def means(
-        self, batch: Batch, negatives: Negatives, verdict: Verdict, feedback: dict[str, Float[Tensor, " B"]]
+        self, batch: Batch, negatives: Negatives, verdict: Verdict, of_sampler: dict[str, Float[Tensor, " B"]]
     ) -> dict[str, float]:
         """Means over the global batch. Collective."""
         entity = negatives.entity
@@ -41,7 +41,7 @@ class Diagnostics:
         }
         if self.hidden is not None:
             value["negatives/hidden_true"] = self.hidden.contains(batch, entity).double().mean(1)
-        value |= feedback
+        value |= of_sampler
         shares = self.runtime.add(torch.stack([batch.share_of_mean(column) for column in value.values()]))
         return dict(zip(value, shares.tolist(), strict=True))
 

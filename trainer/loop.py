@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
@@ -46,7 +46,6 @@ class Step:
     loss: float
     """Mean over the global batch."""
     reward: float
-    feedback: dict[str, Float[Tensor, " B"]]
 
 
 class Trainer:
@@ -136,8 +135,8 @@ class Trainer:
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
         stage.player.learn(verdict)
-        feedback = stage.sampler.feedback(batch, negatives, Reward(verdict.reward, reward))
-        return Step(batch, negatives, verdict, loss, reward, feedback)
+        stage.sampler.feedback(batch, negatives, Reward(verdict.reward, reward))
+        return Step(batch, negatives, verdict, loss, reward)
 
     def _global_means(self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict) -> tuple[float, float]:
         """Loss and reward over the global batch, and the end of the run if one is no number. Collective.
@@ -161,7 +160,7 @@ class Trainer:
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
         metrics |= {"train/loss": step.loss, "generator/reward": step.reward}
-        metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, step.feedback)
+        metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
         metrics |= self.diagnostics.digests(step.batch, step.negatives)
         self._track({**metrics, "speed/triples_per_second": rate})
 

@@ -1,0 +1,53 @@
+"""Draws from the softmax of a pool's scores, and the gradient of the expected reward by those scores (draws.cpp)."""
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from kernels.library import call, type_name, usable
+
+
+def draw(
+    logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
+) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
+    """The log-softmax of each row, and independent draws from it, by inverting its cumulative sum."""
+    if usable(logits):
+        log_prob, pick = torch.empty_like(logits), torch.empty(uniform.shape, dtype=torch.int64)
+        given = logits.contiguous(), uniform.contiguous(), log_prob, pick
+        call(f"draw_{type_name(logits)}", *given, *logits.shape, uniform.shape[1], torch.get_num_threads())
+        return log_prob, pick
+    log_prob = logits.log_softmax(1)
+    cumulative = log_prob.double().exp().cumsum(1)
+    # Scaled by the last entry, so that the sum's rounding can't overshoot; nan scores do, and the trainer stops there.
+    pick = torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=logits.shape[1] - 1)
+    return log_prob, pick
+
+
+def sampled_policy_gradient(
+    log_prob: Float[Tensor, "B M"],
+    pick: Int64[Tensor, "B N"],
+    advantage: Float[Tensor, "B N"],
+    weight: Float[Tensor, " B"],
+) -> Float[Tensor, "B M"]:
+    """REINFORCE: the gradient by the logits of weight times the sum over draws of advantage times log_prob[pick]."""
+    if usable(log_prob):
+        out = torch.empty_like(log_prob)
+        given = log_prob, pick, advantage.contiguous(), weight, out
+        name, draws = f"sampled_policy_gradient_{type_name(log_prob)}", pick.shape[1]
+        call(name, *given, *log_prob.shape, draws, torch.get_num_threads())
+        return out
+    gradient = -log_prob.exp() * advantage.sum(1, keepdim=True)
+    return weight[:, None] * gradient.scatter_add_(1, pick, advantage)
+
+
+def exact_policy_gradient(
+    log_prob: Float[Tensor, "B M"], reward: Float[Tensor, "B M"], weight: Float[Tensor, " B"]
+) -> Float[Tensor, "B M"]:
+    """The gradient by the logits of weight times the expected reward."""
+    if usable(log_prob):
+        out = torch.empty_like(log_prob)
+        given = log_prob, reward.contiguous(), weight, out
+        call(f"exact_policy_gradient_{type_name(log_prob)}", *given, *log_prob.shape, torch.get_num_threads())
+        return out
+    share = log_prob.exp()
+    return weight[:, None] * share * (reward - (share * reward).sum(1, keepdim=True))
