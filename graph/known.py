@@ -1,13 +1,13 @@
 """Which answers are true: an index of known triples for masks in training and for filtered ranking."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from graph.batch import Batch
-from kernels.known import mask_known
+from kernels.known import all_answers, mask_known
 from kernels.library import usable
 
 
@@ -51,13 +51,13 @@ class AnswerIndex:
         self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"]
     ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
         """All known answers of all queries, as (index of the query, entity), ascending."""
-        row = self.rows(anchor, relation)
-        found = row.clamp(min=0)
-        count = torch.where(row >= 0, self.offset[found + 1] - self.offset[found], 0) if len(self.query) else row * 0
-        index = torch.repeat_interleave(torch.arange(len(row), device=row.device), count)
-        first = count.cumsum(0) - count
-        within = torch.arange(len(index), device=row.device) - first[index]
-        return index, self.answer[self.offset[found[index]] + within]
+        return all_answers(self.rows(anchor, relation), self.offset, self.answer)
+
+    def relabelled(self, name: Int64[Tensor, " E"]) -> "AnswerIndex":
+        """The same with another number for each answer; queries keep theirs."""
+        row = self.pair // max(self.num_entities, 1)
+        pair = (row * self.num_entities + name[self.answer]).sort().values
+        return replace(self, answer=pair % max(self.num_entities, 1), pair=pair)
 
     def contains(
         self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], entity: Int64[Tensor, "C N"]

@@ -1,4 +1,4 @@
-"""Which negatives are known facts (known.cpp)."""
+"""Known answers in compressed rows: which negatives they are (known.cpp), and all of them written out."""
 
 import torch
 from jaxtyping import Bool, Int64
@@ -25,3 +25,15 @@ def mask_known(
     sizes = chunks, len(query) // max(chunks, 1), negatives, torch.get_num_threads()
     call("mask_known", query, offset, answer, entity, known, *sizes)
     return known
+
+
+def all_answers(
+    query: Int64[Tensor, " B"], offset: Int64[Tensor, " Q_plus_1"], answer: Int64[Tensor, " T"]
+) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
+    """The known answers of all positives, one after the other, as (number of the positive, answer)."""
+    found = query.clamp(min=0)
+    count = torch.where(query >= 0, offset[found + 1] - offset[found], 0) if len(offset) > 1 else query * 0
+    index = torch.repeat_interleave(torch.arange(len(query), device=query.device), count)
+    first = count.cumsum(0) - count
+    within = torch.arange(len(index), device=query.device) - first[index]
+    return index, answer[offset[found[index]] + within]

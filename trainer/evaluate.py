@@ -3,20 +3,23 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from graph.errors import InputError
 from graph.known import AnswerIndex, KnownTriples
+from kernels.ranks import LeftOut, RankCounts, count_ranks
 from trainer.runtime import Runtime
 
-_BLOCK_ROWS = 4096
-"""Entities scored by one call. The last block is filled up to this, because a matrix product's rounding may depend on
-its shape, and a rank's number of rows depends on how many ranks there are."""
-_MOST_QUERIES = 1024
+_BLOCK_ROWS = 1024
+"""Entities scored by one call: few enough for the scores to stay in the processor's cache until they are counted."""
+_MOST_QUERIES = 512
 """Queries scored at a time, however much memory there is."""
+_WHOLE = 64
+"""Blocks are filled up to a multiple of this: a matrix product of another width may round its last columns otherwise,
+and then equal rows would not have equal scores."""
 
 
 @dataclass(frozen=True)
@@ -54,73 +57,44 @@ class RankingEvaluator:
     @torch.no_grad()
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
         """Ranks the head and the tail of each triple. Collective."""
-        num_entities = len(model.site.placement.row_of_entity)
-        # By the whole graph, not by this rank's part of it: see _BLOCK_ROWS.
-        queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * num_entities)))
+        queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
         bounds = {}
-        for side in ("head", "tail"):
-            blocks = [self._rank(model, block.to(self.runtime.device), side) for block in triples.split(queries)]
+        row_of_entity = model.entity.row_of_entity
+        for side, index in (("head", self.known.heads), ("tail", self.known.tails)):
+            known = index.relabelled(row_of_entity)
+            blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
             bounds[side] = torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
         both = torch.cat([bounds["head"], bounds["tail"]], dim=1)
         return RankingMetrics(both=_summary(both), head=_summary(bounds["head"]), tail=_summary(bounds["tail"]))
 
-    def _rank(self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str) -> Int64[Tensor, "2 Q"]:
-        """The best and the worst rank of each query's answer."""
+    def _rank(
+        self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex
+    ) -> Int64[Tensor, "2 Q"]:
+        """The best and the worst rank of each query's answer; `known` has rows of the table for answers."""
         head, relation, tail = triples.unbind(1)
-        anchor, target, index = (tail, head, self.known.heads) if side == "head" else (head, tail, self.known.tails)
-        scores = self._local_scores(model, anchor, relation, side)
-        first_row = model.site.placement.block(self.runtime.rank, self.runtime.world_size)[0]
-        row = model.entity.row_of_entity[target] - first_row
-        mine = (row >= 0) & (row < scores.shape[1])
-        query = torch.arange(len(row), device=row.device)[mine]
-        # The true score comes out of the same product as the others', so that equal rows have equal scores.
-        true = scores.new_zeros(len(row))
-        true[query] = scores[query, row[mine]]
-        bad = (~scores.isfinite()).any(1)
-        self.runtime.add(true)
-        greater, equal = (scores > true[:, None]).sum(1), (scores == true[:, None]).sum(1)
-        self._subtract_known(model, scores, true, (anchor, relation, target), index, greater, equal)
-        equal[query] -= 1
-        greater, equal, bad = self.runtime.add(torch.stack([greater, equal, bad.long()])).cpu()
-        if bad.any():
+        anchor, target = (tail, head) if side == "head" else (head, tail)
+        anchor_rows, target_rows = model.entity(torch.cat([anchor, target])).chunk(2)
+        relation_rows = model.scorer.relation_rows(relation)
+        score = model.scoring.scorer(anchor_rows, relation_rows, of_heads=side == "head")
+        # The true score comes out of a product like the others', so that equal rows have equal scores.
+        truth = score(_filled(target_rows)).diagonal().contiguous()
+        target_row = model.entity.row_of_entity[target]
+        left_out = LeftOut(target_row, known.rows(anchor, relation), known.offset, known.answer)
+        block_start = model.site.placement.block(self.runtime.rank, self.runtime.world_size)[0]
+        counts = RankCounts(*torch.zeros((3, len(target)), dtype=torch.int64, device=target.device))
+        for first, rows in model.entity.blocks(_BLOCK_ROWS):
+            count_ranks(counts, score(_filled(rows)), len(rows), truth, left_out, block_start + first)
+        totals = self.runtime.add(torch.stack([counts.greater, counts.equal, counts.bad]))
+        greater, equal, bad = totals.cpu()
+        if bad.any() or not truth.isfinite().all():
             raise InputError(f"the model {model.name!r} gives scores that are nan or infinite: it has diverged")
         return torch.stack([1 + greater, 1 + greater + equal])
 
-    def _local_scores(
-        self, model: KGEModel, anchor: Int64[Tensor, " Q"], relation: Int64[Tensor, " Q"], side: str
-    ) -> Float[Tensor, "Q L"]:
-        """Scores of each query with every entity of this rank's block."""
-        anchor_rows, relation_rows = model.entity(anchor), model.scorer.relation_rows(relation)
-        score = model.scoring.score_heads if side == "head" else model.scoring.score_tails
-        # A whole number of 64s: a matrix product of one or two queries rounds its last columns in another way.
-        size = min(_BLOCK_ROWS, -(-len(model.site.placement.row_of_entity) // 64) * 64)
-        scores = anchor_rows.new_empty((len(anchor), len(model.entity.weight)))
-        for start, rows in model.entity.blocks(size):
-            filled = rows if len(rows) == size else torch.cat([rows, rows.new_zeros((size - len(rows), rows.shape[1]))])
-            scores[:, start : start + len(rows)] = score(anchor_rows, relation_rows, Candidates.of(filled[None]))[
-                :, : len(rows)
-            ]
-        return scores
 
-    def _subtract_known(
-        self,
-        model: KGEModel,
-        scores: Float[Tensor, "Q L"],
-        true: Float[Tensor, " Q"],
-        queries: tuple[Int64[Tensor, " Q"], Int64[Tensor, " Q"], Int64[Tensor, " Q"]],
-        index: AnswerIndex,
-        greater: Int64[Tensor, " Q"],
-        equal: Int64[Tensor, " Q"],
-    ) -> None:
-        """Takes known answers other than the target out of the counts."""
-        anchor, relation, target = queries
-        query, entity = index.answers(anchor, relation)
-        first_row = model.site.placement.block(self.runtime.rank, self.runtime.world_size)[0]
-        row = model.entity.row_of_entity[entity] - first_row
-        mine: Bool[Tensor, " K"] = (row >= 0) & (row < scores.shape[1]) & (entity != target[query])
-        query, known = query[mine], scores[query[mine], row[mine]]
-        greater.index_add_(0, query, -(known > true[query]).long())
-        equal.index_add_(0, query, -(known == true[query]).long())
+def _filled(rows: Float[Tensor, "n E"]) -> Candidates:
+    """Candidates that all queries share, filled up to a whole width."""
+    missing = -len(rows) % _WHOLE
+    return Candidates.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
 
 
 def _summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float]:

@@ -15,16 +15,18 @@ class Candidates:
 
     lookup: Lookup
     place: Int64[Tensor, "C N"]
+    given: Float[Tensor, "C N E"] | None = None
+    """Their rows, where they are at hand."""
 
     @classmethod
     def of(cls, rows: Float[Tensor, "C N E"]) -> "Candidates":
         """Rows that are at hand."""
         place = torch.arange(rows.shape[0] * rows.shape[1], device=rows.device).view(rows.shape[:2])
-        return cls(Lookup.of(rows.flatten(0, 1)), place)
+        return cls(Lookup.of(rows.flatten(0, 1)), place, rows)
 
     def rows(self) -> Float[Tensor, "C N E"]:
-        """A copy of their rows, differentiable."""
-        return self.lookup.gather(self.place)
+        """Their rows, differentiable; a copy unless they were at hand."""
+        return self.lookup.gather(self.place) if self.given is None else self.given
 
     def chunks(self, start: int, stop: int) -> "Candidates":
         """Those of the chunks [start, stop)."""

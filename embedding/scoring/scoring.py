@@ -6,6 +6,7 @@ row, S = B / C queries a chunk. A score is higher for a more plausible triple, a
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -76,6 +77,12 @@ class ScoringFunction(nn.Module, ABC):
             lambda t, r, head: self.score(head[:, None], r[:, :, None], t[:, :, None]), (tail, relation), heads
         )
 
+    def scorer(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
+        """What scores the same queries with one block of candidates after the other."""
+        return partial(self.score_heads if of_heads else self.score_tails, anchor, relation)
+
     def score_batch(
         self,
         anchor: Float[Tensor, "B E"],
@@ -131,6 +138,12 @@ class QueryScoring(ScoringFunction):
     ) -> Float[Tensor, "B N"]:
         """See `ScoringFunction.score_heads`."""
         return self.compare(self.head_query(tail, relation), heads)
+
+    def scorer(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
+        """See `ScoringFunction.scorer`: the queries are made once."""
+        return partial(self.compare, (self.head_query if of_heads else self.tail_query)(anchor, relation))
 
     def score_batch(
         self,

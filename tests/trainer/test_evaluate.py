@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from embedding.scoring.rotate import RotatE
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownTriples
+from kernels.ranks import RankCounts, count_ranks
 from tests.ranks import run_on_ranks
 from tests.worlds import distmult, families, graph_of, model_of, one_rank, set_entities, site_of, transe
 from trainer.evaluate import RankingEvaluator, RankingMetrics
@@ -134,20 +136,18 @@ def test_scores_that_are_no_numbers_are_an_error(value: float):
 
 
 def test_scores_stay_within_the_memory(monkeypatch: pytest.MonkeyPatch):
-    graph = graph_of([(0, 0, 1)] * 40, num_entities=60_000, num_relations=1)
+    graph = graph_of([(0, 0, 1)] * 600, num_entities=60_000, num_relations=1)
     model = model_of(site_of(graph, dtype=torch.float32), dim=1)
     sizes = []
-    local_scores = RankingEvaluator._local_scores
 
-    def watched(self: RankingEvaluator, *arguments: object) -> Tensor:
-        scores = local_scores(self, *arguments)  # pyright: ignore[reportArgumentType]
+    def watched(counts: RankCounts, scores: Tensor, *arguments: Any) -> None:
         sizes.append(scores.numel() * 4)
-        return scores
+        count_ranks(counts, scores, *arguments)
 
-    monkeypatch.setattr(RankingEvaluator, "_local_scores", watched)
+    monkeypatch.setattr(trainer.evaluate, "count_ranks", watched)
     evaluator_of(graph).evaluate(model, graph.train)
     assert 900_000 < max(sizes) <= 1_000_000
-    assert len(sizes) == 2 * 10
+    assert len(sizes) == 2 * -(-600 // 244) * -(-60_000 // 1024)
 
 
 def test_memory_must_be_positive():
