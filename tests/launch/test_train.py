@@ -101,7 +101,7 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         (["launch.device=tpu"], ["launch.device must be auto, cpu or cuda", "'tpu'"]),
         (["launch.ranks=0"], ["launch.ranks must be at least 1", "0"]),
         (["graph.num_people=3"], ["graph", "num_people", "at least 100", "3"]),
-        (["graph=umls", "graph.root=nowhere"], ["umls", "nowhere"]),
+        (["graph=wn18rr", "graph.root=nowhere"], ["wn18rr", "nowhere"]),
         (["graph=folder", "graph.path=nowhere"], ["graph", "nowhere"]),
         (["resume=nowhere"], ["resume", "nowhere"]),
         (["optimizer.lr=fast"], ["optimizer.lr must be a number, got 'fast'"]),
