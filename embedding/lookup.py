@@ -36,6 +36,10 @@ class Lookup:
         """Copies of rows, differentiable."""
         return cast(Tensor, _Gather.apply(self.handle, self, place))
 
+    def add_gathered(self, place: Int64[Tensor, " K"], value: Float[Tensor, "K E"]) -> None:
+        """Takes the gradient of copies of these rows."""
+        self.sources.append(GatheredGradient(place, value))
+
     def gradient(self, dtype: torch.dtype) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
         """The distinct places that backward reached, ascending, and the gradient of each; summed in float64."""
         return sum_rows(self.sources, self.rows, dtype)
@@ -51,8 +55,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
         lookup: Lookup = ctx.lookup  # pyright: ignore[reportAttributeAccessIssue]
         place: Tensor = ctx.place  # pyright: ignore[reportAttributeAccessIssue]
-        value = gradient[0].reshape(len(place), lookup.rows.shape[1]).contiguous()
-        lookup.sources.append(GatheredGradient(place, value))
+        lookup.add_gathered(place, gradient[0].reshape(len(place), lookup.rows.shape[1]).contiguous())
         return lookup.handle.new_zeros(0), None, None
 
 

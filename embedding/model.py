@@ -2,23 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
+from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
+from embedding.scoring.queries import Queries, relation_rows
 from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
 from graph.counter_random import combine, random_uniform, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
-from kernels.rows import sum_occurrences
 from kernels.updates import Ball
 
 
@@ -50,35 +49,21 @@ class TripleScorer(nn.Module):
 
     def relation_rows(self, relation: Int64[Tensor, " B"]) -> Float[Tensor, "B R"]:
         """The rows of these relations in the entities' type."""
-        return cast(Tensor, _RelationRows.apply(self.relation, relation, self.dtype))
+        return relation_rows(self.relation, relation, self.dtype)
 
     def forward(
         self,
-        anchor: Float[Tensor, "B E"],
+        lookup: Lookup,
+        anchor: Int64[Tensor, " B"],
         relation: Int64[Tensor, " B"],
-        target: Candidates | None,
-        candidates: Candidates,
+        target: Int64[Tensor, "B 1"] | None,
+        candidates: Int64[Tensor, "C N"],
         head_rows: int,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
-        """See `ScoringFunction.score_batch`."""
-        return self.scoring.score_batch(anchor, self.relation_rows(relation), target, candidates, head_rows)
-
-
-class _RelationRows(torch.autograd.Function):
-    """Rows of relations in the entities' type, with a gradient that is summed in float64."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, weight: Tensor, relation: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.save_for_backward(relation)
-        ctx.num_relations = len(weight)  # pyright: ignore[reportAttributeAccessIssue]
-        return nn.functional.embedding(relation, weight.to(dtype))
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
-        (relation,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        size: int = ctx.num_relations  # pyright: ignore[reportAttributeAccessIssue]
-        row, value = sum_occurrences(relation, gradient[0], size, torch.float64)
-        return value.new_zeros((size, value.shape[1])).index_copy_(0, row, value), None, None
+        """See `ScoringFunction.score_batch`; entities are places in the look-up."""
+        queries = Queries(lookup, anchor, self.relation, relation, head_rows)
+        targets = None if target is None else Candidates(lookup, target)
+        return self.scoring.score_batch(queries, targets, Candidates(lookup, candidates))
 
 
 class KGEModel:
@@ -143,19 +128,12 @@ class KGEModel:
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
-        return self._replicated(
-            lookup.gather(anchor),
-            batch.relation,
-            Candidates(lookup, target),
-            Candidates(lookup, place),
-            batch.head_rows,
-        )
+        return self._replicated(lookup, anchor, batch.relation, target, place, batch.head_rows)
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
         """Scores with each entity in the corrupted place. Collective."""
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
-        candidates = Candidates(lookup, place)
-        return self._replicated(lookup.gather(anchor), batch.relation, None, candidates, batch.head_rows)[1]
+        return self._replicated(lookup, anchor, batch.relation, None, place, batch.head_rows)[1]
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:

@@ -65,11 +65,6 @@ class ModelOptimizer(ABC):
 class _RowAdam(ModelOptimizer):
     """Adam (Kingma and Ba, ICLR 2015) with two rows of state a row, and one count of steps for all."""
 
-    @property
-    @abstractmethod
-    def everywhere(self) -> bool:
-        """Whether rows without a gradient move on too."""
-
     def __init__(
         self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
     ) -> None:
@@ -90,7 +85,7 @@ class _RowAdam(ModelOptimizer):
     def _new_row_state(self) -> dict[str, Tensor]:
         return {name: torch.zeros_like(self.model.entity.weight) for name in ("exp_avg", "exp_avg_sq")}
 
-    def _update_rows(self, gradient: RowGradient) -> None:
+    def _move(self, gradient: RowGradient, *, everywhere: bool) -> None:
         self.steps += 1
         adam(
             self.model.entity.weight,
@@ -98,7 +93,7 @@ class _RowAdam(ModelOptimizer):
             self.row_state["exp_avg_sq"],
             gradient.row,
             gradient.value,
-            everywhere=self.everywhere,
+            everywhere=everywhere,
             step=int(self.steps),
             lr=self.lr,
             betas=self.betas,
@@ -126,16 +121,18 @@ class DenseAdam(_RowAdam):
         weight_decay: L2 weight, added to the gradient (KBGAN's lambda).
     """
 
-    everywhere = True
+    def _update_rows(self, gradient: RowGradient) -> None:
+        self._move(gradient, everywhere=True)
 
 
 class LazyAdam(_RowAdam):
     """Adam that updates only the rows a step touched, moments included; bias correction by the number of steps."""
 
-    everywhere = False
-
     def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float) -> None:
         super().__init__(model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
+
+    def _update_rows(self, gradient: RowGradient) -> None:
+        self._move(gradient, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):

@@ -70,7 +70,7 @@ class Batch:
 
     def share_of_mean(self, value: Float[Tensor, " B"]) -> Float64[Tensor, ""]:
         """These chunks' share of the weighted mean over the global batch: the shares of all ranks sum to the mean."""
-        return (value.double() * self.weight).sum() / self.global_weight
+        return torch.dot(value.double(), self.weight) / self.global_weight
 
     def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
         """Uniform integers in [0, high) for each chunk, the same at every number of processes."""

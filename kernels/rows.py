@@ -54,7 +54,7 @@ def sum_rows(
     place = torch.cat([source.place.flatten() for source in sources])
     if not usable(rows):
         return _sum_rows_plain(place, sources, dtype)
-    row, order, begin = _group(place, len(rows))
+    row, order, begin = group_rows(place, len(rows))
     out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
     _call_sum(sources, rows, row, order, begin, out)
     return row, out
@@ -67,7 +67,7 @@ def sum_occurrences(
     sources: list[RowGradientSource] = [GatheredGradient(place, value.contiguous())]
     if not usable(value):
         return _sum_rows_plain(place, sources, dtype)
-    row, order, begin = _group(place, num_rows)
+    row, order, begin = group_rows(place, num_rows)
     out = value.new_empty((len(row), value.shape[1]), dtype=dtype)
     _call_sum(sources, None, row, order, begin, out)
     return row, out
@@ -82,7 +82,9 @@ def _call_sum(
     call(name, words, rows, row, order, begin, len(row), out.shape[1], out, torch.get_num_threads())
 
 
-def _group(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tensor, " R"], Tensor, Int64[Tensor, " R_plus_1"]]:
+def group_rows(
+    place: Int64[Tensor, " K"], num_rows: int
+) -> tuple[Int64[Tensor, " R"], Tensor, Int64[Tensor, " R_plus_1"]]:
     """The distinct rows, the occurrences in their order, and where each row's begin and end."""
     order = torch.empty(len(place), dtype=torch.int32)
     row, begin = torch.empty((2, len(place) + 1), dtype=torch.int64)

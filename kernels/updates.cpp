@@ -37,14 +37,14 @@ void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, const T* grad
   for (int64_t r = 0; r < rows; ++r) {
     T* const w = weight + row[r] * width;
     const T* const g = gradient + r * width;
-    double square = 0;
-#pragma omp simd reduction(+ : square)
-    for (int64_t i = 0; i < width; ++i) square += (double)g[i] * (double)g[i];
-    T& sum = square_sum[row[r]];
-    sum += (T)(square / (double)width);
-    const T step = (T)(rate / (std::sqrt((double)sum) + eps));
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) w[i] -= step * g[i];
+    Vec<T> squares = {};
+    over_row(g, width, [&](Vec<T> x, int64_t, int) __attribute__((always_inline)) { squares += x * x; });
+    T& total = square_sum[row[r]];
+    total += sum<T>(squares) / (T)width;
+    const T step = (T)rate / (std::sqrt(total) + (T)eps);
+    over_row(g, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
+      store_some(w + at, load_some(w + at, lanes) - step * x, lanes);
+    });
     ball.clip(w);
   }
 }

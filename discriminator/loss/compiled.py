@@ -32,7 +32,7 @@ class _CompiledLoss(torch.autograd.Function):
         options: tuple[float, ...],
     ) -> Tensor:
         loss, state = row_loss(kind, positive, negative, known, options)
-        ctx.save_for_backward(positive, negative, known, state)
+        ctx.save_for_backward(positive, negative, known, state)  # pyright: ignore[reportArgumentType]
         ctx.chosen = kind, options  # pyright: ignore[reportAttributeAccessIssue]
         return loss
 

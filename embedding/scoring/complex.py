@@ -8,6 +8,7 @@ from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.complex_numbers import product
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.queries import Combination
 
 
 class ComplEx(QueryScoring):
@@ -16,6 +17,8 @@ class ComplEx(QueryScoring):
     Args:
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
+
+    combination = Combination.ROTATION
 
     def __init__(self, dim: int, precision: str) -> None:
         if dim % 2:

@@ -6,6 +6,7 @@ from torch import Tensor
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.scoring import QueryScoring
+from kernels.queries import Combination
 
 
 class DistMult(QueryScoring):
@@ -14,6 +15,8 @@ class DistMult(QueryScoring):
     Args:
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
+
+    combination = Combination.PRODUCT
 
     def __init__(self, dim: int, precision: str) -> None:
         self.product_type = product_type(precision)

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
@@ -11,6 +11,7 @@ from embedding.scoring.compare import minus_modulus, modulus_sum
 from embedding.scoring.complex_numbers import product
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.queries import Combination
 
 
 class RotatE(QueryScoring):
@@ -18,6 +19,8 @@ class RotatE(QueryScoring):
 
     An entity row holds dim / 2 real parts, then dim / 2 imaginary parts; a relation row dim / 2 phases in radians.
     """
+
+    combination = Combination.ROTATION
 
     def __init__(self, dim: int) -> None:
         if dim % 2:
@@ -41,6 +44,10 @@ class RotatE(QueryScoring):
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
         """t turned back by r: a turn keeps distances."""
         return product(tail, _on_the_circle(relation), conjugate=True)
+
+    def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
+        """The phases as complex numbers."""
+        return _on_the_circle(relations)
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Minus all pairwise distances, without a [B, N, E] intermediate."""

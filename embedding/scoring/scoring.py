@@ -9,11 +9,14 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from embedding.scoring.candidates import Candidates
+from embedding.scoring.queries import Queries
+from kernels.library import usable
+from kernels.queries import Combination
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers in the largest intermediate of a blocked score: 16 MB in float32, what a processor's cache still helps."""
@@ -84,36 +87,32 @@ class ScoringFunction(nn.Module, ABC):
         return partial(self.score_heads if of_heads else self.score_tails, anchor, relation)
 
     def score_batch(
-        self,
-        anchor: Float[Tensor, "B E"],
-        relation: Float[Tensor, "B R"],
-        target: Candidates | None,
-        candidates: Candidates,
-        head_rows: int,
+        self, queries: Queries, target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """Scores of positives, and of the triples with each candidate in the target's place.
 
         Args:
-            anchor: the entity that is kept.
-            target: the one that candidates replace, as each positive's only candidate; None if the positives' scores
-                are not wanted.
-            head_rows: the first so many triples have the head replaced, the others the tail.
+            target: the entity that candidates replace, as each positive's only candidate; None if the positives'
+                scores are not wanted.
         """
-        split = head_rows * len(candidates.place) // max(len(anchor), 1)
-        heads = self.score_heads(anchor[:head_rows], relation[:head_rows], candidates.chunks(0, split))
-        tails = self.score_tails(
-            anchor[head_rows:], relation[head_rows:], candidates.chunks(split, len(candidates.place))
-        )
+        sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
+        split = queries.head_rows * len(candidates.place) // max(len(queries.place), 1)
+        relation = queries.relation_rows()
+        (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), relation.split(sizes)
+        heads = self.score_heads(tail, of_tail, candidates.chunks(0, split))
+        tails = self.score_tails(head, of_head, candidates.chunks(split, len(candidates.place)))
         if target is None:
             return None, torch.cat([heads, tails])
-        other = target.rows()[:, 0]
-        head = torch.cat([other[:head_rows], anchor[head_rows:]])
-        tail = torch.cat([anchor[:head_rows], other[head_rows:]])
-        return self.score(head, relation, tail), torch.cat([heads, tails])
+        other_head, other_tail = target.rows()[:, 0].split(sizes)
+        positive = self.score(torch.cat([other_head, head]), relation, torch.cat([tail, other_tail]))
+        return positive, torch.cat([heads, tails])
 
 
 class QueryScoring(ScoringFunction):
     """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares."""
+
+    combination: Combination | None = None
+    """What the queries are, if a kernel can make them."""
 
     @abstractmethod
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
@@ -145,21 +144,25 @@ class QueryScoring(ScoringFunction):
         """See `ScoringFunction.scorer`: the queries are made once."""
         return partial(self.compare, (self.head_query if of_heads else self.tail_query)(anchor, relation))
 
+    def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
+        """What `combination` combines entities with, from all relations' rows."""
+        return relations
+
     def score_batch(
-        self,
-        anchor: Float[Tensor, "B E"],
-        relation: Float[Tensor, "B R"],
-        target: Candidates | None,
-        candidates: Candidates,
-        head_rows: int,
+        self, queries: Queries, target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """See `ScoringFunction.score_batch`: each query is made once, and compared with its target too."""
-        # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
-        sizes = [head_rows, len(anchor) - head_rows]
-        (tail, head), (of_tail, of_head) = anchor.split(sizes), relation.split(sizes)
-        query = torch.cat([self.head_query(tail, of_tail), self.tail_query(head, of_head)])
+        query = self._make_queries(queries)
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
+
+    def _make_queries(self, queries: Queries) -> Float[Tensor, "B E"]:
+        if self.combination is not None and usable(queries.lookup.rows):
+            return queries.combined(self.combination, self.relation_factors(queries.relations))
+        # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
+        sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
+        (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
+        return torch.cat([self.head_query(tail, of_tail), self.tail_query(head, of_head)])
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:

@@ -8,6 +8,7 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import minus_l1, minus_l2, product_type
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.queries import Combination
 
 
 class TransE(QueryScoring):
@@ -17,6 +18,8 @@ class TransE(QueryScoring):
         norm: 1 or 2.
         precision: "float32", or "bfloat16" for the matrix products of shared candidates; L2 only.
     """
+
+    combination = Combination.TRANSLATION
 
     def __init__(self, dim: int, norm: int, precision: str) -> None:
         if norm not in (1, 2):

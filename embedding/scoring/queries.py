@@ -1,0 +1,94 @@
+"""The queries of a batch: which entity is kept and which relation it has, as places in their tables."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from embedding.lookup import Lookup
+from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
+from kernels.rows import sum_occurrences
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What candidates are asked about; the first `head_rows` ask for heads, so that the tail is kept."""
+
+    lookup: Lookup
+    place: Int64[Tensor, " B"]
+    """Of the kept entity's row in the look-up."""
+    relations: Float64[Tensor, "R_ R"]
+    """The rows of all relations."""
+    relation: Int64[Tensor, " B"]
+    head_rows: int
+
+    def entity_rows(self) -> Float[Tensor, "B E"]:
+        """Copies of the kept entities' rows, differentiable."""
+        return self.lookup.gather(self.place)
+
+    def relation_rows(self) -> Float[Tensor, "B R"]:
+        """Copies of the relations' rows in the entities' type, differentiable."""
+        return relation_rows(self.relations, self.relation, self.lookup.rows.dtype)
+
+    def combined(self, kind: Combination, relations: Float64[Tensor, "R_ E"]) -> Float[Tensor, "B E"]:
+        """One vector a query by a kernel, differentiable; `relations` is what the entities are combined with."""
+        lookup = self.lookup
+        return cast(
+            Tensor,
+            _Combined.apply(lookup.handle, relations, kind, lookup, self.place, self.relation, self.head_rows),
+        )
+
+
+def relation_rows(
+    relations: Float64[Tensor, "R_ R"], relation: Int64[Tensor, " B"], dtype: torch.dtype
+) -> Float[Tensor, "B R"]:
+    """Rows of relations in another type, with a gradient that is summed in float64."""
+    return cast(Tensor, _RelationRows.apply(relations, relation, dtype))
+
+
+class _RelationRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, weight: Tensor, relation: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(relation)
+        ctx.num_relations = len(weight)  # pyright: ignore[reportAttributeAccessIssue]
+        return torch.nn.functional.embedding(relation, weight.to(dtype))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
+        (relation,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        size: int = ctx.num_relations  # pyright: ignore[reportAttributeAccessIssue]
+        row, value = sum_occurrences(relation, gradient[0], size, torch.float64)
+        return value.new_zeros((size, value.shape[1])).index_copy_(0, row, value), None, None
+
+
+class _Combined(torch.autograd.Function):
+    """Rows are read where they lie; the entities' gradient goes to the look-up, the relations' is summed here."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        handle: Tensor,
+        relations: Tensor,
+        kind: Combination,
+        lookup: Lookup,
+        place: Tensor,
+        relation: Tensor,
+        head_rows: int,
+    ) -> Tensor:
+        relations = relations.to(lookup.rows.dtype)
+        ctx.save_for_backward(relations, place, relation)
+        ctx.chosen = kind, lookup, head_rows  # pyright: ignore[reportAttributeAccessIssue]
+        return make_queries(kind, lookup.rows, place, relations, relation, head_rows)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
+        relations, place, relation = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        kind, lookup, head_rows = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        gradient = given[0].contiguous()
+        lookup.add_gathered(place, entity_gradient(kind, gradient, relations, relation, head_rows))
+        rows = lookup.rows
+        by_relation = relation_gradient(kind, gradient, rows, place, relation, len(relations), head_rows)
+        return lookup.handle.new_zeros(0), by_relation, None, None, None, None, None

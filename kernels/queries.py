@@ -1,0 +1,70 @@
+"""Queries out of entity and relation rows that are read where they lie, and their gradients (queries.cpp)."""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from kernels.library import call, type_name
+from kernels.rows import group_rows
+
+
+class Combination(StrEnum):
+    """How an entity's row and a relation's make a query."""
+
+    TRANSLATION = "translation"
+    """h + r for tails, t - r for heads."""
+    PRODUCT = "product"
+    """h * r, t * r."""
+    ROTATION = "rotation"
+    """h * r, t * conj(r), of complex numbers: all real parts first."""
+
+
+def make_queries(
+    kind: Combination,
+    rows: Float[Tensor, "U E"],
+    place: Int64[Tensor, " B"],
+    relations: Float[Tensor, "R E"],
+    relation: Int64[Tensor, " B"],
+    head_rows: int,
+) -> Float[Tensor, "B E"]:
+    """A query for each rows[place] and relations[relation]; the first `head_rows` are for heads."""
+    out = rows.new_empty((len(place), rows.shape[1]))
+    sizes = *out.shape[:1], head_rows, rows.shape[1], torch.get_num_threads()
+    call(f"make_queries_{kind}_{type_name(rows)}", rows, place, relations, relation, out, *sizes)
+    return out
+
+
+def entity_gradient(
+    kind: Combination,
+    gradient: Float[Tensor, "B E"],
+    relations: Float[Tensor, "R E"],
+    relation: Int64[Tensor, " B"],
+    head_rows: int,
+) -> Float[Tensor, "B E"]:
+    """The gradient by each query's entity row."""
+    if kind == Combination.TRANSLATION:
+        return gradient
+    out = torch.empty_like(gradient)
+    sizes = len(out), head_rows, out.shape[1], torch.get_num_threads()
+    call(f"entity_gradient_{kind}_{type_name(gradient)}", gradient, relations, relation, out, *sizes)
+    return out
+
+
+def relation_gradient(
+    kind: Combination,
+    gradient: Float[Tensor, "B E"],
+    rows: Float[Tensor, "U E"],
+    place: Int64[Tensor, " B"],
+    relation: Int64[Tensor, " B"],
+    num_relations: int,
+    head_rows: int,
+) -> Float64[Tensor, "R E"]:
+    """The gradient by all relations, summed in float64."""
+    out = torch.zeros((num_relations, rows.shape[1]), dtype=torch.float64)
+    row, order, begin = group_rows(relation, num_relations)
+    given = gradient, rows, place, row, order, begin
+    sizes = len(row), head_rows, rows.shape[1]
+    call(f"relation_gradient_{kind}_{type_name(gradient)}", *given, *sizes, out, torch.get_num_threads())
+    return out
