@@ -56,13 +56,23 @@ class Discriminator:
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
-        positive, negative = self.model.score(batch, negatives.entity)
+        positive, negative, rewarded = self._score(batch, negatives)
         loss = batch.share_of_mean(self.loss(positive, negative, negatives.known))
-        positive, rewarded = positive.detach(), negative.detach()
-        if negatives.reward_pool:
-            assert negatives.pool is not None
-            rewarded = self.score_candidates(batch, negatives.pool)
-        return Verdict(loss, self.reward(positive, rewarded), positive, negative.detach())
+        positive, negative = positive.detach(), negative.detach()
+        return Verdict(loss, self.reward(positive, rewarded.detach()), positive, negative)
+
+    def _score(
+        self, batch: Batch, negatives: Negatives
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
+        """Scores of positives, of negatives, and of what is to be rewarded."""
+        pool, pick = negatives.pool, negatives.pick
+        if pool is None or pick is None or not (negatives.reward_pool or len(pool) < len(batch.head)):
+            positive, negative = self.model.score(batch, negatives.entity)
+            return positive, negative, negative
+        # One product with a pool that many share is cheaper than pairs of each positive and its own draws.
+        positive, scores = self.model.score(batch, pool)
+        negative = scores.gather(1, pick)
+        return positive, negative, scores if negatives.reward_pool else negative
 
     def learn(self, verdict: Verdict) -> None:
         """Steps the model down the gradient of the loss. Collective."""

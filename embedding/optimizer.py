@@ -1,4 +1,4 @@
-"""Optimisers of a model: dense parameters through torch.optim, entity rows at their owner, once a step.
+"""Optimisers of a model: dense parameters on every rank, entity rows at their owner, once a step.
 
 All of them are synchronous: the gradient of a row is the sum over the global batch, so the update is the same on one
 rank and on many.
@@ -8,12 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.table import RowGradient
 from graph.errors import InputError
-from kernels.updates import adam, rowwise_adagrad
+from kernels.updates import Ball, adam, rowwise_adagrad
+
+_FREE = Ball((), None)
+State = dict[str, Tensor]
 
 
 class ModelOptimizer(ABC):
@@ -27,39 +31,46 @@ class ModelOptimizer(ABC):
         self.model = model
         self.lr = lr
         self.eps = eps
-        self.dense = self._dense_optimizer()
+        self.steps = torch.zeros((), dtype=torch.int64)
+        # A parameter as rows, which is how kernels take it.
+        self._dense = [each.detach().view(len(each), -1) for each in model.scorer.parameters()]
+        self._dense_state = [self._new_dense_state(each) for each in self._dense]
         self.row_state = self._new_row_state()
         """One row of state a row of the table, by name."""
 
     def step(self) -> None:
         """Applies the gradients of the last backward and forgets them. Collective when partitioned."""
-        self.dense.step()
-        self.dense.zero_grad()
+        self.steps += 1
+        for parameter, rows, state in zip(self.model.scorer.parameters(), self._dense, self._dense_state, strict=True):
+            if parameter.grad is not None:
+                self._update_dense(rows, parameter.grad.view(rows.shape), state)
+                parameter.grad = None
         self.model.relation_ball.clip_(self.model.scorer.relation.detach())
         self._update_rows(self.model.entity.take_gradient())
 
     @abstractmethod
-    def _dense_optimizer(self) -> torch.optim.Optimizer: ...
+    def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State: ...
 
     @abstractmethod
-    def _new_row_state(self) -> dict[str, Tensor]: ...
+    def _new_row_state(self) -> State: ...
+
+    @abstractmethod
+    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None: ...
 
     @abstractmethod
     def _update_rows(self, gradient: RowGradient) -> None:
         """Moves rows of the block, and keeps what it moved in `model.entity_ball`."""
 
-    def dense_state(self) -> dict[str, Tensor]:
-        """The dense optimiser's state as plain tensors, by "parameter number.name"."""
-        state = self.dense.state_dict()["state"]
-        return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+    def dense_state(self) -> State:
+        """What belongs to no row of the table: the number of steps, and dense parameters' by "number.name"."""
+        numbered = enumerate(self._dense_state)
+        states = {f"{index}.{name}": value for index, state in numbered for name, value in state.items()}
+        return {"steps": self.steps, **states}
 
     def load_dense_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes what `dense_state` gave."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        self.dense.load_state_dict({"state": state, "param_groups": self.dense.state_dict()["param_groups"]})
+        for name, value in self.dense_state().items():
+            value.copy_(tensors[name])
 
 
 class _RowAdam(ModelOptimizer):
@@ -75,22 +86,25 @@ class _RowAdam(ModelOptimizer):
             raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
-        self.steps = torch.zeros((), dtype=torch.int64)
         super().__init__(model, lr, eps)
 
-    def _dense_optimizer(self) -> torch.optim.Optimizer:
-        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
-        return torch.optim.Adam(self.model.scorer.parameters(), fused=True, **options)
+    def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
+        return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
 
-    def _new_row_state(self) -> dict[str, Tensor]:
-        return {name: torch.zeros_like(self.model.entity.weight) for name in ("exp_avg", "exp_avg_sq")}
+    def _new_row_state(self) -> State:
+        return self._new_dense_state(self.model.entity.weight)
 
-    def _move(self, gradient: RowGradient, *, everywhere: bool) -> None:
-        self.steps += 1
+    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None:
+        every = RowGradient(torch.arange(len(rows), device=rows.device), gradient)
+        self._move(rows, every, state, _FREE, everywhere=True)
+
+    def _move(
+        self, rows: Float[Tensor, "K W"], gradient: RowGradient, state: State, ball: Ball, *, everywhere: bool
+    ) -> None:
         adam(
-            self.model.entity.weight,
-            self.row_state["exp_avg"],
-            self.row_state["exp_avg_sq"],
+            rows,
+            state["exp_avg"],
+            state["exp_avg_sq"],
             gradient.row,
             gradient.value,
             everywhere=everywhere,
@@ -99,17 +113,8 @@ class _RowAdam(ModelOptimizer):
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            ball=self.model.entity_ball,
+            ball=ball,
         )
-
-    def dense_state(self) -> dict[str, Tensor]:
-        """With the number of steps."""
-        return super().dense_state() | {"rows.step": self.steps}
-
-    def load_dense_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes what `dense_state` gave."""
-        self.steps.copy_(tensors["rows.step"])
-        super().load_dense_state({key: value for key, value in tensors.items() if key != "rows.step"})
 
 
 class DenseAdam(_RowAdam):
@@ -122,7 +127,7 @@ class DenseAdam(_RowAdam):
     """
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(gradient, everywhere=True)
+        self._move(self.model.entity.weight, gradient, self.row_state, self.model.entity_ball, everywhere=True)
 
 
 class LazyAdam(_RowAdam):
@@ -132,20 +137,27 @@ class LazyAdam(_RowAdam):
         super().__init__(model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(gradient, everywhere=False)
+        self._move(self.model.entity.weight, gradient, self.row_state, self.model.entity_ball, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
-    """Adagrad with one number of state a row: the running sum of the row gradient's mean square (PBG, DGL-KE)."""
+    """Adagrad with one number of state a row: the running sum of the row gradient's mean square (PBG, DGL-KE).
+
+    Dense parameters have one number each (Duchi et al., JMLR 2011).
+    """
 
     def __init__(self, model: KGEModel, *, lr: float, eps: float) -> None:
         super().__init__(model, lr, eps)
 
-    def _dense_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(self.model.scorer.parameters(), lr=self.lr, eps=self.eps, fused=True)
+    def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
+        return {"square_sum": torch.zeros_like(rows)}
 
-    def _new_row_state(self) -> dict[str, Tensor]:
+    def _new_row_state(self) -> State:
         return {"square_sum": torch.zeros_like(self.model.entity.weight[:, :1])}
+
+    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None:
+        total = state["square_sum"].addcmul_(gradient, gradient)
+        rows.addcdiv_(gradient, total.sqrt().add_(self.eps), value=-self.lr)
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]

@@ -71,7 +71,7 @@ class EmbeddingTable:
 
         Gradients that reach the rows are kept for `take_gradient`, unless gradients are off.
         """
-        row = [self.row_of_entity[entity] for entity in entities]
+        row = [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
         if self.world_size == 1:
             lookup, place, route = Lookup(self.weight), row, None
         else:

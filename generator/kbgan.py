@@ -135,6 +135,7 @@ class KBGANSampler(NegativeSampler):
             known=None if known is None else known.gather(1, pick),
             log_prob=log_prob.gather(1, pick),
             pool=pool,
+            pick=pick,
             reward_pool=self.estimator == Estimator.EXACT,
         )
 

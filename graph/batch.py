@@ -98,5 +98,7 @@ class Negatives:
     """The sampler's log-probability of each negative, where it has one."""
     pool: Int64[Tensor, "P M"] | None = None
     """The candidates that the negatives were drawn from, where there is such a pool."""
+    pick: Int64[Tensor, "B N"] | None = None
+    """Where in its pool each negative stands, if every positive drew its own from there."""
     reward_pool: bool = False
     """Whether the sampler wants a reward for every candidate of the pool, instead of for the negatives."""

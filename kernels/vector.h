@@ -106,12 +106,30 @@ INLINE void add_to(double* to, Vec<float> v, int lanes) {
     add_to<double>(to, widen(v, 0), lanes);
 }
 
+// Sums of all lanes, by halves: the order of a shuffle tree.
+INLINE float sum_lanes(Vec<float> v) {
+  typedef float Half __attribute__((vector_size(32)));
+  typedef float Quarter __attribute__((vector_size(16)));
+  Half half[2];
+  Quarter quarter[2];
+  std::memcpy(half, &v, sizeof v);
+  half[0] += half[1];
+  std::memcpy(quarter, half, sizeof quarter);
+  quarter[0] += quarter[1];
+  return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
+}
+
+INLINE double sum_lanes(Vec<double> v) {
+  typedef double Half __attribute__((vector_size(32)));
+  Half half[2];
+  std::memcpy(half, &v, sizeof v);
+  half[0] += half[1];
+  return (half[0][0] + half[0][2]) + (half[0][1] + half[0][3]);
+}
+
 template <class T>
 INLINE T sum(Vec<T> v) {
-  // By halves, the order of a shuffle tree.
-  for (int half = Lanes<T>::count / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) v[i] += v[i + half];
-  return v[0];
+  return sum_lanes(v);
 }
 
 template <class T>

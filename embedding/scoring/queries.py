@@ -78,7 +78,7 @@ class _Combined(torch.autograd.Function):
         relation: Tensor,
         head_rows: int,
     ) -> Tensor:
-        relations = relations.to(lookup.rows.dtype)
+        relations, relation = relations.to(lookup.rows.dtype), relation.contiguous()
         ctx.save_for_backward(relations, place, relation)
         ctx.chosen = kind, lookup, head_rows  # pyright: ignore[reportAttributeAccessIssue]
         return make_queries(kind, lookup.rows, place, relations, relation, head_rows)

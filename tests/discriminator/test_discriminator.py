@@ -16,9 +16,9 @@ REWARDS = [ScoreReward()]
 def batch_and_negatives() -> tuple[Batch, Negatives]:
     batch = batch_of(families().train[:6], heads=2)
     generator = torch.Generator().manual_seed(1)
-    entity = torch.randint(families().num_entities, (6, 3), generator=generator)
     pool = torch.randint(families().num_entities, (6, 5), generator=generator)
-    return batch, Negatives(entity, pool=pool)
+    pick = torch.randint(5, (6, 3), generator=generator)
+    return batch, Negatives(pool.gather(1, pick), pool=pool, pick=pick)
 
 
 def test_no_reward_is_missing():
@@ -66,9 +66,8 @@ def test_reward_of_the_pool_is_its_score():
     verdict = player.judge(batch, replace(negatives, reward_pool=True))
     assert negatives.pool is not None
     assert verdict.reward.shape == (6, 5)
-    assert verdict.reward.equal(player.score_candidates(batch, negatives.pool))
+    torch.testing.assert_close(verdict.reward, player.score_candidates(batch, negatives.pool))
     assert not verdict.reward.requires_grad
-    # Scoring the pool must not count as a look-up that waits for a gradient.
     assert torch.allclose(verdict.loss, player.judge(batch, negatives).loss)
 
 
@@ -77,7 +76,23 @@ def test_rewarding_the_pool_does_not_change_what_is_learned():
     players = [player_of(model_of(site_of(families()))) for _ in range(2)]
     for player, reward_pool in zip(players, (False, True), strict=True):
         player.learn(player.judge(batch, replace(negatives, reward_pool=reward_pool)))
-    assert players[0].model.entity.weight.equal(players[1].model.entity.weight)
+    torch.testing.assert_close(players[0].model.entity.weight, players[1].model.entity.weight)
+
+
+def test_draws_from_a_shared_pool_are_judged_as_their_own_entities():
+    batch = batch_of(families().train[:6], heads=1, chunk_size=3)
+    generator = torch.Generator().manual_seed(1)
+    pool = torch.randint(families().num_entities, (2, 5), generator=generator)
+    pick = torch.randint(5, (6, 3), generator=generator)
+    entity = pool.repeat_interleave(3, 0).gather(1, pick)
+    learned = []
+    for negatives in (Negatives(entity, pool=pool, pick=pick), Negatives(entity)):
+        player = player_of(model_of(site_of(families())))
+        verdict = player.judge(batch, negatives)
+        player.learn(verdict)
+        learned.append((verdict.loss, verdict.negative, verdict.reward, player.model.entity.weight))
+    for pooled, own in zip(*learned, strict=True):
+        torch.testing.assert_close(pooled, own)
 
 
 def test_shares_of_the_loss_add_up_to_the_weighted_mean():
@@ -89,7 +104,7 @@ def test_shares_of_the_loss_add_up_to_the_weighted_mean():
     each = MarginRanking(3.0)(verdict.positive, verdict.negative, None)
     assert verdict.loss.item() == pytest.approx(float(each[weight > 0].mean()))
     shares = [
-        player.judge(batch.chunks(start, stop), replace(negatives, entity=negatives.entity[start:stop])).loss.item()
+        player.judge(batch.chunks(start, stop), Negatives(negatives.entity[start:stop])).loss.item()
         for start, stop in ((0, 1), (1, 1), (1, 6))
     ]
     assert sum(shares) == pytest.approx(verdict.loss.item())
