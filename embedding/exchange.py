@@ -39,7 +39,7 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
 
 def fetch_rows(weight: Float[Tensor, "L D"], route: Route) -> Float[Tensor, "U D"]:
     """The wanted rows, in the order in which they were asked for. Collective."""
-    return _all_to_all(weight[route.local_row], route.asked, route.wanted)
+    return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)
 
 
 def deliver_gradient(gradient: Float[Tensor, "U D"], route: Route) -> Float[Tensor, "K D"]:

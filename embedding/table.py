@@ -96,18 +96,18 @@ class EmbeddingTable:
             sources = [source for lookup, _ in lookups for source in lookup.sources]
             return RowGradient(*sum_rows(sources, self.weight, self.weight.dtype))
         received = [self._receive(lookup, route) for lookup, route in lookups if route is not None]
-        row = torch.cat([self.entity.new_empty(0), *(row for row, _ in received)])
-        value = torch.cat([self._float64_rows(0), *(value for _, value in received)])
+        if not received:
+            return RowGradient(*sum_rows([], self.weight, self.weight.dtype))
+        # Most steps look up once, and then the largest tensor of the step need not be copied.
+        row, value = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
         return RowGradient(*sum_occurrences(row, value, len(self.weight), self.weight.dtype))
 
     def _receive(self, lookup: Lookup, route: Route) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """The gradients that a look-up, on all ranks, gave this rank's rows; rows may repeat."""
         place, value = lookup.gradient(torch.float64)
-        wanted = self._float64_rows(len(lookup.rows)).index_copy_(0, place, value)
-        return route.local_row, deliver_gradient(wanted, route)
-
-    def _float64_rows(self, rows: int) -> Float[Tensor, "rows D"]:
-        return self.weight.new_zeros((rows, self.width), dtype=torch.float64)
+        if len(place) < len(lookup.rows):  # rows that backward did not reach: their owners wait for them all the same
+            value = value.new_zeros(lookup.rows.shape).index_copy_(0, place, value)
+        return route.local_row, deliver_gradient(value, route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""

@@ -179,6 +179,11 @@ def batch_of(
     )
 
 
+def in_order(parts: list[tuple[Tensor, int]]) -> Tensor:
+    """Values of the ranks' parts of a batch, of which so many are of head chunks, in the order of the whole batch."""
+    return torch.cat([*(value[:heads] for value, heads in parts), *(value[heads:] for value, heads in parts)])
+
+
 def no_opinion(entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
     """A discriminator's scores for samplers that do not ask for them."""
     raise AssertionError("this sampler was not to ask for scores")

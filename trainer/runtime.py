@@ -61,9 +61,8 @@ class Runtime:
 
     def share(self, batch: Batch) -> Batch:
         """This rank's chunks of a global batch, which may be none."""
-        total = len(batch.chunk)
-        start, stop = total * self.rank // self.world_size, total * (self.rank + 1) // self.world_size
-        return batch.chunks(start, stop).to(self.device)
+        mine = batch if self.world_size == 1 else batch.share(self.rank, self.world_size)
+        return mine if self.device.type == "cpu" else mine.to(self.device)
 
     def add(self, value: Tensor) -> Tensor:
         """The sum over all ranks. Collective."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from graph.batch import Batch
 from graph.sampling import PositiveOrder
+from tests.worlds import batch_of, in_order
 from trainer.runtime import Runtime
 
 
@@ -43,11 +44,33 @@ def test_the_ranks_parts_are_the_batch(world_size: int, head_chunks: int):
     batch = whole_batch(head_chunks)
     parts = shares(batch, world_size)
     for name in ("head", "relation", "tail", "weight", "chunk"):
-        assert torch.cat([getattr(part, name) for part in parts]).equal(getattr(batch, name))
+        size = 1 if name == "chunk" else 3
+        assert in_order([(getattr(part, name), part.head_chunks * size) for part in parts]).equal(getattr(batch, name))
+    sizes = [len(part.chunk) for part in parts]
+    assert max(sizes) - min(sizes) <= 2
     assert {row: side for part in parts for row, side in sides(part).items()} == sides(batch)
     assert sum(part.head_chunks for part in parts) == head_chunks
     assert all(len(part.head) == len(part.chunk) * 3 for part in parts)
     assert {part.global_weight for part in parts} == {batch.global_weight}
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_with_both_sides_a_rank_has_those_of_the_same_positives(world_size: int):
+    triples = torch.arange(8 * 3).view(8, 3)
+    batch = PositiveOrder(
+        triples, torch.full((24,), 0.5, dtype=torch.float64), batch_size=8, chunk_size=2, sides="both", seed=0
+    ).batch(0)
+    for part in shares(batch, world_size):
+        assert part.head[: part.head_rows].equal(part.head[part.head_rows :])
+
+
+@pytest.mark.parametrize("heads", range(16))
+@pytest.mark.parametrize("world_size", [2, 3, 5, 10])
+def test_parts_are_nearly_equal_however_the_sides_are_rounded(world_size: int, heads: int):
+    batch = batch_of(torch.zeros((15, 3), dtype=torch.int64), heads=heads)
+    parts = shares(batch, world_size)
+    assert torch.cat([part.chunk for part in parts]).sort().values.equal(batch.chunk)
+    assert max(len(part.chunk) for part in parts) <= -(-15 // world_size) + 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +85,9 @@ def test_the_ranks_parts_are_the_batch(world_size: int, head_chunks: int):
 def test_random_numbers_do_not_depend_on_the_ranks(world_size: int, draw: Callable[[Batch], Tensor]):
     batch = whole_batch(2)
     numbers = draw(batch)
-    assert torch.cat([draw(part) for part in shares(batch, world_size)]).equal(numbers)
+    parts = shares(batch, world_size)
+    size = len(numbers) // len(batch.chunk)
+    assert in_order([(draw(part), part.head_chunks * size) for part in parts]).equal(numbers)
     assert len(numbers.unique()) > 0.8 * numbers.numel()  # chunks and slots have their own
     for other in (replace(batch, seed=4), replace(batch, epoch=3), replace(batch, chunk=batch.chunk + 10)):
         assert not (draw(other) == numbers).any(1).all()
@@ -101,10 +126,7 @@ def test_shares_of_the_mean_sum_to_the_weighted_mean(world_size: int):
     expected = sum(w * v for w, v in zip(batch.weight.tolist(), value.tolist(), strict=True)) / sum(
         batch.weight.tolist()
     )
-    start, total = 0, 0.0
-    for part in shares(batch, world_size):
-        total += float(part.share_of_mean(value[start : start + len(part.head)]))
-        start += len(part.head)
+    total = sum(float(part.share_of_mean(value[part.head])) for part in shares(batch, world_size))
     assert total == pytest.approx(expected, rel=1e-12)
 
 
