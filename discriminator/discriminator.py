@@ -64,15 +64,14 @@ class Discriminator:
     def _score(
         self, batch: Batch, negatives: Negatives
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives, of negatives, and of what is to be rewarded."""
-        pool, pick = negatives.pool, negatives.pick
-        if pool is None or pick is None or not (negatives.reward_pool or len(pool) < len(batch.head)):
+        """Scores of positives, of negatives, and of what is to be rewarded: the pool, where its scores are needed anyway."""
+        if not negatives.reward_pool:
             positive, negative = self.model.score(batch, negatives.entity)
             return positive, negative, negative
-        # One product with a pool that many share is cheaper than pairs of each positive and its own draws.
-        positive, scores = self.model.score(batch, pool)
-        negative = scores.gather(1, pick)
-        return positive, negative, scores if negatives.reward_pool else negative
+        assert negatives.pool is not None
+        assert negatives.pick is not None
+        positive, scores = self.model.score(batch, negatives.pool)
+        return positive, scores.gather(1, negatives.pick), scores
 
     def learn(self, verdict: Verdict) -> None:
         """Steps the model down the gradient of the loss. Collective."""

@@ -18,7 +18,6 @@ from generator.baseline import Baseline, LeaveOneOut
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from graph.known import per_positive
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 
 
@@ -131,7 +130,7 @@ class KBGANSampler(NegativeSampler):
         log_prob, pick = draw(logits.detach(), uniform)
         self._drawn = _Draw(logits, log_prob, pick)
         return Negatives(
-            entity=per_positive(pool, len(pick)).gather(1, pick),
+            entity=_picked(pool, pick),
             known=None if known is None else known.gather(1, pick),
             log_prob=log_prob.gather(1, pick),
             pool=pool,
@@ -162,6 +161,12 @@ class KBGANSampler(NegativeSampler):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave."""
         self.baseline.load_state(state)
+
+
+def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
+    """The candidates at these places of each positive's pool."""
+    chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
+    return pool.take(pick + (chunk * pool.shape[1])[:, None])
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:

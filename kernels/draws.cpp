@@ -8,6 +8,16 @@
 
 namespace kernel {
 
+constexpr int64_t BLOCK = 16;
+
+// How many of these ascending numbers are less than `at`. Counting a few is faster than branches nobody can predict.
+inline int64_t below(const double* ascending, int64_t count, double at) {
+  int64_t less = 0;
+#pragma omp simd reduction(+ : less)
+  for (int64_t i = 0; i < count; ++i) less += ascending[i] < at;
+  return less;
+}
+
 // log_prob: the log-softmax of each row of logits; pick: for each uniform number the place where the row's cumulative
 // sum passes it.
 template <class T>
@@ -17,7 +27,8 @@ void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, in
 #pragma omp parallel num_threads(threads)
   {
     std::vector<T> share((pool + N - 1) / N * N);
-    std::vector<double> cumulative(pool);
+    // Sums up to each candidate, filled up with infinity to whole blocks, and up to the end of each block.
+    std::vector<double> cumulative((pool + BLOCK - 1) / BLOCK * BLOCK, INFINITY), ends(cumulative.size() / BLOCK);
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < rows; ++r) {
       const T* const x = logits + r * pool;
@@ -28,12 +39,14 @@ void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, in
       }
       double total = 0;
       for (int64_t j = 0; j < pool; ++j) cumulative[j] = total += share[j];
-      const T log_total = top + (T)std::log(total);
-      for (int64_t j = 0; j < pool; ++j) log_prob[r * pool + j] = x[j] - log_total;
+      for (size_t b = 0; b < ends.size(); ++b) ends[b] = cumulative[b * BLOCK + BLOCK - 1];
+      const T log_total = (T)std::log(total);
+      for (int64_t j = 0; j < pool; ++j) log_prob[r * pool + j] = (x[j] - top) - log_total;
       for (int64_t k = 0; k < draws; ++k) {
         // Rounding can't overshoot, for the sum is the last entry; nan scores do, and the trainer stops there.
         const double at = uniform[r * draws + k] * total;
-        const int64_t place = std::lower_bound(cumulative.begin(), cumulative.end(), at) - cumulative.begin();
+        const int64_t block = std::min(below(ends.data(), (int64_t)ends.size(), at), (int64_t)ends.size() - 1);
+        const int64_t place = block * BLOCK + below(cumulative.data() + block * BLOCK, BLOCK, at);
         pick[r * draws + k] = std::min(place, pool - 1);
       }
     }

@@ -12,8 +12,9 @@ def draw(
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
     """The log-softmax of each row, and independent draws from it, by inverting its cumulative sum."""
     if usable(logits):
+        logits = logits.contiguous()
         log_prob, pick = torch.empty_like(logits), torch.empty(uniform.shape, dtype=torch.int64)
-        given = logits.contiguous(), uniform.contiguous(), log_prob, pick
+        given = logits, uniform.contiguous(), log_prob, pick
         call(f"draw_{type_name(logits)}", *given, *logits.shape, uniform.shape[1], torch.get_num_threads())
         return log_prob, pick
     log_prob = logits.log_softmax(1)

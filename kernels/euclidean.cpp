@@ -8,12 +8,12 @@
 
 namespace kernel {
 
-// A pair is near if its squared distance is less than this share of |q|^2 + |c|^2.
+// A pair is near if its squared distance is at most this share of |q|^2 + |c|^2; two rows of zeros are.
 constexpr double NEAR = 0.125;
 
 template <class T>
 bool is_near(T score, T query_square, T candidate_square) {
-  return score * score < (T)NEAR * (query_square + candidate_square);
+  return score * score <= (T)NEAR * (query_square + candidate_square);
 }
 
 // scores: the inner products on entry, minus the distances on return.
@@ -30,7 +30,7 @@ void euclidean_scores(T* scores, const T* query, const T* candidate, const T* qu
 #pragma omp simd reduction(+ : near)
     for (int64_t j = 0; j < candidates; ++j) {
       const T square = q2 + c2[j] - 2 * score[j];
-      const bool again = square < (T)NEAR * (q2 + c2[j]);
+      const bool again = square <= (T)NEAR * (q2 + c2[j]);
       near += again;
       score[j] = again ? 1 : -std::sqrt(square);  // no distance: a mark
     }

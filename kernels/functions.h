@@ -22,7 +22,7 @@ INLINE Vec<T> square_root(Vec<T> v) {
   return v;
 }
 
-// exp, to a unit or two in the last place; 0 below the least normal number.
+// exp, to a unit or two in the last place; 0 below the least normal number, nan of nan whatever else its bits hold.
 INLINE Vec<float> exponential(Vec<float> x) {
   const Vec<float> least = Vec<float>{} - 87.0f, most = Vec<float>{} + 88.0f;
   const Bits<float> tiny = x < least;
@@ -35,7 +35,7 @@ INLINE Vec<float> exponential(Vec<float> x) {
   for (const float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
     p = p * r + c;
   p = p * r * r + r + 1.0f;
-  const Bits<float> power = ((Bits<float>)shifted - (Bits<float>)magic) << 23;
+  const Bits<float> power = (((Bits<float>)shifted - (Bits<float>)magic) << 23) & (x == x);
   return keep<float>((Vec<float>)((Bits<float>)p + power), ~tiny);
 }
 

@@ -79,18 +79,18 @@ def test_rewarding_the_pool_does_not_change_what_is_learned():
     torch.testing.assert_close(players[0].model.entity.weight, players[1].model.entity.weight)
 
 
-def test_draws_from_a_shared_pool_are_judged_as_their_own_entities():
+def test_draws_are_judged_the_same_when_their_pool_is_rewarded():
     batch = batch_of(families().train[:6], heads=1, chunk_size=3)
     generator = torch.Generator().manual_seed(1)
     pool = torch.randint(families().num_entities, (2, 5), generator=generator)
     pick = torch.randint(5, (6, 3), generator=generator)
     entity = pool.repeat_interleave(3, 0).gather(1, pick)
     learned = []
-    for negatives in (Negatives(entity, pool=pool, pick=pick), Negatives(entity)):
+    for negatives in (Negatives(entity, pool=pool, pick=pick, reward_pool=True), Negatives(entity)):
         player = player_of(model_of(site_of(families())))
         verdict = player.judge(batch, negatives)
         player.learn(verdict)
-        learned.append((verdict.loss, verdict.negative, verdict.reward, player.model.entity.weight))
+        learned.append((verdict.loss, verdict.negative, player.model.entity.weight))
     for pooled, own in zip(*learned, strict=True):
         torch.testing.assert_close(pooled, own)
 

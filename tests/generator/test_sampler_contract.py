@@ -59,7 +59,7 @@ def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None
 
 
 def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
-    """The negatives of some steps of a learning sampler, for this rank's share of each batch, and how many are heads."""
+    """The negatives of some steps of a learning sampler, for this rank's share of each batch; how many are of heads."""
     sampler = case.make(context_of(families(), site_of(families(), runtime)))
     order = order_of(families(), sampler, batch_size=12, chunk_size=4)
     drawn = []
