@@ -64,7 +64,7 @@ class Discriminator:
     def _score(
         self, batch: Batch, negatives: Negatives
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives, of negatives, and of what is to be rewarded: the pool, where its scores are needed anyway."""
+        """Scores of positives, of negatives, and of what is rewarded: the pool, if it has to be scored."""
         if not negatives.reward_pool:
             positive, negative = self.model.score(batch, negatives.entity)
             return positive, negative, negative

@@ -10,6 +10,10 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from embedding.shared_memory import SharedMemory
+
+_shared: SharedMemory | None = None
+
 
 @dataclass(frozen=True)
 class Route:
@@ -30,24 +34,44 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
         row: distinct rows of the whole table, ascending, so that they are grouped by owner.
         block: rows that a rank owns; rank k owns [k * block, (k + 1) * block).
     """
-    count = torch.bincount(row // block, minlength=dist.get_world_size())
-    asked_count = torch.empty_like(count)
-    dist.all_to_all_single(asked_count, count)
-    wanted, asked = count.tolist(), asked_count.tolist()
-    return Route(wanted, asked, _all_to_all(row, wanted, asked) - dist.get_rank() * block)
+    wanted = torch.bincount(row // block, minlength=dist.get_world_size()).tolist()
+    arrived, asked = _all_to_all(row, wanted, None)
+    return Route(wanted, asked, arrived - dist.get_rank() * block)
 
 
 def fetch_rows(weight: Float[Tensor, "L D"], route: Route) -> Float[Tensor, "U D"]:
     """The wanted rows, in the order in which they were asked for. Collective."""
-    return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)
+    return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)[0]
 
 
 def deliver_gradient(gradient: Float[Tensor, "U D"], route: Route) -> Float[Tensor, "K D"]:
     """Sends the gradient of each wanted row to its owner; what arrives belongs to `route.local_row`. Collective."""
-    return _all_to_all(gradient, route.wanted, route.asked)
+    return _all_to_all(gradient, route.wanted, route.asked)[0]
 
 
-def _all_to_all(value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int]) -> Shaped[Tensor, "T *d"]:
-    arrived = value.new_empty((sum(receive), *value.shape[1:]))
-    dist.all_to_all_single(arrived, value.contiguous(), output_split_sizes=receive, input_split_sizes=send)
-    return arrived
+def share_memory(seconds: float) -> None:
+    """Lets the ranks exchange rows through memory from now on, if they are all on one machine. Collective.
+
+    Args:
+        seconds: how long a rank waits for another before it gives the run up.
+    """
+    global _shared  # noqa: PLW0603, like the process group that it belongs to
+    _shared = SharedMemory.start(seconds)
+
+
+def _all_to_all(
+    value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int] | None
+) -> tuple[Shaped[Tensor, "T *d"], list[int]]:
+    """Sends consecutive rows to the ranks; what arrived, and how many of each, unless that is known. Collective."""
+    if _shared is not None and value.device.type == "cpu":
+        arrived = _shared.all_to_all(value, send)
+        if arrived is not None:
+            return arrived
+    if receive is None:
+        count = torch.tensor(send, device=value.device)
+        received = torch.empty_like(count)
+        dist.all_to_all_single(received, count)
+        receive = received.tolist()
+    rows = value.new_empty((sum(receive), *value.shape[1:]))
+    dist.all_to_all_single(rows, value.contiguous(), output_split_sizes=receive, input_split_sizes=send)
+    return rows, receive

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from embedding.exchange import share_memory
+
 _SECONDS = 120
 # The server imports torch once, and each rank is a copy of it. A copy of the test's own process won't do: autograd
 # refuses to run in one.
@@ -55,6 +57,7 @@ def _run(rank: int, world_size: int, folder: Path, function: Callable[..., Any],
         dist.init_process_group(
             "gloo", rank=rank, world_size=world_size, store=store, timeout=timedelta(seconds=_SECONDS // 2)
         )
+        share_memory(_SECONDS // 2)
         torch.save(function(rank, world_size, *args), folder / f"{rank}.result")
     except BaseException:
         (folder / f"{rank}.error").write_text(f"rank {rank}:\n{traceback.format_exc()}")

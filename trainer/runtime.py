@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from embedding.exchange import share_memory
 from graph.batch import Batch
 from graph.errors import InputError
 
@@ -46,6 +47,8 @@ class Runtime:
         if world_size > 1:
             backend = "nccl" if runtime.device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+            if runtime.device.type == "cpu":
+                share_memory(timeout_seconds)
             _die_with_parent()
         return runtime
 

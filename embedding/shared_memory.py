@@ -1,0 +1,148 @@
+"""Exchanges between ranks of one machine through memory that they share: a copy each way instead of a socket's four.
+
+Each rank has a region that it writes and the others read: a counter of exchanges, then two halves that are used in
+turns. A rank that sees all counters at exchange n knows that everybody has read exchange n - 1, so that the half it
+writes next is free.
+"""
+
+import errno
+import logging
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Shaped
+from torch import Tensor
+
+from graph.errors import InputError
+from kernels.library import call, load
+
+log = logging.getLogger(__name__)
+
+_FOLDER = Path("/dev/shm")
+_LINE = 64
+"""Bytes of a cache line, which a counter has to itself."""
+_HALF = 16 << 20
+"""Bytes of a half; what is larger goes through the process group, where the wait counts for little."""
+
+
+@dataclass(frozen=True)
+class _Region:
+    counter: Tensor
+    halves: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, file: int) -> "_Region":
+        memory = torch.frombuffer(mmap.mmap(file, _LINE + 2 * _HALF), dtype=torch.uint8)
+        return cls(memory[:8].view(torch.int64), (memory[_LINE:][:_HALF], memory[_LINE + _HALF :]))
+
+
+class SharedMemory:
+    """All ranks' regions, as this rank sees them.
+
+    Args:
+        process: the ranks' process numbers.
+        seconds: how long a rank waits for another.
+    """
+
+    def __init__(self, regions: list[_Region], process: list[int], rank: int, seconds: float) -> None:
+        self.regions = regions
+        self.rank = rank
+        self.seconds = seconds
+        self.exchanges = 0
+        self._counters = torch.tensor([region.counter.data_ptr() for region in regions])
+        self._process = torch.tensor(process)
+        self._header = 8 * (len(regions) + 1)
+
+    @classmethod
+    def start(cls, seconds: float) -> "SharedMemory | None":
+        """Maps the regions of all ranks; None if they are on several machines, or have no room for it. Collective."""
+        path = _create()
+        here = None if path is None else (_machine(), str(path), os.getpid())
+        ranks: list[tuple[str, str, int] | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(ranks, here)
+        known = [each for each in ranks if each is not None]
+        regions = _map([path for _, path, _ in known]) if len({machine for machine, _, _ in known}) == 1 else []
+        mapped: list[int] = [0] * len(ranks)
+        dist.all_gather_object(mapped, len(regions))
+        if path is not None:
+            path.unlink()  # what is mapped stays; a run that dies leaves nothing behind
+        if min(mapped) < len(ranks):
+            if len(known) < len(ranks) and dist.get_rank() == 0:
+                log.warning("no room in %s for ranks to share memory: they exchange rows through sockets", _FOLDER)
+            return None
+        return cls(regions, [process for _, _, process in known], dist.get_rank(), seconds)
+
+    def all_to_all(
+        self, value: Shaped[Tensor, "S *d"], send: list[int]
+    ) -> tuple[Shaped[Tensor, "T *d"], list[int]] | None:
+        """Sends consecutive rows to the ranks; what arrived, and how many of each. Collective.
+
+        None, on all ranks, if a rank has more to send than fits.
+        """
+        self.exchanges += 1
+        half = self.exchanges % 2
+        data = value.contiguous().view(-1).view(torch.uint8) if value.numel() else value.new_empty(0, dtype=torch.uint8)
+        fits = self._header + len(data) <= _HALF
+        mine = self.regions[self.rank].halves[half]
+        mine[: self._header].view(torch.int64).copy_(torch.tensor([int(fits), *send]))
+        if fits:
+            mine[self._header :][: len(data)].copy_(data)
+        call("publish", self.regions[self.rank].counter, self.exchanges)
+        self._wait()
+        headers = [region.halves[half][: self._header].view(torch.int64).tolist() for region in self.regions]
+        if not all(header[0] for header in headers):
+            return None
+        receive = [header[1 + self.rank] for header in headers]
+        arrived = value.new_empty((sum(receive), *value.shape[1:]))
+        row = value.element_size() * value.shape[1:].numel()
+        into = arrived.view(-1).view(torch.uint8) if arrived.numel() else arrived.new_empty(0, dtype=torch.uint8)
+        for region, header, piece in zip(
+            self.regions, headers, into.split([row * rows for rows in receive]), strict=True
+        ):
+            start = self._header + row * sum(header[1 : 1 + self.rank])
+            piece.copy_(region.halves[half][start : start + len(piece)])
+        return arrived, receive
+
+    def _wait(self) -> None:
+        sizes = len(self.regions), self.exchanges, float(self.seconds)
+        late = call("wait_for_all", self._counters, self._process, *sizes)
+        if late >= 0:
+            raise InputError(f"rank {late} has died or did not come to an exchange within {self.seconds:g} seconds")
+
+
+def _machine() -> str:
+    """The same for ranks on one machine that see each other's processes, and for no others."""
+    started = Path("/proc/sys/kernel/random/boot_id").read_text()  # a random number of the machine's last start
+    return f"{started} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def _create() -> Path | None:
+    """A file of a region's size, all of it there: room that runs out later would be a bus error."""
+    if load() is None or not _FOLDER.is_dir():
+        return None  # not Linux, or no compiler, which was said
+    file, name = tempfile.mkstemp(dir=_FOLDER, prefix="advkge-")
+    try:
+        os.posix_fallocate(file, 0, _LINE + 2 * _HALF)
+    except OSError as error:
+        Path(name).unlink()
+        if error.errno in (errno.ENOSPC, errno.EOPNOTSUPP):
+            return None
+        raise
+    finally:
+        os.close(file)
+    return Path(name)
+
+
+def _map(paths: list[str]) -> list[_Region]:
+    """The regions that can be opened here: ranks in containers of their own see other files."""
+    regions = []
+    for path in paths:
+        if Path(path).exists():
+            with Path(path).open("r+b") as file:
+                regions.append(_Region.of(file.fileno()))
+    return regions
