@@ -1,4 +1,4 @@
-"""What issue 3 asks of the figures, and which of it they reach."""
+"""What the figures are to reach, and which of it they do."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

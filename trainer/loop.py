@@ -95,8 +95,11 @@ class Trainer:
     def fit(self) -> None:
         """Runs what is left of the run; the models end as their stage's best checkpoint had them. Collective."""
         gc.freeze()  # what lives as long as the run need not be looked through again and again: a tenth of a short step
-        while self.cursor.stage < len(self.stages):
-            self._run_stage(self.stages[self.cursor.stage])
+        try:
+            while self.cursor.stage < len(self.stages):
+                self._run_stage(self.stages[self.cursor.stage])
+        finally:
+            gc.unfreeze()
 
     def _run_stage(self, stage: Stage) -> None:
         cursor = self.cursor

@@ -18,7 +18,8 @@ def compiled_loss(
     *options: float,
 ) -> Float[Tensor, " B"]:
     """The loss of each positive, differentiable. `options` are those of the kernel, in its order."""
-    return cast(Tensor, _CompiledLoss.apply(kind, positive.contiguous(), negative.contiguous(), known, options))
+    mask = None if known is None else known.contiguous()
+    return cast(Tensor, _CompiledLoss.apply(kind, positive.contiguous(), negative.contiguous(), mask, options))
 
 
 class _CompiledLoss(torch.autograd.Function):

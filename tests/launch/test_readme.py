@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-ROOMS = ("graph", "embedding", "generator", "discriminator", "trainer", "launch", "conf")
+ROOMS = ("kernels", "graph", "embedding", "generator", "discriminator", "trainer", "launch", "conf")
 
 
 @pytest.mark.slow

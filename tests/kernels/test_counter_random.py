@@ -1,0 +1,52 @@
+"""Random numbers in one pass: the same bits as graph/counter_random.py makes of torch's operations."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from graph.counter_random import combine, paired_integers, paired_uniform, random_integers, random_uniform, stream
+from tests.kernels.arrays import on_threads, without_kernels
+
+KEYS = [stream("pool", 3, 14), 0, -1, (1 << 63) - 1, -(1 << 63)]
+OUTER = torch.tensor([0, 1, 2, 77, 14541, 1 << 40, (1 << 63) - 1, -1, -(1 << 63), 5, 6])
+
+every_key = pytest.mark.parametrize("key", KEYS)
+COUNTS = (0, 1, 2, 7, 16, 50, 200)
+
+
+def counters(outer: Tensor, count: int) -> Tensor:
+    return combine(outer[:, None], torch.arange(count))
+
+
+@every_key
+@pytest.mark.parametrize("high", [1, 3, 14541, 1 << 32, 1 << 40, (1 << 62) - 57, (1 << 63) - 1])
+def test_integers_are_those_of_the_counters(key: int, high: int):
+    for count in COUNTS:
+        expected = random_integers(key, counters(OUTER, count), high)
+        assert paired_integers(key, OUTER, count, high).equal(expected)
+        assert without_kernels(paired_integers, key, OUTER, count, high).equal(expected)
+        assert not count or 0 <= expected.min() <= expected.max() < high
+
+
+@every_key
+def test_uniform_numbers_are_those_of_the_counters(key: int):
+    for count in COUNTS:
+        expected = random_uniform(key, counters(OUTER, count))
+        assert paired_uniform(key, OUTER, count).equal(expected)
+        assert without_kernels(paired_uniform, key, OUTER, count).equal(expected)
+
+
+def test_outer_numbers_need_not_lie_together():
+    spread = OUTER.repeat_interleave(3)[::3]
+    assert paired_integers(1, spread, 5, 9).equal(paired_integers(1, OUTER, 5, 9))
+    assert paired_uniform(1, spread, 5).equal(paired_uniform(1, OUTER, 5))
+    assert paired_integers(1, OUTER[:0], 5, 9).shape == (0, 5)
+    assert paired_uniform(1, OUTER[:0], 5).shape == (0, 5)
+
+
+def test_numbers_do_not_depend_on_the_number_of_threads():
+    outer = torch.arange(300)
+    one, two = (on_threads(number, paired_integers, 1, outer, 50, 14541) for number in (1, 2))
+    assert one.equal(two)
+    one, two = (on_threads(number, paired_uniform, 1, outer, 50) for number in (1, 2))
+    assert one.equal(two)
