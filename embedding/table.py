@@ -12,7 +12,7 @@ from embedding.exchange import Route, deliver_gradient, fetch_rows, plan_route
 from embedding.lookup import Lookup
 from graph.counter_random import combine, random_uniform, stream
 from graph.partition import EntityPlacement
-from kernels.rows import sum_occurrences, sum_rows
+from kernels.rows import distinct_rows, sum_occurrences, sum_rows
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class EmbeddingTable:
         if self.world_size == 1:
             lookup, place, route = Lookup(self.weight), row, None
         else:
-            distinct, index = torch.unique(torch.cat([each.flatten() for each in row]), return_inverse=True)
+            distinct, index = distinct_rows(torch.cat([each.flatten() for each in row]), len(self.row_of_entity))
             route = plan_route(distinct, self.block)
             lookup = Lookup(fetch_rows(self.weight, route))
             pieces = index.split([each.numel() for each in row])

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import struct
 import subprocess
@@ -60,8 +61,9 @@ def word(argument: Tensor | int | float | None) -> int:
 @cache
 def load() -> ctypes.CDLL | None:
     """The library, built first if the cache does not have it; None, said once, where that can't be done."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None:
+    found = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    compiler = shlex.split(found or "")  # may be two words, as in "ccache g++"
+    if not compiler:
         log.warning("no C++ compiler found (c++, g++, clang++ or $CXX): plain torch is used, which is slower")
         return None
     sources = sorted(Path(__file__).parent.glob("*.cpp"))
@@ -88,9 +90,9 @@ def _cache_folder() -> Path:
     return folder
 
 
-def _key(compiler: str, sources: list[Path]) -> str:
+def _key(compiler: list[str], sources: list[Path]) -> str:
     """Of everything that the machine code depends on: a home folder may be shared by different machines."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
     parts = [version, str(_FLAGS), str(_WISHES), platform.machine(), _processor(), torch.__version__]
     parts += [each.read_text() for each in (*sources, *sorted(Path(__file__).parent.glob("*.h")))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -103,12 +105,12 @@ def _processor() -> str:
     return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
 
 
-def _build(compiler: str, sources: list[Path], path: Path) -> None:
-    log.info("building the kernels with %s, once: takes seconds", compiler)
+def _build(compiler: list[str], sources: list[Path], path: Path) -> None:
+    log.info("building the kernels with %s, once: takes seconds", " ".join(compiler))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         for wishes in _WISHES:
-            command = [compiler, *_FLAGS, *wishes, *map(str, sources), "-o", str(built)]
+            command = [*compiler, *_FLAGS, *wishes, *map(str, sources), "-o", str(built)]
             result = subprocess.run(command, capture_output=True, text=True, check=wishes == _WISHES[-1])
             if result.returncode == 0:
                 os.replace(built, path)  # atomic: ranks that build at the same time do no harm

@@ -33,6 +33,12 @@ int64_t group_rows(const int64_t* place, int64_t count, int64_t num_rows, int32_
   return distinct;
 }
 
+// For each occurrence the number of its row among the distinct ones.
+void number_rows(const int32_t* order, const int64_t* begin, int64_t distinct, int64_t* number) {
+  for (int64_t r = 0; r < distinct; ++r)
+    for (int64_t i = begin[r]; i < begin[r + 1]; ++i) number[order[i]] = r;
+}
+
 // A look-up's gradient: as rows of numbers, or as what makes them, so that they need never be written out.
 struct Source {
   int64_t count;       // of occurrences
@@ -138,6 +144,7 @@ void sum_rows(const Source* sources, const T* rows, const int64_t* row, const in
 }  // namespace kernel
 
 EXPORT(group_rows, group_rows)
+EXPORT(number_rows, number_rows)
 EXPORT(sum_rows_float32_float32, sum_rows<float, float>)
 EXPORT(sum_rows_float64_float32, sum_rows<double, float>)
 EXPORT(sum_rows_float32_float64, sum_rows<float, double>)

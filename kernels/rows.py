@@ -92,6 +92,16 @@ def group_rows(
     return row[:distinct], order, begin[: distinct + 1]
 
 
+def distinct_rows(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " K"]]:
+    """The distinct rows, all below `num_rows`, ascending, and which of them each place is."""
+    if not usable(place):
+        return torch.unique(place, return_inverse=True)
+    row, order, begin = group_rows(place, num_rows)
+    number = torch.empty_like(place)
+    call("number_rows", order, begin, len(row), number)
+    return row, number
+
+
 def _sum_rows_plain(
     place: Int64[Tensor, " K"], sources: list[RowGradientSource], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:

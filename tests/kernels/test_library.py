@@ -143,10 +143,10 @@ def test_it_is_built_again_when_a_source_changes(monkeypatch: pytest.MonkeyPatch
     name, _ = compiler(tmp_path)
     source = tmp_path / "one.cpp"
     source.write_text("first")
-    first = kernels.library._key(name, [source])
-    assert kernels.library._key(name, [source]) == first
+    first = kernels.library._key([name], [source])
+    assert kernels.library._key([name], [source]) == first
     source.write_text("second")
-    assert kernels.library._key(name, [source]) != first
+    assert kernels.library._key([name], [source]) != first
 
 
 @pytest.mark.parametrize("inside", [False, True])

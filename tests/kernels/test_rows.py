@@ -5,7 +5,15 @@ import torch
 from torch import Tensor
 
 from kernels.pairs import Comparison, pair_scores
-from kernels.rows import GatheredGradient, PairGradient, RowGradientSource, group_rows, sum_occurrences, sum_rows
+from kernels.rows import (
+    GatheredGradient,
+    PairGradient,
+    RowGradientSource,
+    distinct_rows,
+    group_rows,
+    sum_occurrences,
+    sum_rows,
+)
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, on_threads, randn
 from tests.kernels.test_pairs import plain_scores, width_of
 
@@ -166,3 +174,13 @@ def test_occurrences_are_grouped_in_their_order(num_rows: int, count: int):
     distinct, number = place.unique(return_counts=True)
     assert row.equal(distinct)
     assert begin.tolist() == [0, *number.cumsum(0).tolist()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 5000])
+@pytest.mark.parametrize("rows", [1, 3, 14541, 2**40])
+def test_distinct_rows_are_those_of_a_plain_sort(count: int, rows: int):
+    place = torch.randint(rows, (count,), generator=torch.Generator().manual_seed(count))
+    row, number = distinct_rows(place, rows)
+    expected, index = torch.unique(place, return_inverse=True)
+    assert row.equal(expected)
+    assert number.equal(index)
