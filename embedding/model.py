@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from embedding.exchange import add_over_ranks
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.queries import Queries, relation_rows
@@ -144,6 +145,6 @@ def _replicate(scorer: TripleScorer) -> DistributedDataParallel:
 
 
 def _add_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    work = dist.all_reduce(bucket.buffer(), async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])
+    added: torch.futures.Future[Tensor] = torch.futures.Future()
+    added.set_result(add_over_ranks(bucket.buffer()))
+    return added

@@ -42,7 +42,7 @@ class _Region:
 
 
 class SharedMemory:
-    """All ranks' regions, as this rank sees them.
+    """All ranks' regions, as this rank sees them. All ranks make the same exchanges in the same order.
 
     Args:
         process: the ranks' process numbers.
@@ -84,35 +84,60 @@ class SharedMemory:
 
         None, on all ranks, if a rank has more to send than fits.
         """
+        shared = self._show(value, send)
+        if shared is None:
+            return None
+        headers, data = shared
+        receive = [header[self.rank] for header in headers]
+        arrived = value.new_empty((sum(receive), *value.shape[1:]))
+        row = value.element_size() * value.shape[1:].numel()
+        pieces = _bytes_of(arrived).split([row * rows for rows in receive])
+        for header, of_rank, piece in zip(headers, data, pieces, strict=True):
+            piece.copy_(of_rank[row * sum(header[: self.rank]) :][: len(piece)])
+        return arrived, receive
+
+    def add(self, value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"] | None:
+        """The sum of all ranks' values, always made in the order of the ranks. Collective.
+
+        None, on all ranks, if it does not fit.
+        """
+        shared = self._show(value, [0] * len(self.regions))
+        if shared is None:
+            return None
+        size = value.numel() * value.element_size()
+        first, *others = (of_rank[:size].view(value.dtype).view(value.shape) for of_rank in shared[1])
+        total = first.clone()
+        for other in others:
+            total += other
+        return total
+
+    def _show(self, value: Shaped[Tensor, "*d"], numbers: list[int]) -> tuple[list[list[int]], list[Tensor]] | None:
+        """Shows a value, and a number for each rank, to all; returns what they showed. None if one does not fit."""
         self.exchanges += 1
-        half = self.exchanges % 2
-        data = value.contiguous().view(-1).view(torch.uint8) if value.numel() else value.new_empty(0, dtype=torch.uint8)
+        half, data = self.exchanges % 2, _bytes_of(value.contiguous())
         fits = self._header + len(data) <= _HALF
         mine = self.regions[self.rank].halves[half]
-        mine[: self._header].view(torch.int64).copy_(torch.tensor([int(fits), *send]))
+        mine[: self._header].view(torch.int64).copy_(torch.tensor([int(fits), *numbers]))
         if fits:
             mine[self._header :][: len(data)].copy_(data)
         call("publish", self.regions[self.rank].counter, self.exchanges)
         self._wait()
-        headers = [region.halves[half][: self._header].view(torch.int64).tolist() for region in self.regions]
+        halves = [region.halves[half] for region in self.regions]
+        headers = [each[: self._header].view(torch.int64).tolist() for each in halves]
         if not all(header[0] for header in headers):
             return None
-        receive = [header[1 + self.rank] for header in headers]
-        arrived = value.new_empty((sum(receive), *value.shape[1:]))
-        row = value.element_size() * value.shape[1:].numel()
-        into = arrived.view(-1).view(torch.uint8) if arrived.numel() else arrived.new_empty(0, dtype=torch.uint8)
-        for region, header, piece in zip(
-            self.regions, headers, into.split([row * rows for rows in receive]), strict=True
-        ):
-            start = self._header + row * sum(header[1 : 1 + self.rank])
-            piece.copy_(region.halves[half][start : start + len(piece)])
-        return arrived, receive
+        return [header[1:] for header in headers], [each[self._header :] for each in halves]
 
     def _wait(self) -> None:
         sizes = len(self.regions), self.exchanges, float(self.seconds)
         late = call("wait_for_all", self._counters, self._process, *sizes)
         if late >= 0:
             raise InputError(f"rank {late} has died or did not come to an exchange within {self.seconds:g} seconds")
+
+
+def _bytes_of(value: Tensor) -> Tensor:
+    """A contiguous tensor's memory."""
+    return value.view(-1).view(torch.uint8) if value.numel() else value.new_empty(0, dtype=torch.uint8)
 
 
 def _machine() -> str:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from embedding.exchange import share_memory
+from embedding.exchange import add_over_ranks, share_memory
 from graph.batch import Batch
 from graph.errors import InputError
 
@@ -69,9 +69,7 @@ class Runtime:
 
     def add(self, value: Tensor) -> Tensor:
         """The sum over all ranks. Collective."""
-        if self.world_size > 1:
-            dist.all_reduce(value)
-        return value
+        return add_over_ranks(value) if self.world_size > 1 else value
 
     def agree(self, error: str | None) -> None:
         """Raises on every rank what went wrong on any; None means nothing did. Collective."""

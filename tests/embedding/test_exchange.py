@@ -15,7 +15,7 @@ from torch import Tensor
 
 import embedding.exchange
 import embedding.shared_memory
-from embedding.exchange import deliver_gradient, fetch_rows, plan_route, share_memory
+from embedding.exchange import add_over_ranks, deliver_gradient, fetch_rows, plan_route, share_memory
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 
@@ -33,6 +33,7 @@ def there_and_back(rank: int) -> list[Tensor]:
         rows = fetch_rows(weight, route)
         assert rows.equal(torch.stack([wanted * 3, wanted * 3 + 1, wanted * 3 + 2], dim=1).float())
         found += [rows, route.local_row, deliver_gradient(rows.double() * (rank + 1), route)]
+        found += [add_over_ranks(torch.arange(turn * 4) * (rank + 1)), add_over_ranks(torch.tensor(0.5 * rank))]
     return found
 
 
@@ -49,9 +50,10 @@ def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
 @pytest.mark.parametrize("half", [1 << 16, 160])  # in 160 bytes only some of the exchanges find room
 def test_shared_memory_carries_what_sockets_carry(half: int):
     for result in run_on_ranks(3, both_ways, half):
-        assert result["exchanges"] == 3 * 5
+        assert result["exchanges"] == 5 * 5
         for mine, theirs in zip(result["shared"], result["sockets"], strict=True):
             assert mine.equal(theirs)
+        assert result["shared"][4] == 0.5 * (0 + 1 + 2)
 
 
 def no_file_is_left(rank: int, world_size: int) -> list[str]:
