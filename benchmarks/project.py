@@ -1,5 +1,6 @@
 """The project's own objects, made as launch/train.py makes them."""
 
+import gc
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ class Training:
         self.trainer = build_trainer(self.run, folder)
         self.stage = self.trainer.stages[-1]
         self._number = 0
+        gc.freeze()  # as Trainer.fit does, whose steps are taken here one by one
 
     def steps(self, count: int) -> None:
         """The next `count` steps."""
