@@ -17,7 +17,7 @@ help: ## Say what each target does
 setup: $(INSTALLED) ## Make .venv, or bring it up to date with pyproject.toml
 
 # One thread: the tensors are small, and on a busy machine threads that wait for each other took ten times as long.
-demo: $(INSTALLED) ## Train KBGAN on the built-in graph: a minute or two, ends with a table
+demo: $(INSTALLED) ## Train KBGAN on the built-in graph: half a minute, ends with a table
 	OMP_NUM_THREADS=1 $(BIN)/python launch/train.py experiment=demo
 
 test: $(INSTALLED) ## Every check that CI runs
