@@ -61,7 +61,8 @@ class SharedMemory:
     @classmethod
     def start(cls, seconds: float) -> "SharedMemory | None":
         """Maps the regions of all ranks; None if they are on several machines, or have no room for it. Collective."""
-        path = _create()
+        possible = load() is not None and _FOLDER.is_dir()  # else there is no compiler, which was said, or no Linux
+        path = _create() if possible else None
         here = None if path is None else (_machine(), str(path), os.getpid())
         ranks: list[tuple[str, str, int] | None] = [None] * dist.get_world_size()
         dist.all_gather_object(ranks, here)
@@ -72,7 +73,7 @@ class SharedMemory:
         if path is not None:
             path.unlink()  # what is mapped stays; a run that dies leaves nothing behind
         if min(mapped) < len(ranks):
-            if len(known) < len(ranks) and dist.get_rank() == 0:
+            if possible and len(known) < len(ranks) and dist.get_rank() == 0:
                 log.warning("no room in %s for ranks to share memory: they exchange rows through sockets", _FOLDER)
             return None
         return cls(regions, [process for _, _, process in known], dist.get_rank(), seconds)
@@ -148,8 +149,6 @@ def _machine() -> str:
 
 def _create() -> Path | None:
     """A file of a region's size, all of it there: room that runs out later would be a bus error."""
-    if load() is None or not _FOLDER.is_dir():
-        return None  # not Linux, or no compiler, which was said
     file, name = tempfile.mkstemp(dir=_FOLDER, prefix="advkge-")
     try:
         os.posix_fallocate(file, 0, _LINE + 2 * _HALF)

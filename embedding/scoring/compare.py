@@ -37,8 +37,8 @@ def inner_products(
 ) -> Float[Tensor, "B N"]:
     """The inner product of each query with each candidate of its chunk."""
     if _shared(query, candidates):
-        rows = candidates.rows()
-        return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, dtype or query.dtype)).flatten(0, 1)
+        rows, used = candidates.rows(), _training_type(query, dtype)
+        return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
     if usable(query):
         return _in_place(Comparison.DOT, query, candidates)
     rows = candidates.rows()
@@ -59,7 +59,12 @@ def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.d
         if not _shared(query, candidates):
             return _in_place(Comparison.L2, query, candidates)
         rows = candidates.rows()
-        return cast(Tensor, _Euclidean.apply(by_chunk(query, len(rows)), rows, dtype or query.dtype)).flatten(0, 1)
+        used = _training_type(query, dtype)
+        return cast(Tensor, _Euclidean.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
+    if _training_type(query, dtype) != query.dtype:
+        square = query.square().sum(1)[:, None] - 2 * inner_products(query, candidates, dtype)
+        square = square + candidates.rows().square().sum(2).repeat_interleave(len(query) // len(candidates.place), 0)
+        return -square.clamp(min=1e-6).sqrt()  # a floor, for the gradient of the root
     # The fast way to L2 expands the square, which leaves an error of the root of the rounding: in float32 as large as a
     # good triple's distance. In float64 it is below float32's own, and still faster than summing differences.
     rows = candidates.rows().double()
@@ -77,6 +82,11 @@ def modulus_sum(difference: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
     """The sum of the moduli of complex numbers."""
     # vector_norm, unlike a square root, has gradient 0 where a coordinate agrees exactly.
     return torch.linalg.vector_norm(torch.stack(difference.chunk(2, dim=-1)), dim=0).sum(-1)
+
+
+def _training_type(query: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """What products are made in. Without gradients it is the rows' own type: ranking by rounded scores would tie."""
+    return dtype if dtype is not None and torch.is_grad_enabled() else query.dtype
 
 
 def _shared(query: Tensor, candidates: Candidates) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import embedding.scoring
+import kernels.library
 from embedding.scoring import scoring
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.complex import ComplEx
@@ -341,3 +342,41 @@ def test_an_odd_dimension_of_complex_numbers_is_named(name: str, make: Callable[
     message = rf"^dim must be even for {name} \(real and imaginary parts\), got 5$"
     with pytest.raises(InputError, match=message):
         make(5)
+
+
+PRODUCTS = {
+    "DistMult": DistMult,
+    "ComplEx": ComplEx,
+    "TransE": partial(TransE, norm=2),
+}
+
+
+@both_sides
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_bfloat16_products_are_near_while_training_and_exact_otherwise(
+    name: str, side: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if not compiled:
+        monkeypatch.setattr(kernels.library, "load", lambda: None)
+    exact, rounded = (PRODUCTS[name](32, precision=precision) for precision in ("float32", "bfloat16"))
+    rows = [row.requires_grad_() for row in rows_of(exact, 64, 1, 48, dtype=torch.float32)]
+    with torch.no_grad():
+        assert score_side(rounded, side)(*rows).equal(score_side(exact, side)(*rows))
+    expected, found = score_side(exact, side)(*rows), score_side(rounded, side)(*rows)
+    assert 0 < (found - expected).abs().max() < 0.02 * expected.abs().max()
+    assert found.dtype == torch.float32
+    for mine, theirs in zip(gradients(found, tuple(rows)), gradients(expected, tuple(rows)), strict=True):
+        assert 0 < (mine - theirs).norm() < 0.02 * theirs.norm()
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_precision_that_is_none_is_named(name: str):
+    with pytest.raises(InputError, match="^precision must be float32 or bfloat16, got 'half'$"):
+        PRODUCTS[name](4, precision="half")
+
+
+def test_l1_takes_no_product():
+    message = "^precision must be float32 where norm is 1, which takes no product, got 'bfloat16'$"
+    with pytest.raises(InputError, match=message):
+        TransE(4, norm=1, precision="bfloat16")
