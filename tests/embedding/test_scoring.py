@@ -372,7 +372,7 @@ def test_bfloat16_products_are_near_while_training_and_exact_otherwise(
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_precision_that_is_none_is_named(name: str):
-    with pytest.raises(InputError, match="^precision must be float32 or bfloat16, got 'half'$"):
+    with pytest.raises(InputError, match=r"^precision must be float32 or bfloat16, got 'half'$"):
         PRODUCTS[name](4, precision="half")
 
 
