@@ -1,14 +1,16 @@
 """The discriminator: a KGE model with the loss that trains it, the reward it gives and the optimiser that steps it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
+from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
+from discriminator.term.term import Term
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.batch import Batch, Negatives
@@ -35,11 +37,13 @@ class Discriminator:
         self,
         model: KGEModel,
         *,
-        loss: Loss,
+        loss: Loss | TableLoss,
         reward: RewardFunction,
         optimizer: Callable[[KGEModel], ModelOptimizer],
+        terms: Sequence[Term] = (),
     ) -> None:
         self.model = model
+        self.terms = terms
         self.loss = loss
         self.reward = reward
         self._make_optimizer = optimizer
@@ -47,6 +51,7 @@ class Discriminator:
 
     def start_stage(self) -> None:
         """A fresh optimiser, as at the beginning of each of KBGAN's stages."""
+        self.model.attach("loss", self.loss)
         self.optimizer = self._make_optimizer(self.model)
 
     @torch.no_grad()
@@ -57,9 +62,19 @@ class Discriminator:
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
         positive, negative, rewarded = self._score(batch, negatives)
-        loss = batch.share_of_mean(self.loss(positive, negative, negatives.known))
+        value = self._loss(batch, negatives, positive, negative)
+        for term in self.terms:
+            value = value + term(self.model, batch)
+        loss = batch.share_of_mean(value)
         positive, negative = positive.detach(), negative.detach()
         return Verdict(loss, self.reward(positive, rewarded.detach()), positive, negative)
+
+    def _loss(
+        self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
+    ) -> Float[Tensor, " B"]:
+        if isinstance(self.loss, TableLoss):
+            return self.loss(self.model, batch, positive)
+        return self.loss(Scores(positive, negative, negatives.known, negatives.proposal, negatives.suspected))
 
     def _score(
         self, batch: Batch, negatives: Negatives

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from embedding.shared_memory import SharedMemory
@@ -39,14 +39,36 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
     return Route(wanted, asked, arrived - dist.get_rank() * block)
 
 
-def fetch_rows(weight: Float[Tensor, "L D"], route: Route) -> Float[Tensor, "U D"]:
+def fetch_rows(weight: Shaped[Tensor, "L D"], route: Route) -> Shaped[Tensor, "U D"]:
     """The wanted rows, in the order in which they were asked for. Collective."""
     return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)[0]
 
 
-def deliver_gradient(gradient: Float[Tensor, "U D"], route: Route) -> Float[Tensor, "K D"]:
-    """Sends the gradient of each wanted row to its owner; what arrives belongs to `route.local_row`. Collective."""
-    return _all_to_all(gradient, route.wanted, route.asked)[0]
+def deliver_rows(value: Shaped[Tensor, "U D"], route: Route) -> Shaped[Tensor, "K D"]:
+    """Sends rows, such as gradients, to the owners of the wanted ones: they belong to `route.local_row`. Collective."""
+    return _all_to_all(value, route.wanted, route.asked)[0]
+
+
+def gather_ranks(value: Shaped[Tensor, "B *d"], world_size: int) -> list[Shaped[Tensor, "_ *d"]]:
+    """What each rank gave, by rank; they may give different numbers of rows. Collective."""
+    if world_size == 1:
+        return [value]
+    everyone = value.repeat(world_size, *[1] * (value.dim() - 1))
+    arrived, sizes = _all_to_all(everyone, [len(value)] * world_size, None)
+    return list(arrived.split(sizes))
+
+
+def return_to_ranks(value: list[Shaped[Tensor, "_ *d"]], rank: int) -> Shaped[Tensor, "W B *d"]:
+    """The way back of `gather_ranks`: what each rank made of this rank's rows, by rank. Collective.
+
+    Args:
+        value: what this rank made of each rank's rows.
+    """
+    if len(value) == 1:
+        return value[0][None]
+    own = value[rank]
+    arrived, _ = _all_to_all(torch.cat(value), [len(each) for each in value], [len(own)] * len(value))
+    return arrived.view(len(value), *own.shape)
 
 
 def share_memory(seconds: float) -> None:

@@ -123,13 +123,52 @@ class KGEModel:
             scoring.to(site.device), (2 * uniform - 1) * scoring.relation_init_range(), site.dtype
         )
         self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer
+        self.attached = nn.ModuleDict()
         self.entity_ball.clip_(self.entity.weight)
         self.relation_ball.clip_(self.scorer.relation.detach())
+
+    def attach(self, name: str, module: nn.Module) -> None:
+        """Lets what `module` learns be stepped, saved and loaded with this model; one module a name."""
+        if name in self.attached:
+            del self.attached[name]
+        if next(module.parameters(), None) is not None:
+            self.attached[name] = module.to(self.site.device)
+
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """Everything that is learned beside entity rows; equal on all ranks."""
+        return [*self.scorer.parameters(), *self.attached.parameters()]
+
+    def dense_tensors(self) -> dict[str, Tensor]:
+        """The same by name."""
+        return {**self.scorer.state_dict(), **self.attached.state_dict()}
+
+    def add_attached_gradients(self) -> None:
+        """Sums over ranks the gradients that DDP does not see. Collective."""
+        if self.site.world_size > 1:
+            for parameter in self.attached.parameters():
+                parameter.grad = add_over_ranks(
+                    torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                )
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         return self._replicated(lookup, anchor, batch.relation, target, place, batch.head_rows)
+
+    def query_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], int]:
+        """The rows of the kept entities and of the relations, differentiable; how many of them ask for heads, first.
+
+        Collective.
+        """
+        return self.entity(batch.anchor), self.scorer.relation_rows(batch.relation), batch.head_rows
+
+    def triple_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], Float[Tensor, "B E"]]:
+        """Copies of the rows of each positive's head, relation and tail, differentiable. Collective.
+
+        Only in a step that also scores: DDP sums the gradients of relations as part of that.
+        """
+        head, tail = self.entity(torch.cat([batch.head, batch.tail])).chunk(2)
+        return head, self.scorer.relation_rows(batch.relation), tail
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
         """Scores with each entity in the corrupted place. Collective."""

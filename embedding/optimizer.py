@@ -33,7 +33,7 @@ class ModelOptimizer(ABC):
         self.eps = eps
         self.steps = torch.zeros((), dtype=torch.int64)
         # A parameter as rows, which is how kernels take it.
-        self._dense = [each.detach().view(len(each), -1) for each in model.scorer.parameters()]
+        self._dense = [each.detach().view(len(each), -1) for each in model.dense_parameters()]
         self._dense_state = [self._new_dense_state(each) for each in self._dense]
         self.row_state = self._new_row_state()
         """One row of state a row of the table, by name."""
@@ -41,7 +41,8 @@ class ModelOptimizer(ABC):
     def step(self) -> None:
         """Applies the gradients of the last backward and forgets them. Collective when partitioned."""
         self.steps += 1
-        for parameter, rows, state in zip(self.model.scorer.parameters(), self._dense, self._dense_state, strict=True):
+        self.model.add_attached_gradients()
+        for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
             if parameter.grad is not None:
                 self._update_dense(rows, parameter.grad.view(rows.shape), state)
                 parameter.grad = None

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from embedding.exchange import Route, deliver_gradient, fetch_rows, plan_route
+from embedding.exchange import Route, deliver_rows, fetch_rows, plan_route
 from embedding.lookup import Lookup
 from graph.counter_random import combine, random_uniform, stream
 from graph.partition import EntityPlacement
@@ -57,6 +57,7 @@ class EmbeddingTable:
         """The entity of each row of this rank's block."""
         self.weight = torch.empty((stop - start, width), dtype=dtype, device=device)
         self._lookups: list[tuple[Lookup, Route | None]] = []
+        self._own: list[RowGradient] = []
         self._initialise(init_range, stream(name, seed))
 
     def _initialise(self, init_range: float, key: int) -> None:
@@ -89,13 +90,20 @@ class EmbeddingTable:
         lookup, (place,) = self.look_up(entity)
         return lookup.gather(place)
 
+    def add_own_gradient(self, gradient: RowGradient) -> None:
+        """Takes a gradient of rows of this rank's block that no look-up brought here, in float64; rows may repeat."""
+        self._own.append(gradient)
+
     def take_gradient(self) -> RowGradient:
         """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned."""
         lookups, self._lookups = self._lookups, []
-        if self.world_size == 1:
+        own, self._own = self._own, []
+        if self.world_size == 1 and not own:
             sources = [source for lookup, _ in lookups for source in lookup.sources]
             return RowGradient(*sum_rows(sources, self.weight, self.weight.dtype))
-        received = [self._receive(lookup, route) for lookup, route in lookups if route is not None]
+        received = [(each.row, each.value) for each in own]
+        for lookup, route in lookups:
+            received.append(lookup.gradient(torch.float64) if route is None else self._receive(lookup, route))
         if not received:
             return RowGradient(*sum_rows([], self.weight, self.weight.dtype))
         # Most steps look up once, and then the largest tensor of the step need not be copied.
@@ -107,7 +115,7 @@ class EmbeddingTable:
         place, value = lookup.gradient(torch.float64)
         if len(place) < len(lookup.rows):  # rows that backward did not reach: their owners wait for them all the same
             value = value.new_zeros(lookup.rows.shape).index_copy_(0, place, value)
-        return route.local_row, deliver_gradient(value, route)
+        return route.local_row, deliver_rows(value, route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""

@@ -28,6 +28,10 @@ class SamplerContext:
     """The train facts, and no others."""
     statistics: RelationStatistics
     site: ModelSite
+    train: Int64[Tensor, "T 3"]
+    """The train facts one by one, on the CPU."""
+    player: KGEModel | None = None
+    """The model that is trained on the negatives, for samplers that look at its rows; only to be read."""
 
 
 @dataclass(frozen=True)

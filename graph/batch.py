@@ -34,6 +34,8 @@ class Batch:
     epoch: int
     global_weight: float
     """Sum of `weight` over the whole global batch, the same on every rank."""
+    step: int = 0
+    """The step of its stage that this batch is for, counted from 0: what schedules go by."""
 
     @property
     def head_rows(self) -> int:
@@ -99,6 +101,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """The distribution that negatives were drawn from, for losses that correct for it (samplers' "log q").
+
+    Log-probabilities over all entities of one draw for a positive, before anything else of the batch is known. They
+    are finite: a sampler that could never draw the target has no proposal.
+    """
+
+    negative: Float[Tensor, "B N"]
+    target: Float[Tensor, " B"]
+    """Of the entity that was replaced: what the positive itself would be corrected by."""
+
+
+@dataclass(frozen=True)
 class Negatives:
     """Entities that corrupt the positives of a batch, in the place of `Batch.target`."""
 
@@ -107,7 +122,11 @@ class Negatives:
     known: Bool[Tensor, "B N"] | None = None
     """True where the corrupted triple is a train fact, if the sampler asked for masking: the loss leaves it out."""
     log_prob: Float[Tensor, "B N"] | None = None
-    """The sampler's log-probability of each negative, where it has one."""
+    """The log-probability of each draw as it was made, where the sampler knows it; for KBGAN within its pool."""
+    proposal: Proposal | None = None
+    """Where each negative came from, as a distribution over all entities that does not depend on the draw of a pool."""
+    suspected: Bool[Tensor, "B N"] | None = None
+    """True where the sampler takes the corrupted triple for a fact that is missing from train, if it judges that."""
     pool: Int64[Tensor, "P M"] | None = None
     """The candidates that the negatives were drawn from, where there is such a pool."""
     pick: Int64[Tensor, "B N"] | None = None

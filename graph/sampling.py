@@ -43,7 +43,7 @@ class PositiveOrder:
     Each positive occurs exactly once an epoch, or with `Sides.BOTH` once with each side. A side is drawn with
     `head_probability` of the relation (0.5 for "uniform", tails-per-head share for "Bernoulli"), and positives of one
     side make up chunks. An epoch always has the same number of chunks, whatever was drawn, so that a step number alone
-    says where the run is.
+    says where the run is. `weight` is what each train triple counts in the loss; None for all the same.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class PositiveOrder:
         chunk_size: int,
         sides: str,
         seed: int,
+        weight: Float64[Tensor, " T"] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"trainer.batch_size must be at least 1, got {batch_size}")
@@ -73,6 +74,7 @@ class PositiveOrder:
         self.chunks_per_batch = batch_size // chunk_size
         self.sides = Sides(sides)
         self.seed = seed
+        self.weight = torch.ones(len(train), dtype=torch.float64) if weight is None else weight
         self._distinct_chunks = -(-len(train) // chunk_size)
         if self.sides == Sides.ONE and chunk_size > 1:
             # One more than needed when sides are filled up separately: see the class's last sentence.
@@ -97,6 +99,7 @@ class PositiveOrder:
             seed=self.seed,
             epoch=number,
             global_weight=epoch.global_weight[position],
+            step=step,
         )
 
     @property
@@ -130,9 +133,10 @@ class PositiveOrder:
         chunk = order[by_batch]
         row = triple[chunk].flatten()
         head, relation, tail = self.train[row.clamp(min=0)].t().contiguous()
-        weight = (row >= 0).double()
+        weight = torch.where(row >= 0, self.weight[row], 0.0)
         batch_of_row = place[by_batch].repeat_interleave(self.chunk_size)
         # A batch may consist of filling alone (the last of an epoch); its mean is then 0, not 0/0.
-        global_weight = torch.bincount(batch_of_row, weight, minlength=self.steps_per_epoch).clamp(min=1)
+        global_weight = torch.bincount(batch_of_row, weight, minlength=self.steps_per_epoch)
+        global_weight = torch.where(global_weight > 0, global_weight, 1.0)
         heads = torch.bincount(place[~corrupts_tail], minlength=self.steps_per_epoch)
         return _Epoch(head, relation, tail, weight, chunk, heads.tolist(), global_weight.tolist())

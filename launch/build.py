@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from graph.known import KnownTriples
 from graph.partition import EntityPlacement
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
+from graph.subsampling import subsampling_weights
 from launch.options import check_options
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.diagnostics import Diagnostics
@@ -96,6 +97,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         known=KnownTriples(graph.train.to(runtime.device), graph.num_entities, graph.num_relations),
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site,
+        train=graph.train,
     )
     model = _name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
     return Run(config, runtime, graph, context, model)
@@ -105,7 +107,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
     """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective."""
     config, runtime = run.config, run.runtime
     options = config.trainer
-    sampler = build_sampler(config.generator, run.context, "generator")
+    sampler = build_sampler(config.generator, replace(run.context, player=run.discriminator), "generator")
     models = {"discriminator": run.discriminator}
     if sampler.model is not None:
         models["generator"] = sampler.model
@@ -141,6 +143,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
             "trainer.batch_size": options.batch_size,
             "trainer.chunk_size": options.chunk_size,
             "trainer.sides": options.sides,
+            "trainer.subsampling": options.subsampling,
             "generator": config.generator._target_,
             "stages": [stage.name for stage in (*stages, last)],
             "graph": run.graph.fingerprint(),
@@ -174,7 +177,8 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer:
             f"pretrain.{name}.epochs is {options.epochs}, but this run does not pre-train a {name}; "
             "set it to 0, or say how with pretrain=kbgan"
         )
-    sampler = build_sampler(options.sampler, run.context, f"pretrain.{name}.sampler")
+    context = replace(run.context, player=models[name])
+    sampler = build_sampler(options.sampler, context, f"pretrain.{name}.sampler")
     stage = Stage(
         name=f"pretrain_{name}",
         trained=name,
@@ -190,18 +194,22 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer:
 
 def _player(config: DictConfig, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:
     optimizer = instantiate(config.generator.optimizer if generator else config.optimizer)
-    make = partial(Discriminator, model, loss=instantiate(loss), reward=instantiate(config.reward), optimizer=optimizer)
+    terms = [] if generator else [instantiate(term) for term in config.terms.values()]
+    reward = instantiate(config.reward)
+    make = partial(Discriminator, model, loss=instantiate(loss), reward=reward, optimizer=optimizer, terms=terms)
     return _name_key("generator" if generator else "optimizer", make)
 
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
+    train = run.graph.train
     return PositiveOrder(
-        run.graph.train,
+        train,
         sampler.head_probability,
         batch_size=run.config.trainer.batch_size,
         chunk_size=run.config.trainer.chunk_size,
         sides=run.config.trainer.sides,
         seed=run.config.seed,
+        weight=subsampling_weights(train, run.graph.num_relations) if run.config.trainer.subsampling else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Types of the options that no class owns. Their values are in conf/, each in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -30,6 +30,7 @@ class TrainerOptions:
     batch_size: int = MISSING
     chunk_size: int = MISSING
     sides: str = MISSING
+    subsampling: bool = MISSING
     valid_every: int = MISSING
     patience: int = MISSING
     log_every: int = MISSING
@@ -70,6 +71,7 @@ class RunOptions:
     placement: Any = MISSING
     discriminator: Any = MISSING
     loss: Any = MISSING
+    terms: dict[str, Any] = field(default_factory=dict)
     reward: Any = MISSING
     optimizer: Any = MISSING
     generator: Any = MISSING

@@ -79,13 +79,15 @@ def site_of(
     )
 
 
-def context_of(graph: KnowledgeGraph, site: ModelSite | None = None) -> SamplerContext:
+def context_of(graph: KnowledgeGraph, site: ModelSite | None = None, player: KGEModel | None = None) -> SamplerContext:
     return SamplerContext(
         num_entities=graph.num_entities,
         num_relations=graph.num_relations,
         known=KnownTriples(graph.train, graph.num_entities, graph.num_relations),
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site or site_of(graph),
+        train=graph.train,
+        player=player,
     )
 
 

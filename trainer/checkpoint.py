@@ -230,7 +230,7 @@ def _row_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
 def _dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, player in players.items():
-        tensors |= {f"{name}/dense/{key}": value for key, value in player.model.scorer.state_dict().items()}
+        tensors |= {f"{name}/dense/{key}": value for key, value in player.model.dense_tensors().items()}
         if player.optimizer is not None:
             tensors |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.dense_state().items()}
     return tensors
@@ -238,7 +238,7 @@ def _dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _load_dense(checkpoint: Path, name: str, player: Player, tensors: Mapping[str, Tensor]) -> None:
-    for key, parameter in player.model.scorer.state_dict().items():
+    for key, parameter in player.model.dense_tensors().items():
         _check_shape(checkpoint, f"{name}/dense/{key}", tensors.get(f"{name}/dense/{key}"), parameter.shape)
         parameter.copy_(tensors[f"{name}/dense/{key}"])
     if player.optimizer is not None:

@@ -1,9 +1,9 @@
 """Margin ranking, or hinge (Bordes et al. 2013, equation 1): max(0, margin - s(positive) + s(negative))."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from discriminator.loss.loss import Loss, mean_of_unknown
+from discriminator.loss.loss import Loss, Scores, mean_of_unknown
 from graph.errors import InputError
 
 
@@ -17,10 +17,10 @@ class MarginRanking(Loss):
     def __init__(self, margin: float) -> None:
         if margin <= 0:
             raise InputError(f"loss.margin must be positive, got {margin}")
+        super().__init__()
         self.margin = margin
 
-    def __call__(
-        self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
-    ) -> Float[Tensor, " B"]:
+    def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
+        positive, negative, known = scores.positive, scores.negative, scores.known
         return mean_of_unknown((self.margin - positive[:, None] + negative).relu(), known)

@@ -1,12 +1,12 @@
 """Self-adversarial weighting (Sun et al., RotatE, ICLR 2019, equations 5 and 6)."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from discriminator.loss.compiled import compiled_loss
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
 from graph.errors import InputError
 from kernels.library import usable
 from kernels.losses import RowLoss
@@ -23,13 +23,13 @@ class SelfAdversarial(Loss):
     def __init__(self, margin: float, temperature: float) -> None:
         if temperature < 0:
             raise InputError(f"loss.temperature must be at least 0, got {temperature}")
+        super().__init__()
         self.margin = margin
         self.temperature = temperature
 
-    def __call__(
-        self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
-    ) -> Float[Tensor, " B"]:
+    def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
+        positive, negative, known = scores.positive, scores.negative, scores.known
         if usable(negative):
             options = float(self.margin), float(self.temperature)
             return compiled_loss(RowLoss.SELF_ADVERSARIAL, positive, negative, known, *options)

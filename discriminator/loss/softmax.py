@@ -1,11 +1,11 @@
 """Softmax cross-entropy over a positive and its negatives (KBGAN, section 3.1: the generator's pre-training)."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from discriminator.loss.compiled import compiled_loss
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
 from kernels.library import usable
 from kernels.losses import RowLoss
 
@@ -13,10 +13,9 @@ from kernels.losses import RowLoss
 class Softmax(Loss):
     """-log of the positive's share among itself and its negatives."""
 
-    def __call__(
-        self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
-    ) -> Float[Tensor, " B"]:
+    def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
+        positive, negative, known = scores.positive, scores.negative, scores.known
         if usable(negative):
             return compiled_loss(RowLoss.SOFTMAX, positive, negative, known)
         if known is not None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from discriminator.loss.loss import Scores
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.reward import RewardFunction, ScoreReward
 from graph.batch import Batch, Negatives
@@ -101,7 +102,7 @@ def test_shares_of_the_loss_add_up_to_the_weighted_mean():
     batch = replace(batch, weight=weight, global_weight=4.0)
     player = player_of(model_of(site_of(families())))
     verdict = player.judge(batch, negatives)
-    each = MarginRanking(3.0)(verdict.positive, verdict.negative, None)
+    each = MarginRanking(3.0)(Scores(verdict.positive, verdict.negative))
     assert verdict.loss.item() == pytest.approx(float(each[weight > 0].mean()))
     shares = [
         player.judge(batch.chunks(start, stop), Negatives(negatives.entity[start:stop])).loss.item()

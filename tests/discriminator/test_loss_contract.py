@@ -12,7 +12,7 @@ from torch import Tensor
 
 import discriminator.loss
 from discriminator.loss.log_sigmoid import LogSigmoid
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
@@ -81,7 +81,7 @@ def scores(rows: int, negatives: int) -> tuple[Tensor, Tensor]:
 
 
 def gradient(loss: Loss, positive: Tensor, negative: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    value = loss(positive, negative, known)
+    value = loss(Scores(positive, negative, known))
     return value.detach(), *torch.autograd.grad(value.sum(), (positive, negative))
 
 
@@ -158,7 +158,7 @@ def test_an_unmasked_nan_is_not_hidden(case: Case, masked: bool):
     known = torch.tensor([[True, False, False]] * 2) if masked else None
     negative = negative.detach().clone()
     negative[0, 1] = math.nan
-    value = case.loss(positive, negative, known)
+    value = case.loss(Scores(positive, negative, known))
     assert value[0].isnan()
     assert value[1].isfinite()
 
@@ -175,13 +175,13 @@ def test_a_rank_without_positives_has_no_loss(case: Case):
 @every_loss
 def test_descent_raises_positives_and_lowers_negatives(case: Case):
     positive, negative = scores(8, 4)
-    first = case.loss(positive, negative, None)
+    first = case.loss(Scores(positive, negative))
     _, by_positive, by_negative = gradient(case.loss, positive, negative, None)
     assert (by_positive <= 0).all()
     assert (by_negative >= 0).all()
     assert (by_positive < 0).any()
     assert (by_negative > 0).any()
-    last = case.loss(positive - 0.1 * by_positive, negative - 0.1 * by_negative, None)
+    last = case.loss(Scores(positive - 0.1 * by_positive, negative - 0.1 * by_negative))
     assert (last >= 0).all()
     assert last.sum().item() < first.sum().item()
 

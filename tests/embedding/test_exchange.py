@@ -15,7 +15,7 @@ from torch import Tensor
 
 import embedding.exchange
 import embedding.shared_memory
-from embedding.exchange import add_over_ranks, deliver_gradient, fetch_rows, plan_route, share_memory
+from embedding.exchange import add_over_ranks, deliver_rows, fetch_rows, plan_route, share_memory
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 
@@ -32,7 +32,7 @@ def there_and_back(rank: int) -> list[Tensor]:
         route = plan_route(wanted, BLOCK)
         rows = fetch_rows(weight, route)
         assert rows.equal(torch.stack([wanted * 3, wanted * 3 + 1, wanted * 3 + 2], dim=1).float())
-        found += [rows, route.local_row, deliver_gradient(rows.double() * (rank + 1), route)]
+        found += [rows, route.local_row, deliver_rows(rows.double() * (rank + 1), route)]
         found += [add_over_ranks(torch.arange(turn * 4) * (rank + 1)), add_over_ranks(torch.tensor(0.5 * rank))]
     return found
 

@@ -1,52 +1,93 @@
 """What every negative sampler promises, whichever it is."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 from torch import Tensor
 
 import generator
-from generator.baseline import LeaveOneOut, RunningMean
-from generator.bernoulli import BernoulliSampler
-from generator.kbgan import KBGANSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
-from generator.uniform import UniformSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
+from launch import schema
+from launch.build import build_sampler
 from tests.ranks import run_on_ranks
-from tests.worlds import batch_of, context_of, families, in_order, kbgan_of, model_of, one_rank, order_of, site_of
+from tests.worlds import batch_of, context_of, families, in_order, model_of, one_rank, order_of, site_of
 from trainer.checkpoint import Checkpointer, Player
 from trainer.runtime import Runtime
+
+CONF = Path(__file__).parents[2] / "conf"
+SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
+
+# Other settings of a sampler that must keep the promises too, beside those of its yaml.
+VARIANTS: dict[str, list[list[str]]] = {
+    "uniform": [["num_negatives=60", "mask_known=true"]],
+    "kbgan": [
+        ["num_negatives=2"],
+        ["estimator=exact", "pool_size=6"],
+        ["mask_known=true", "pool_size=40", "num_negatives=2", "/baseline=leave_one_out"],
+        ["/baseline=running_mean"],
+    ],
+}
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
-    sampler: type[NegativeSampler]
-    make: Callable[[SamplerContext], NegativeSampler]
+    options: tuple[str, ...]
+    """Overrides of conf/generator/NAME.yaml; "/group=choice" is one of a group inside it."""
+
+    def make(self, context: SamplerContext) -> NegativeSampler:
+        """The sampler as a run would have it, on this context."""
+        return build_sampler(config_of(self), context, "generator")
 
 
-CASES = [
-    Case("uniform", UniformSampler, partial(UniformSampler, num_negatives=5, mask_known=False)),
-    Case("uniform masked", UniformSampler, partial(UniformSampler, num_negatives=60, mask_known=True)),
-    Case("bernoulli", BernoulliSampler, partial(BernoulliSampler, num_negatives=60, mask_known=True)),
-    Case("kbgan", KBGANSampler, kbgan_of),
-    Case("kbgan one draw", KBGANSampler, partial(kbgan_of, num_negatives=1, baseline=RunningMean(0.9))),
-    Case("kbgan exact", KBGANSampler, partial(kbgan_of, estimator="exact")),
-    Case("kbgan masked", KBGANSampler, partial(kbgan_of, mask_known=True, pool_size=40, baseline=LeaveOneOut())),
-]
-every_sampler = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@cache
+def config_of(case: Case) -> DictConfig:
+    """The sampler's part of a run's config."""
+    schema.register()
+    GlobalHydra.instance().clear()
+    groups = {"/baseline": "baseline@generator.baseline"}
+    pairs = [option.split("=", 1) for option in case.options]
+    options = [f"{groups.get(key, 'generator.' + key)}={value}" for key, value in pairs]
+    with pytest.MonkeyPatch.context() as environment, initialize_config_dir(str(CONF), version_base="1.3"):
+        environment.setenv("ADVKGE_STAMP", "now")
+        return compose("train", [f"generator={case.name}", *SMALL.get(case.name, []), *options]).generator
 
 
-def opinion(batch: Batch) -> Callable[[Tensor], Tensor]:
-    """A discriminator's scores, for samplers that ask."""
-    return partial(model_of(site_of(families())).score_candidates, batch)
+# What makes a yaml fit a graph of 128 entities, or a test's patience.
+SMALL: dict[str, list[str]] = {"kbgan": ["generator.dim=4"]}
+CASES = [Case(name, tuple(options)) for name in SAMPLERS for options in [[], *VARIANTS.get(name, [])]]
+every_sampler = pytest.mark.parametrize("case", CASES, ids=[" ".join([case.name, *case.options]) for case in CASES])
+
+
+def context(runtime: Runtime | None = None) -> SamplerContext:
+    """What a sampler is given, with the model that its negatives would train."""
+    site = site_of(families(), runtime)
+    return context_of(families(), site, model_of(site))
+
+
+def opinion(batch: Batch, context: SamplerContext) -> Callable[[Tensor], Tensor]:
+    """The scores of the model that is trained, without gradient, for samplers that ask."""
+    assert context.player is not None
+    return torch.no_grad()(partial(context.player.score_candidates, batch))
+
+
+def propose(case: Case, batch: Batch) -> tuple[NegativeSampler, Negatives]:
+    """A new sampler and its first negatives."""
+    given = context()
+    sampler = case.make(given)
+    return sampler, sampler.propose(batch, opinion(batch, given))
 
 
 def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
@@ -60,40 +101,50 @@ def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None
 
 def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
     """The negatives of some steps of a learning sampler, for this rank's share of each batch; how many are of heads."""
-    sampler = case.make(context_of(families(), site_of(families(), runtime)))
+    given = context(runtime)
+    sampler = case.make(given)
+    sampler.start_stage()
     order = order_of(families(), sampler, batch_size=12, chunk_size=4)
     drawn = []
     for step in range(steps):
         batch = runtime.share(order.batch(step))
-        negatives = sampler.propose(batch, opinion(batch) if runtime.world_size == 1 else pytest.fail)
+        negatives = sampler.propose(batch, opinion(batch, given))
         sampler.feedback(batch, negatives, reward_of(batch, negatives, runtime))
         drawn.append((per_positive(negatives.entity, len(batch.head)), batch.head_rows))
     return drawn
 
 
-def test_no_sampler_is_missing():
-    modules = [
-        importlib.import_module(f"generator.{module.name}") for module in pkgutil.iter_modules(generator.__path__)
-    ]
-    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    samplers = {value for value in found if issubclass(value, NegativeSampler) and value is not NegativeSampler}
-    assert samplers == {case.sampler for case in CASES}
-    assert all(type(case.make(context_of(families()))) is case.sampler for case in CASES)
+def test_every_sampler_has_a_yaml():
+    for module in pkgutil.iter_modules(generator.__path__):
+        importlib.import_module(f"generator.{module.name}")
+    found, new = set[type](), [NegativeSampler]
+    while new:
+        base = new.pop()
+        new += base.__subclasses__()
+        if base.__module__.startswith("generator.") and not inspect.isabstract(base):
+            found.add(base)
+    assert found == {type(case.make(context())) for case in CASES}
 
 
 @every_sampler
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_proposes_negatives_of_the_promised_shape(case: Case, chunk_size: int):
     batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
-    sampler = case.make(context_of(families()))
-    negatives = sampler.propose(batch, opinion(batch))
+    _, negatives = propose(case, batch)
     rows, count = negatives.entity.shape
     assert rows % len(batch.chunk) == 0
     assert len(batch.head) % rows == 0
     assert count >= 1
     assert ((negatives.entity >= 0) & (negatives.entity < families().num_entities)).all()
-    for value in (negatives.known, negatives.log_prob):
+    for value in (negatives.known, negatives.log_prob, negatives.suspected):
         assert value is None or value.shape == (12, count)
+    if negatives.proposal is not None:
+        assert negatives.proposal.negative.shape == (12, count)
+        assert negatives.proposal.target.shape == (12,)
+        for value in (negatives.proposal.negative, negatives.proposal.target):
+            assert value.isfinite().all()
+            assert (value <= 1e-12).all()
+            assert not value.requires_grad
     if negatives.log_prob is not None:
         assert (negatives.log_prob <= 0).all()
         assert not negatives.log_prob.requires_grad
@@ -104,13 +155,12 @@ def test_proposes_negatives_of_the_promised_shape(case: Case, chunk_size: int):
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_draws_do_not_depend_on_how_a_batch_is_split(case: Case, chunk_size: int):
     batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
-    sampler = case.make(context_of(families()))
-    whole = sampler.propose(batch, opinion(batch))
+    _, whole = propose(case, batch)
     chunks = len(batch.chunk)
     for cut in (0, 1, chunks // 2, chunks):
         for start, stop in ((0, cut), (cut, chunks)):
             part = batch.chunks(start, stop)
-            split = sampler.propose(part, opinion(part))
+            _, split = propose(case, part)
             rows = slice(start * chunk_size, stop * chunk_size)
             assert per_positive(split.entity, len(part.head)).equal(per_positive(whole.entity, 12)[rows])
             assert split.known is None or split.known.equal(whole.known[rows])
@@ -119,8 +169,7 @@ def test_draws_do_not_depend_on_how_a_batch_is_split(case: Case, chunk_size: int
 @every_sampler
 def test_a_rank_without_chunks_takes_part(case: Case):
     batch = batch_of(families().train[:12], heads=6).chunks(0, 0)
-    sampler = case.make(context_of(families()))
-    negatives = sampler.propose(batch, opinion(batch))
+    sampler, negatives = propose(case, batch)
     assert len(negatives.entity) == 0
     sampler.feedback(batch, negatives, reward_of(batch, negatives))
     assert all(value.shape == (0,) for value in sampler.metrics().values())
@@ -131,7 +180,7 @@ def test_draws_are_a_function_of_seed_and_epoch(case: Case):
     batch = batch_of(families().train[:12], heads=6)
 
     def draws(batch: Batch) -> Tensor:
-        return case.make(context_of(families())).propose(batch, opinion(batch)).entity
+        return per_positive(propose(case, batch)[1].entity, 12)
 
     assert draws(batch).equal(draws(batch))
     assert not draws(batch).equal(draws(replace(batch, epoch=1)))
@@ -144,8 +193,7 @@ def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
     facts = set(map(tuple, families().train.tolist()))
     train = families().train[:200]
     batch = batch_of(train, heads=len(train) // 2)
-    sampler = case.make(context_of(families()))
-    negatives = sampler.propose(batch, opinion(batch))
+    sampler, negatives = propose(case, batch)
     if negatives.known is None:
         assert not getattr(sampler, "mask_known", False)
         return
@@ -158,8 +206,7 @@ def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
 @every_sampler
 def test_metrics_are_one_value_a_positive(case: Case):
     batch = batch_of(families().train[:12], heads=2, chunk_size=3)
-    sampler = case.make(context_of(families()))
-    negatives = sampler.propose(batch, opinion(batch))
+    sampler, negatives = propose(case, batch)
     sampler.feedback(batch, negatives, reward_of(batch, negatives))
     for name, value in sampler.metrics().items():
         assert name.startswith("generator/")
@@ -174,13 +221,16 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
 
     def step(sampler: NegativeSampler, number: int) -> Tensor:
         batch = batch_of(families().train[number * 12 : (number + 1) * 12], heads=6, epoch=epochs[number])
-        negatives = sampler.propose(batch, opinion(batch))
+        negatives = sampler.propose(replace(batch, step=number), opinion(batch, given))
         sampler.feedback(batch, negatives, reward_of(batch, negatives))
         return negatives.entity
 
-    first, second = (case.make(context_of(families())) for _ in range(2))
+    given = context()
+    first, second = (case.make(given) for _ in range(2))
+    first.start_stage()
     for number in range(3):
         step(first, number)
+    second.start_stage()
     players = [{"generator": Player(each.model, each.optimizer)} if each.model else {} for each in (first, second)]
     checkpointer = Checkpointer(tmp_path, one_rank(), keep=1)
     path = checkpointer.save("here", players[0], first.state(), {})
@@ -203,4 +253,4 @@ def test_two_ranks_draw_what_one_draws():
     for case, first, second in zip(CASES, *parts, strict=True):
         alone = play(case, one_rank(), 4)
         for step, (whole, _) in enumerate(alone):
-            assert in_order([first[step], second[step]]).equal(whole), case.name
+            assert in_order([first[step], second[step]]).equal(whole), case

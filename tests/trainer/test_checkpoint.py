@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import trainer.checkpoint
+from discriminator.loss.loss import Scores
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
 from graph.errors import InputError
@@ -58,7 +59,7 @@ def train(players: dict[str, Player], runtime: Runtime | None = None) -> None:
         for step in range(3):
             batch = runtime.share(batch_of(families().train[step * 8 :][:8], heads=4))
             positive, negative = player.model.score(batch, batch.integers("test", 2, 128))
-            batch.share_of_mean(teacher.loss(positive, negative, None)).backward()
+            batch.share_of_mean(teacher.loss(Scores(positive, negative))).backward()
             player.optimizer.step()
 
 

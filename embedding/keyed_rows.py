@@ -1,0 +1,65 @@
+"""KeyedRows: a row of integers for each key, partitioned over ranks as a table is; what caches of negatives live in."""
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Int64
+from torch import Tensor
+
+from embedding.exchange import deliver_rows, fetch_rows, plan_route
+from embedding.model import ModelSite
+from kernels.rows import distinct_rows
+
+
+class KeyedRows:
+    """Rows of int64 for the keys 0 .. num_keys - 1; each rank owns an equal contiguous block of them."""
+
+    def __init__(self, site: ModelSite, num_keys: int, width: int) -> None:
+        self.site = site
+        self.num_keys = num_keys
+        self.block = -(-num_keys // site.world_size)
+        self.first = min(site.rank * self.block, num_keys)
+        last = min(self.first + self.block, num_keys)
+        self.key = torch.arange(self.first, last, device=site.device)
+        """The keys of this rank's rows."""
+        self.row = torch.zeros((last - self.first, width), dtype=torch.int64, device=site.device)
+
+    def fetch(self, key: Int64[Tensor, " B"]) -> Int64[Tensor, "B width"]:
+        """The rows of these keys, which may repeat. Collective when partitioned."""
+        if self.site.world_size == 1:
+            return self.row[key]
+        distinct, place = distinct_rows(key, self.num_keys)
+        return fetch_rows(self.row, plan_route(distinct, self.block))[place]
+
+    def store(self, key: Int64[Tensor, " B"], order: Int64[Tensor, " B"], row: Int64[Tensor, "B width"]) -> None:
+        """Replaces rows. Collective when partitioned.
+
+        Args:
+            order: of several rows for one key, on whatever ranks, the one whose order is least is kept; distinct
+                numbers, a function of the global batch alone, make that the same at every number of ranks.
+        """
+        by_key = key.argsort(stable=True)
+        key, order, row = key[by_key], order[by_key], row[by_key]
+        if self.site.world_size > 1:
+            route = plan_route(key, self.block)
+            key = route.local_row
+            order, row = deliver_rows(order[:, None], route)[:, 0], deliver_rows(row, route)
+        # The least order of a key is written last.
+        by_order = order.argsort(descending=True)
+        last = key.new_full((len(self.row),), -1)
+        last.scatter_reduce_(0, key[by_order], torch.arange(len(key), device=key.device), "amax")
+        written = (last >= 0).nonzero()[:, 0]
+        self.row[written] = row[by_order][last[written]]
+
+    def gather(self) -> Int64[Tensor, "{self.num_keys} width"]:
+        """The rows of all keys, for a checkpoint. Collective when partitioned."""
+        if self.site.world_size == 1:
+            return self.row
+        padded = self.row.new_zeros((self.block, self.row.shape[1]))
+        padded[: len(self.row)] = self.row
+        pieces = [torch.empty_like(padded) for _ in range(self.site.world_size)]
+        dist.all_gather(pieces, padded)
+        return torch.cat(pieces)[: self.num_keys]
+
+    def load(self, row: Int64[Tensor, "{self.num_keys} width"]) -> None:
+        """Takes what `gather` gave, at any number of ranks."""
+        self.row.copy_(row[self.first : self.first + len(self.row)])

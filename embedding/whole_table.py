@@ -1,0 +1,297 @@
+"""Every entity as an answer to every query of a batch, a block of the table at a time, whichever rank has the rows.
+
+Queries travel and rows stay: each rank compares the queries of the whole global batch with its own block of the table,
+and what it made of them goes back to whoever asked. Nothing here holds more scores than queries times a block. Every
+function is Collective, also for a rank without queries.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import cast
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.nn.functional import softplus
+
+from embedding.exchange import gather_ranks, return_to_ranks
+from embedding.model import KGEModel
+from embedding.scoring.candidates import Candidates
+from embedding.scoring.scoring import QueryScoring
+from embedding.table import RowGradient
+from graph.batch import Batch
+from graph.counter_random import combine, paired_uniform, stream
+
+_BLOCK_ROWS = 1024
+"""Entities compared at a time: few enough for the scores to stay in the processor's cache."""
+
+
+def log_sum_exp(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
+    """log sum_e exp s(query, e) over all entities e, differentiable."""
+    return _reduce(model, batch, _LogSumExp())
+
+
+def sum_softplus(model: KGEModel, batch: Batch, margin: float) -> Float64[Tensor, " B"]:
+    """sum_e softplus(margin + s(query, e)) over all entities e, differentiable."""
+    return _reduce(model, batch, _SumSoftplus(margin))
+
+
+@torch.no_grad()
+def best_entities(model: KGEModel, batch: Batch, count: int) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
+    """The entities with the highest scores for each query, best first, and the scores."""
+    entity, score, _ = _best(model, batch, count, None)
+    return entity, score
+
+
+@torch.no_grad()
+def draw_entities(
+    model: KGEModel, batch: Batch, count: int, purpose: str
+) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
+    """Entities drawn without replacement from the softmax of their scores over the whole table, and the scores.
+
+    By the Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019): in the order of the
+    draws, so that the first alone is one draw from the softmax. The random numbers are a function of (purpose, seed,
+    epoch, chunk) and of the row that placement gives an entity.
+    """
+    entity, score, _ = _best(model, batch, count, stream(purpose, batch.seed, batch.epoch))
+    return entity, score
+
+
+class _Reduction(ABC):
+    """Makes one number a query of the scores of all entities."""
+
+    @abstractmethod
+    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]: ...
+
+    @abstractmethod
+    def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
+        """Of parts of the table, that of the whole."""
+
+    @abstractmethod
+    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
+        """The derivative of the result by each score."""
+
+
+class _LogSumExp(_Reduction):
+    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
+        return score.double().logsumexp(1)
+
+    def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
+        return part.logsumexp(0)
+
+    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
+        return (score - result[:, None].to(score.dtype)).exp()
+
+
+@dataclass(frozen=True)
+class _SumSoftplus(_Reduction):
+    margin: float
+
+    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
+        return softplus(self.margin + score).sum(1, dtype=torch.float64)
+
+    def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
+        return part.sum(0)
+
+    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
+        return (self.margin + score).sigmoid()
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The queries of all ranks for one side: their rows, by rank."""
+
+    of_heads: bool
+    anchor: list[Tensor]
+    relation: list[Tensor]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(each) for each in self.anchor]
+
+
+def _sides(model: KGEModel, anchor: Tensor, relation: Tensor, heads: int) -> list[_Side]:
+    """Heads' queries, then tails', or one group of both where the model asks for tails alone."""
+    ranks = model.site.world_size
+    sizes = [heads, len(anchor) - heads]
+    parts = zip((True, False), anchor.split(sizes), relation.split(sizes), strict=True)
+    return [_Side(of_heads, gather_ranks(a, ranks), gather_ranks(r, ranks)) for of_heads, a, r in parts]
+
+
+def _reduce(model: KGEModel, batch: Batch, reduction: _Reduction) -> Float64[Tensor, " B"]:
+    anchor, relation, heads = model.query_rows(batch)
+    dense = list(model.scoring.parameters())
+    return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, *dense))
+
+
+class _Reduce(torch.autograd.Function):
+    """Backward scores the blocks again, so that only one number a query is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        anchor: Tensor,
+        relation: Tensor,
+        heads: int,
+        model: KGEModel,
+        reduction: _Reduction,
+        *dense: Tensor,
+    ) -> Tensor:
+        sides = _sides(model, anchor, relation, heads)
+        results = []
+        for side in sides:
+            score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
+            parts = [reduction.of_block(score(Candidates.of(rows[None]))) for _, rows in _blocks(model)]
+            here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
+            results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
+        result = torch.cat(results)
+        ctx.save_for_backward(result)
+        ctx.chosen = sides, heads, model, reduction, dense  # pyright: ignore[reportAttributeAccessIssue]
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
+        (result,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        sides, heads, model, reduction, dense = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        ranks, rank = model.site.world_size, model.site.rank
+        sizes = [heads, len(result) - heads]
+        by_anchor, by_relation, by_dense = [], [], [torch.zeros_like(each) for each in dense]
+        for side, weight, known in zip(sides, given[0].split(sizes), result.split(sizes), strict=True):
+            weight, known = (torch.cat(gather_ranks(each, ranks)) for each in (weight, known))
+            queries = _Differentiated(model, side, dense)
+            for first, rows in _blocks(model):
+                queries.add(first, rows, lambda score, w=weight, k=known: w[:, None] * reduction.slope(score, k))
+            gradient = queries.gradient()
+            for mine, back in zip(gradient[:2], (by_anchor, by_relation), strict=True):
+                back.append(return_to_ranks(list(mine.split(side.sizes)), rank).sum(0))
+            for total, each in zip(by_dense, gradient[2:], strict=True):
+                total += each
+        dtype = model.site.dtype
+        return torch.cat(by_anchor).to(dtype), torch.cat(by_relation).to(dtype), None, None, None, *by_dense
+
+
+class _Differentiated:
+    """Queries whose gradient is added up over blocks of the table."""
+
+    def __init__(self, model: KGEModel, side: _Side, dense: Sequence[Tensor]) -> None:
+        self.model = model
+        rows = [torch.cat(each).detach().requires_grad_() for each in (side.anchor, side.relation)]
+        self.inputs = [*rows, *dense]
+        with torch.enable_grad():
+            scoring = model.scoring
+            if isinstance(scoring, QueryScoring):  # one vector a query is what blocks are compared with
+                self.query = (scoring.head_query if side.of_heads else scoring.tail_query)(*rows)
+                self.leaves = [self.query.detach().requires_grad_()]
+                self.score: Callable[[Candidates], Tensor] = partial(scoring.compare, self.leaves[0])
+            else:
+                self.query, self.leaves = None, self.inputs
+                self.score = scoring.scorer(*rows, of_heads=side.of_heads)
+        self.total = [torch.zeros_like(each, dtype=torch.float64) for each in self.leaves]
+
+    def add(self, first: int, rows: Float[Tensor, "n E"], weigh: Callable[[Tensor], Tensor]) -> None:
+        """Adds a block's part, and gives the table the gradient of the block's rows."""
+        with torch.enable_grad():
+            candidates = rows.detach().requires_grad_()
+            score = self.score(Candidates.of(candidates[None]))
+        *parts, by_row = torch.autograd.grad(
+            score,
+            [*self.leaves, candidates],
+            weigh(score.detach()).to(score.dtype),
+            retain_graph=True,
+            allow_unused=True,
+        )
+        for total, part in zip(self.total, parts, strict=True):
+            if part is not None:
+                total += part
+        row = torch.arange(first, first + len(rows), device=rows.device)
+        self.model.entity.add_own_gradient(RowGradient(row, by_row.double()))
+
+    def gradient(self) -> list[Tensor]:
+        """By the rows of anchors and relations and by dense parameters, in float64."""
+        if self.query is None:
+            return self.total
+        by_query = self.total[0].to(self.query.dtype)
+        parts = torch.autograd.grad(self.query, self.inputs, by_query, allow_unused=True)
+        pairs = zip(parts, self.inputs, strict=True)
+        return [torch.zeros_like(each).double() if part is None else part.double() for part, each in pairs]
+
+
+def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
+    return model.entity.blocks(_BLOCK_ROWS)
+
+
+def _nothing(reduction: _Reduction, side: _Side, like: Tensor) -> Float64[Tensor, " Q"]:
+    """What a rank without rows has to say of each query."""
+    return reduction.of_block(like.new_empty((sum(side.sizes), 0)))
+
+
+def _best(
+    model: KGEModel, batch: Batch, count: int, key: int | None
+) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"], Float64[Tensor, "B k"]]:
+    """The entities of highest score, with Gumbel noise if there is a key of random numbers; score, and with noise."""
+    anchor, relation, heads = model.query_rows(batch)
+    ranks, rank = model.site.world_size, model.site.rank
+    slot = torch.arange(batch.chunk_size, device=batch.chunk.device)
+    counter = combine(batch.chunk[:, None], slot).flatten()
+    found = []
+    sizes = [heads, len(anchor) - heads]
+    for side, mine in zip(_sides(model, anchor, relation, heads), counter.split(sizes), strict=True):
+        counters = torch.cat(gather_ranks(mine, ranks))
+        score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
+        best = _Best.none(len(counters), anchor.device)
+        for first, last in _aligned(model):
+            rows = model.entity.weight[first:last]
+            value = score(Candidates.of(rows[None])).double()
+            noisy = value if key is None else value + _gumbel(model, key, counters, first, last)
+            best = best.joined(_Best(model.entity.entity[first:last].expand(value.shape), value, noisy), count)
+        parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled(count)]
+        entity, value, noisy = (part.transpose(0, 1).flatten(1) for part in parts)
+        found.append(_Best(entity, value, noisy).joined(_Best.none(len(mine), anchor.device), count))
+    return tuple(torch.cat([getattr(each, name) for each in found]) for name in ("entity", "value", "noisy"))  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best entities seen so far, best first."""
+
+    entity: Int64[Tensor, "Q k"]
+    value: Float64[Tensor, "Q k"]
+    noisy: Float64[Tensor, "Q k"]
+
+    @classmethod
+    def none(cls, queries: int, device: torch.device) -> "_Best":
+        nothing = torch.empty((queries, 0), dtype=torch.float64, device=device)
+        return cls(nothing.long(), nothing, nothing)
+
+    def joined(self, other: "_Best", count: int) -> "_Best":
+        entity, value, noisy = (
+            torch.cat([getattr(self, name), getattr(other, name)], dim=1) for name in ("entity", "value", "noisy")
+        )
+        noisy, place = noisy.topk(min(count, noisy.shape[1]), dim=1)
+        return _Best(entity.gather(1, place), value.gather(1, place), noisy)
+
+    def filled(self, count: int) -> list[Tensor]:
+        """The same number of columns on every rank, however few rows it has; what fills them up is never chosen."""
+        missing = (0, count - self.entity.shape[1])
+        pad = torch.nn.functional.pad
+        return [pad(self.entity, missing), *(pad(each, missing, value=-torch.inf) for each in (self.value, self.noisy))]
+
+
+def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:
+    """This rank's rows, cut where the whole table's blocks begin, as [first, last) of its own block of rows."""
+    start, stop = model.site.placement.block(model.site.rank, model.site.world_size)
+    cuts = [start, *range(start - start % _BLOCK_ROWS + _BLOCK_ROWS, stop, _BLOCK_ROWS), stop]
+    return ((first - start, last - start) for first, last in pairwise(cuts) if first < last)
+
+
+def _gumbel(model: KGEModel, key: int, counter: Int64[Tensor, " Q"], first: int, last: int) -> Float64[Tensor, "Q n"]:
+    """Noise of each (query, row of the whole table)."""
+    start = model.site.placement.block(model.site.rank, model.site.world_size)[0] + first
+    block, place = divmod(start, _BLOCK_ROWS)
+    outer = combine(counter, torch.tensor(block, device=counter.device))
+    uniform = paired_uniform(key, outer, _BLOCK_ROWS)[:, place : place + last - first]
+    return -(-uniform.log()).log()
