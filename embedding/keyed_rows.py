@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from embedding.exchange import deliver_rows, fetch_rows, plan_route
@@ -11,7 +11,10 @@ from kernels.rows import distinct_rows
 
 
 class KeyedRows:
-    """Rows of int64 for the keys 0 .. num_keys - 1; each rank owns an equal contiguous block of them."""
+    """Rows of integers below 2^31 for the keys 0 .. num_keys - 1; each rank owns an equal contiguous block of them.
+
+    Kept in int32, half of what ids take elsewhere, for caches are large.
+    """
 
     def __init__(self, site: ModelSite, num_keys: int, width: int) -> None:
         self.site = site
@@ -21,14 +24,14 @@ class KeyedRows:
         last = min(self.first + self.block, num_keys)
         self.key = torch.arange(self.first, last, device=site.device)
         """The keys of this rank's rows."""
-        self.row = torch.zeros((last - self.first, width), dtype=torch.int64, device=site.device)
+        self.row = torch.zeros((last - self.first, width), dtype=torch.int32, device=site.device)
 
     def fetch(self, key: Int64[Tensor, " B"]) -> Int64[Tensor, "B width"]:
         """The rows of these keys, which may repeat. Collective when partitioned."""
         if self.site.world_size == 1:
-            return self.row[key]
+            return self.row[key].long()
         distinct, place = distinct_rows(key, self.num_keys)
-        return fetch_rows(self.row, plan_route(distinct, self.block))[place]
+        return fetch_rows(self.row, plan_route(distinct, self.block))[place].long()
 
     def store(self, key: Int64[Tensor, " B"], order: Int64[Tensor, " B"], row: Int64[Tensor, "B width"]) -> None:
         """Replaces rows. Collective when partitioned.
@@ -37,29 +40,29 @@ class KeyedRows:
             order: of several rows for one key, on whatever ranks, the one whose order is least is kept; distinct
                 numbers, a function of the global batch alone, make that the same at every number of ranks.
         """
-        by_key = key.argsort(stable=True)
-        key, order, row = key[by_key], order[by_key], row[by_key]
+        row = row.int()
         if self.site.world_size > 1:
-            route = plan_route(key, self.block)
+            by_key = key.argsort()
+            route = plan_route(key[by_key], self.block)
             key = route.local_row
-            order, row = deliver_rows(order[:, None], route)[:, 0], deliver_rows(row, route)
-        # The least order of a key is written last.
-        by_order = order.argsort(descending=True)
-        last = key.new_full((len(self.row),), -1)
-        last.scatter_reduce_(0, key[by_order], torch.arange(len(key), device=key.device), "amax")
-        written = (last >= 0).nonzero()[:, 0]
-        self.row[written] = row[by_order][last[written]]
+            order, row = deliver_rows(order[by_key, None], route)[:, 0], deliver_rows(row[by_key], route)
+        place = order.argsort()
+        place = place[key[place].argsort(stable=True)]
+        key = key[place]
+        kept = torch.ones_like(key, dtype=torch.bool)
+        kept[1:] = key[1:] != key[:-1]  # the first of each key has its least order
+        self.row[key[kept]] = row[place[kept]]
 
-    def gather(self) -> Int64[Tensor, "{self.num_keys} width"]:
+    def gather(self) -> Int32[Tensor, "{self.num_keys} width"]:
         """The rows of all keys, for a checkpoint. Collective when partitioned."""
         if self.site.world_size == 1:
-            return self.row
+            return self.row.clone()
         padded = self.row.new_zeros((self.block, self.row.shape[1]))
         padded[: len(self.row)] = self.row
         pieces = [torch.empty_like(padded) for _ in range(self.site.world_size)]
         dist.all_gather(pieces, padded)
         return torch.cat(pieces)[: self.num_keys]
 
-    def load(self, row: Int64[Tensor, "{self.num_keys} width"]) -> None:
+    def load(self, row: Int32[Tensor, "{self.num_keys} width"]) -> None:
         """Takes what `gather` gave, at any number of ranks."""
         self.row.copy_(row[self.first : self.first + len(self.row)])

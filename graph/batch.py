@@ -94,6 +94,10 @@ class Batch:
         """Uniform numbers in (0, 1) for each chunk, the same at every number of processes."""
         return paired_uniform(stream(purpose, self.seed, self.epoch), self.chunk, count)
 
+    def integers_per_positive(self, purpose: str, count: int, high: int) -> Int64[Tensor, "B count"]:
+        """Uniform integers in [0, high) for each positive, the same at every number of processes."""
+        return self.integers(purpose, self.chunk_size * count, high).reshape(len(self.head), count)
+
     def uniform_per_positive(self, purpose: str, count: int) -> Float64[Tensor, "B count"]:
         """Uniform numbers in (0, 1) for each positive, the same at every number of processes."""
         numbers = self.uniform(purpose, self.chunk_size * count)

@@ -1,0 +1,124 @@
+"""Negatives that are hard and yet unlike each other: scores against coverage, from uniform draws to the hardest.
+
+Coverage is counted as in maximal marginal relevance (Carbonell and Goldstein, The use of MMR, diversity-based reranking
+for reordering documents and producing summaries, SIGIR 1998): a candidate loses by its similarity to the most similar
+one already chosen.
+"""
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
+from generator.without_replacement import LAST, gumbel, repeated
+from graph.batch import Batch, Negatives
+from graph.errors import InputError
+
+
+class DiverseSampler(NegativeSampler):
+    """Chooses from a pool of uniform candidates, one after the other, the one that is worth most:
+
+        hardness * score + (1 - hardness) * (noise - hardness * repulsion * similarity)
+
+    The score is the discriminator's, shifted and scaled to mean 0 and spread 1 over the pool, so that a hardness means
+    the same for every model; the noise is Gumbel's; the similarity is the largest cosine of the candidate's row with
+    one already chosen, in the model that is trained. So hardness 0 is a uniform draw without replacement, which is
+    diverse by itself, and 1 takes those of highest score whatever they resemble. In between, without repulsion, it is a
+    draw without replacement from the softmax of hardness / (1 - hardness) times the score.
+
+    Choices are each positive's own, so scores of negatives are [B, N] of own entities; the pool and its similarities,
+    C x pool_size^2, are shared by a chunk.
+
+    Args:
+        num_negatives: chosen for each positive, distinct while the pool has enough.
+        pool_size: uniform candidates of a chunk, with replacement; at least num_negatives.
+        hardness: from 0 to 1.
+        repulsion: what a similarity of 1 costs beside the noise, in proportion to the hardness.
+        mask_known: choose no candidate that makes a train fact while the pool has enough others, and leave those that
+            are chosen all the same out of the loss.
+    """
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        num_negatives: int,
+        pool_size: int,
+        hardness: float,
+        repulsion: float,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context)
+        require_at_least("generator.num_negatives", num_negatives, 1)
+        require_at_least("generator.pool_size", pool_size, num_negatives)
+        if not 0 <= hardness <= 1:
+            raise InputError(f"generator.hardness must be from 0 to 1, got {hardness}")
+        if repulsion < 0:
+            raise InputError(f"generator.repulsion must be at least 0, got {repulsion}")
+        self.num_negatives = num_negatives
+        self.pool_size = pool_size
+        self.hardness = hardness
+        self.penalty = (1 - hardness) * hardness * repulsion
+        self.mask_known = mask_known
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """See `NegativeSampler.propose`."""
+        pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
+        chunk = torch.arange(len(pool), device=pool.device).repeat_interleave(batch.chunk_size)
+        noise = gumbel(batch.uniform_per_positive("noise", self.pool_size))
+        value = self.hardness * _standardised(score(pool)) + (1 - self.hardness) * noise
+        value = value.masked_fill(repeated(pool)[chunk], LAST)
+        known = self.context.known.contains(batch, pool) if self.mask_known else None
+        if known is not None:
+            value = value.masked_fill(known, 2 * LAST)
+        similarity = self._similarity(pool)
+        pick = _choose(value, similarity, chunk, self.num_negatives, self.penalty)
+        self._chosen = similarity, chunk, pick
+        return Negatives(
+            pool[chunk].gather(1, pick), None if known is None else known.gather(1, pick), pool=pool, pick=pick
+        )
+
+    @torch.no_grad()
+    def _similarity(self, pool: Int64[Tensor, "C M"]) -> Float[Tensor, "C M M"]:
+        """The cosine of each two candidates' rows."""
+        assert self.context.player is not None
+        rows = normalize(self.context.player.entity(pool), dim=2)
+        return rows @ rows.transpose(1, 2)
+
+    def metrics(self) -> dict[str, Float[Tensor, " B"]]:
+        """The mean cosine of two different negatives of a positive; 1 if there is only one."""
+        similarity, chunk, pick = self._chosen
+        among = similarity[chunk[:, None, None], pick[:, :, None], pick[:, None]]
+        own = torch.eye(self.num_negatives, dtype=torch.bool, device=among.device)
+        pairs = max(self.num_negatives * (self.num_negatives - 1), 1)
+        mean = among.masked_fill(own, 0.0).sum((1, 2)) / pairs
+        return {"generator/similarity": mean if self.num_negatives > 1 else torch.ones_like(mean)}
+
+
+def _standardised(score: Float[Tensor, "B M"]) -> Float64[Tensor, "B M"]:
+    """With mean 0 and spread 1 in each row; all 0 where they are equal."""
+    score = score.double()
+    score = score - score.mean(1, keepdim=True)
+    spread = score.square().mean(1, keepdim=True).sqrt()
+    return torch.where(spread > 0, score / spread, 0.0)
+
+
+def _choose(
+    value: Float64[Tensor, "B M"],
+    similarity: Float[Tensor, "C M M"],
+    chunk: Int64[Tensor, " B"],
+    count: int,
+    penalty: float,
+) -> Int64[Tensor, "B N"]:
+    """Places in the pool, each the one of highest value less `penalty` times the similarity to those before it."""
+    if penalty == 0:
+        return value.topk(count, dim=1).indices
+    value, closest = value.clone(), torch.full_like(value, -1)
+    picks = []
+    for _ in range(count):
+        pick = (value - penalty * closest).argmax(1)
+        picks.append(pick)
+        value.scatter_(1, pick[:, None], -torch.inf)
+        closest = torch.maximum(closest, similarity[chunk, pick])
+    return torch.stack(picks, dim=1)

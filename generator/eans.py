@@ -1,0 +1,114 @@
+"""EANS (Je, Entity aware negative sampling with auxiliary loss of false negative prediction for knowledge graph
+embedding, arXiv 2210.06242): negatives from clusters that are near the target's. Without its auxiliary loss."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from embedding.clusters import greedy_path, k_means
+from generator.refreshed import RefreshedSampler
+from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.batch import Batch, Negatives, Proposal
+from graph.counter_random import stream
+from graph.errors import InputError
+
+_REACH = 9
+"""Spreads beyond which no draw falls: a uniform number of 52 bits gives at most 8.3."""
+
+
+class EANSSampler(RefreshedSampler):
+    """Puts all entities in a row, clusters of like ones next to each other, and draws near the target's place.
+
+    A negative stands a Gaussian's integer part away from the target, around the ends. That is the target itself in a
+    share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has its own negatives,
+    [B, N] at every chunk_size, so their scores are no matrix products.
+
+    Every rank clusters all entities, iterations x E x clusters products of rows at each refresh.
+
+    Args:
+        num_negatives: independent draws for each positive.
+        clusters: of k-means, on the rows of the model that is trained.
+        iterations: of k-means.
+        spread: the standard deviation, in places (the paper's code calls it a variance).
+        refresh_steps: steps from one clustering to the next; 0: once.
+        mask_known: leave negatives that make a train fact out of the loss.
+    """
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        num_negatives: int,
+        clusters: int,
+        iterations: int,
+        spread: float,
+        refresh_steps: int,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context, key="refresh_steps", period=refresh_steps)
+        for name, value in (("num_negatives", num_negatives), ("clusters", clusters), ("iterations", iterations)):
+            require_at_least(f"generator.{name}", value, 1)
+        if clusters > context.num_entities:
+            raise InputError(
+                f"generator.clusters must not exceed the graph's {context.num_entities} entities, got {clusters}"
+            )
+        if not 0 < spread < math.inf:
+            raise InputError(f"generator.spread must be positive, got {spread}")
+        self.num_negatives = num_negatives
+        self.clusters = clusters
+        self.iterations = iterations
+        self.spread = spread
+        self.mask_known = mask_known
+        device = context.site.device
+        self.log_probability = log_offset_probability(spread, context.num_entities).to(device)
+        self._put(torch.arange(context.num_entities, device=device))
+
+    def _put(self, entity_at: Int64[Tensor, " E"]) -> None:
+        self.entity_at = entity_at
+        self.place_of = torch.empty_like(entity_at)
+        self.place_of[entity_at] = torch.arange(len(entity_at), device=entity_at.device)
+
+    def refresh(self, batch: Batch) -> None:
+        """See `RefreshedSampler.refresh`."""
+        key = stream("first centroids", batch.seed, batch.step)
+        cluster, centroid = k_means(self.player, self.clusters, self.iterations, key)
+        turn = torch.empty_like(cluster[: self.clusters])
+        turn[greedy_path(centroid)] = torch.arange(self.clusters, device=turn.device)
+        self._put(turn[cluster].argsort(stable=True))
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """See `NegativeSampler.propose`; `score` is not asked."""
+        self.keep_fresh(batch, batch.step)
+        uniform = batch.uniform_per_positive("offsets", self.num_negatives)
+        offset = (self.spread * torch.special.ndtri(uniform)).long()
+        entity = self.entity_at[(self.place_of[batch.target][:, None] + offset) % len(self.entity_at)]
+        known = self.context.known.contains(batch, entity) if self.mask_known else None
+        return Negatives(entity, known=known, proposal=self._proposal(offset, len(batch.target)))
+
+    def _proposal(self, offset: Int64[Tensor, "B N"], positives: int) -> Proposal:
+        negative = self.log_probability[offset % len(self.log_probability)]
+        return Proposal(negative, self.log_probability[:1].expand(positives))
+
+    def made(self) -> dict[str, Tensor]:
+        """The entity in each place."""
+        return {"entity_at": self.entity_at.int()}
+
+    def load_made(self, made: Mapping[str, Tensor]) -> None:
+        """See `RefreshedSampler.load_made`."""
+        self._put(made["entity_at"].to(self.entity_at))
+
+
+def log_offset_probability(spread: float, places: int) -> Float64[Tensor, " E"]:
+    """The log-probability of each offset modulo `places`, of the integer part of a Gaussian of mean 0."""
+    reach = math.ceil(_REACH * spread)
+    offset = torch.arange(-reach, reach + 1)
+    # By the lower tail, which is accurate: |integer part| = n for n <= |Gaussian| < n + 1.
+    distance = offset.abs().double() / spread
+    mass = torch.special.ndtr(-distance) - torch.special.ndtr(-distance - 1 / spread)
+    mass[reach] *= 2  # 0 is the integer part on both sides
+    probability = torch.zeros(places, dtype=torch.float64).index_add_(0, offset % places, mass)
+    # What no draw reaches is given the least number instead of 0, whose log is not finite.
+    return probability.clamp(min=torch.finfo(torch.float64).tiny).log()

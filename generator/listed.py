@@ -1,0 +1,76 @@
+"""Samplers that draw from a short list of entities for each positive."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from generator.refreshed import RefreshedSampler
+from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.batch import Batch, Negatives, Proposal
+from graph.errors import InputError
+
+
+class ListedSampler(RefreshedSampler):
+    """Each positive's own negatives, uniform over its list, with replacement; a share comes from all entities instead.
+
+    Negatives of one's own are [B, N] at every chunk_size, so their scores are no matrix products.
+
+    Args:
+        num_negatives: independent draws for each positive.
+        list_size: entities in a list; fewer than the graph has.
+        uniform_share: the probability that a draw is uniform over all entities. If it is 0 no proposal is known to
+            losses that correct for one, because the target itself is in no list.
+        refresh_epochs: epochs from one making of the lists to the next; 0: they are made once, of the model that the
+            stage starts with.
+        mask_known: leave negatives that make a train fact out of the loss.
+    """
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        num_negatives: int,
+        list_size: int,
+        uniform_share: float,
+        refresh_epochs: int,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context, key="refresh_epochs", period=refresh_epochs)
+        require_at_least("generator.num_negatives", num_negatives, 1)
+        require_at_least("generator.list_size", list_size, 1)
+        if list_size >= context.num_entities:
+            raise InputError(
+                f"generator.list_size must be below the graph's {context.num_entities} entities, got {list_size}"
+            )
+        if not 0 <= uniform_share <= 1:
+            raise InputError(f"generator.uniform_share must be from 0 to 1, got {uniform_share}")
+        self.num_negatives = num_negatives
+        self.list_size = list_size
+        self.uniform_share = uniform_share
+        self.mask_known = mask_known
+
+    @abstractmethod
+    def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
+        """Distinct entities for each positive, ascending, without its target. Collective."""
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """See `NegativeSampler.propose`; `score` is not asked."""
+        self.keep_fresh(batch, batch.epoch)
+        lists, count = self.lists(batch), self.num_negatives
+        entity = lists.gather(1, batch.integers_per_positive("places in the list", count, self.list_size))
+        proposal = None
+        if self.uniform_share > 0:
+            uniform = batch.integers_per_positive("uniform negatives", count, self.context.num_entities)
+            chosen = batch.uniform_per_positive("uniform or listed", count) < self.uniform_share
+            entity = torch.where(chosen, uniform, entity)
+            proposal = Proposal(self._log_q(lists, entity), self._log_q(lists, batch.target[:, None])[:, 0])
+        known = self.context.known.contains(batch, entity) if self.mask_known else None
+        return Negatives(entity, known=known, proposal=proposal)
+
+    def _log_q(self, lists: Int64[Tensor, "B k"], entity: Int64[Tensor, "B N"]) -> Float64[Tensor, "B N"]:
+        place = torch.searchsorted(lists, entity).clamp(max=self.list_size - 1)
+        listed = (lists.gather(1, place) == entity).double()
+        uniform = self.uniform_share / self.context.num_entities
+        return (uniform + (1 - self.uniform_share) / self.list_size * listed).log()

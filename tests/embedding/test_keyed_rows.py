@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import Tensor
+
+from embedding.keyed_rows import KeyedRows
+from graph.counter_random import random_integers
+from tests.ranks import run_on_ranks
+from tests.worlds import graph_of, site_of
+from trainer.runtime import Runtime
+
+KEYS, WIDTH, WRITERS = 11, 3, 40  # 11: no number of ranks above 1 divides it
+
+
+def writes() -> tuple[Tensor, Tensor, Tensor]:
+    """Rows for keys, several for most of them; orders that neither ascend nor descend."""
+    key = random_integers(1, torch.arange(WRITERS), KEYS - 1)  # the last key is never written
+    order = torch.arange(WRITERS) * 7 % WRITERS
+    return key, order, torch.stack([key, order, key * order], dim=1)
+
+
+def expected() -> Tensor:
+    rows = torch.zeros(KEYS, WIDTH, dtype=torch.int64)
+    least = dict[int, int]()
+    for key, order, row in zip(*writes(), strict=True):
+        if order < least.get(int(key), WRITERS):
+            least[int(key)] = int(order)
+            rows[key] = row
+    return rows
+
+
+def store_and_read(rank: int, world_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    runtime = Runtime(rank, world_size, torch.device("cpu"))
+    rows = KeyedRows(site_of(graph_of([], KEYS, 1), runtime), KEYS, WIDTH)
+    key, order, row = writes()
+    # Each rank has some of the writers, and the last of several ranks has none.
+    writers = max(world_size - 1, 1)
+    mine = slice(rank, WRITERS if rank < writers else 0, writers)
+    rows.store(key[mine], order[mine], row[mine])
+    asked = torch.arange(KEYS).repeat(2)[rank:].flip(0)
+    whole = rows.gather()
+    copy = KeyedRows(rows.site, KEYS, WIDTH)
+    copy.load(whole)
+    return rows.fetch(asked), whole.long(), copy.fetch(asked)
+
+
+def test_of_several_rows_for_a_key_the_one_of_least_order_is_kept():
+    read, whole, _ = store_and_read(0, 1)
+    assert whole.equal(expected())
+    assert read.equal(expected().repeat(2, 1).flip(0))
+
+
+def test_a_copy_is_not_changed_by_later_writes():
+    rows = KeyedRows(site_of(graph_of([], KEYS, 1)), KEYS, WIDTH)
+    before = rows.gather()
+    key, order, row = writes()
+    rows.store(key, order, row)
+    assert not before.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_keep_and_read_what_one_does(world_size: int):
+    for rank, (read, whole, again) in enumerate(run_on_ranks(world_size, store_and_read)):
+        assert whole.equal(expected())
+        assert read.equal(expected().repeat(2, 1)[rank:].flip(0))
+        assert again.equal(read)
