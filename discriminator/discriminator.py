@@ -13,6 +13,7 @@ from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
+from embedding.scoring.judgement import Judged, Judgement
 from graph.batch import Batch, Negatives
 
 
@@ -61,13 +62,14 @@ class Discriminator:
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
-        positive, negative, rewarded = self._score(batch, negatives)
-        value = self._loss(batch, negatives, positive, negative)
+        judged, rewarded = self._score(batch, negatives)
+        loss = judged.loss
+        if loss is None:
+            loss = batch.share_of_mean(self._loss(batch, negatives, judged.positive, judged.negative))
         for term in self.terms:
-            value = value + term(self.model, batch)
-        loss = batch.share_of_mean(value)
-        positive, negative = positive.detach(), negative.detach()
-        return Verdict(loss, self.reward(positive, rewarded.detach()), positive, negative)
+            loss = loss + batch.share_of_mean(term(self.model, batch))
+        positive, negative = judged.positive.detach(), judged.negative.detach()
+        return Verdict(loss, self.reward(positive, rewarded.detach(), batch.step), positive, negative)
 
     def _loss(
         self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
@@ -76,17 +78,33 @@ class Discriminator:
             return self.loss(self.model, batch, positive)
         return self.loss(Scores(positive, negative, negatives.known, negatives.proposal, negatives.suspected))
 
-    def _score(
-        self, batch: Batch, negatives: Negatives
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives, of negatives, and of what is rewarded: the pool, if it has to be scored."""
+    def slopes(
+        self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
+    ) -> Float[Tensor, "B N"]:
+        """How fast each positive's loss would rise with the score of each of its negatives: what a negative weighs.
+
+        Zero everywhere for a loss over the whole table, which does not learn from negatives.
+        """
+        if isinstance(self.loss, TableLoss):
+            return torch.zeros_like(negative)
+        with torch.enable_grad():
+            negative = negative.detach().requires_grad_()
+            loss = self._loss(batch, negatives, positive.detach(), negative)
+            (slope,) = torch.autograd.grad(loss.sum(), negative)
+        return slope
+
+    def _score(self, batch: Batch, negatives: Negatives) -> tuple[Judged, Float[Tensor, "B M"]]:
+        """Scores of positives and negatives, and of what is rewarded: the pool, if it has to be scored."""
         if not negatives.reward_pool:
-            positive, negative = self.model.score(batch, negatives.entity)
-            return positive, negative, negative
+            one_pass = self.loss.one_pass if isinstance(self.loss, Loss) else None
+            weight = batch.weight / batch.global_weight
+            judgement = None if one_pass is None else Judgement(one_pass, negatives.known, weight)
+            judged = self.model.judge(batch, negatives.entity, judgement)
+            return judged, judged.negative
         assert negatives.pool is not None
         assert negatives.pick is not None
         positive, scores = self.model.score(batch, negatives.pool)
-        return positive, scores.gather(1, negatives.pick), scores
+        return Judged(positive, scores.gather(1, negatives.pick)), scores
 
     def learn(self, verdict: Verdict) -> None:
         """Steps the model down the gradient of the loss. Collective."""

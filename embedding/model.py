@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from embedding.exchange import add_over_ranks
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
+from embedding.scoring.judgement import Judged, Judgement
 from embedding.scoring.queries import Queries, relation_rows
 from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
@@ -60,11 +61,16 @@ class TripleScorer(nn.Module):
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
         head_rows: int,
-    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
-        """See `ScoringFunction.score_batch`; entities are places in the look-up."""
+        judgement: Judgement | None = None,
+    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
+        """See `ScoringFunction.score_batch` and `judge_batch`; entities are places in the look-up."""
         queries = Queries(lookup, anchor, self.relation, relation, head_rows)
-        targets = None if target is None else Candidates(lookup, target)
-        return self.scoring.score_batch(queries, targets, Candidates(lookup, candidates))
+        targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
+        if judgement is not None and targets is not None:
+            judged = self.scoring.judge_batch(queries, targets, others, judgement)
+            if judged is not None:
+                return judged.positive, judged.negative, judged.loss
+        return *self.scoring.score_batch(queries, targets, others), None
 
 
 class KGEModel:
@@ -77,6 +83,9 @@ class KGEModel:
         max_norm: every part of an entity row and of a relation row is scaled back to this L2 norm after an update
             (Bordes et al. 2013; KBGAN: 1); None leaves them free.
         init_range: entity rows start uniform in +- this; None takes the scoring function's own.
+        reciprocal: gives each relation r a second row, r + R, for the way from tail to head: a query for heads (r, t)
+            then is the query for tails of (t, r + R), while training, ranking and exporting (Lacroix et al., Canonical
+            tensor decomposition for knowledge base completion, ICML 2018).
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class KGEModel:
         scoring: Callable[[int], ScoringFunction],
         max_norm: float | None,
         init_range: float | None,
+        reciprocal: bool,
     ) -> None:
         if dim < 1:
             raise InputError(f"{name}.dim must be at least 1, got {dim}")
@@ -98,13 +108,14 @@ class KGEModel:
         self.site = site
         self.name = name
         self.init_range = init_range
+        self.reciprocal = reciprocal
         self.scoring = scoring(dim)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
         self.reset()
 
     def reset(self) -> None:
-        """Gives every parameter its initial value, a function of (seed, name, entity or relation) alone."""
+        """Gives every parameter its initial value, a function of (seed, name, entity, relation or place) alone."""
         site, scoring = self.site, self.scoring
         self.entity = EmbeddingTable(
             f"{self.name} entity",
@@ -112,16 +123,17 @@ class KGEModel:
             scoring.entity_width,
             rank=site.rank,
             world_size=site.world_size,
-            init_range=scoring.entity_init_range() if self.init_range is None else self.init_range,
+            init_range=_widths(scoring, scoring.entity_parts) if self.init_range is None else self.init_range,
             seed=site.seed,
             dtype=site.dtype,
             device=site.device,
         )
-        counter = combine(torch.arange(site.num_relations)[:, None], torch.arange(scoring.relation_width))
-        uniform = random_uniform(stream(f"{self.name} relation", site.seed), counter).to(site.device)
-        self.scorer = TripleScorer(
-            scoring.to(site.device), (2 * uniform - 1) * scoring.relation_init_range(), site.dtype
-        )
+        num_rows = site.num_relations * (2 if self.reciprocal else 1)
+        counter = combine(torch.arange(num_rows)[:, None], torch.arange(scoring.relation_width))
+        uniform = random_uniform(stream(f"{self.name} relation", site.seed), counter)
+        relation = (2 * uniform - 1) * _widths(scoring, scoring.relation_parts)
+        scoring.fill_dense(self.name, site.seed)
+        self.scorer = TripleScorer(scoring.to(site.device), relation.to(site.device), site.dtype)
         self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.attached = nn.ModuleDict()
         self.entity_ball.clip_(self.entity.weight)
@@ -152,15 +164,35 @@ class KGEModel:
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
+        judged = self.judge(batch, entity, None)
+        return judged.positive, judged.negative
+
+    def judge(self, batch: Batch, entity: Int64[Tensor, "C N"], judgement: Judgement | None) -> Judged:
+        """The same scores, judged on the way if there is a judgement and a kernel for it. Collective."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
-        return self._replicated(lookup, anchor, batch.relation, target, place, batch.head_rows)
+        relation, head_rows = self.asked(batch.relation, batch.head_rows)
+        return Judged(*self._replicated(lookup, anchor, relation, target, place, head_rows, judgement))
+
+    def asked(self, relation: Int64[Tensor, " B"], head_rows: int) -> tuple[Int64[Tensor, " B"], int]:
+        """The relation row of each query, and how many of the queries ask for heads.
+
+        Whoever scores queries goes through this: with reciprocal relations all of them ask for tails.
+
+        Args:
+            relation: the relation of each query; the first `head_rows` ask for heads.
+        """
+        if not self.reciprocal:
+            return relation, head_rows
+        of_head = torch.arange(len(relation), device=relation.device) < head_rows
+        return relation + self.site.num_relations * of_head, 0
 
     def query_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], int]:
         """The rows of the kept entities and of the relations, differentiable; how many of them ask for heads, first.
 
         Collective.
         """
-        return self.entity(batch.anchor), self.scorer.relation_rows(batch.relation), batch.head_rows
+        relation, head_rows = self.asked(batch.relation, batch.head_rows)
+        return self.entity(batch.anchor), self.scorer.relation_rows(relation), head_rows
 
     def triple_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], Float[Tensor, "B E"]]:
         """Copies of the rows of each positive's head, relation and tail, differentiable. Collective.
@@ -168,12 +200,19 @@ class KGEModel:
         Only in a step that also scores: DDP sums the gradients of relations as part of that.
         """
         head, tail = self.entity(torch.cat([batch.head, batch.tail])).chunk(2)
-        return head, self.scorer.relation_rows(batch.relation), tail
+        return head, self.scorer.relation_rows(self.asked(batch.relation, batch.head_rows)[0]), tail
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
         """Scores with each entity in the corrupted place. Collective."""
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
-        return self._replicated(lookup, anchor, batch.relation, None, place, batch.head_rows)[1]
+        relation, head_rows = self.asked(batch.relation, batch.head_rows)
+        return self._replicated(lookup, anchor, relation, None, place, head_rows)[1]
+
+
+def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:
+    """Each number of a row starts uniform in +- this."""
+    widths = torch.tensor([scoring.part_init_range(part) for part in parts], dtype=torch.float64)
+    return widths.repeat_interleave(torch.tensor(list(parts.values())))
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.model import KGEModel
-from embedding.table import RowGradient
 from graph.errors import InputError
-from kernels.updates import Ball, adam, rowwise_adagrad
+from kernels.rows import RowGradient
+from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
 
 _FREE = Ball((), None)
 State = dict[str, Tensor]
@@ -33,7 +33,7 @@ class ModelOptimizer(ABC):
         self.eps = eps
         self.steps = torch.zeros((), dtype=torch.int64)
         # A parameter as rows, which is how kernels take it.
-        self._dense = [each.detach().view(len(each), -1) for each in model.dense_parameters()]
+        self._dense = [each.detach().view(*each.shape[:1] or (1,), -1) for each in model.dense_parameters()]
         self._dense_state = [self._new_dense_state(each) for each in self._dense]
         self.row_state = self._new_row_state()
         """One row of state a row of the table, by name."""
@@ -106,8 +106,7 @@ class _RowAdam(ModelOptimizer):
             rows,
             state["exp_avg"],
             state["exp_avg_sq"],
-            gradient.row,
-            gradient.value,
+            gradient,
             everywhere=everywhere,
             step=int(self.steps),
             lr=self.lr,
@@ -157,10 +156,9 @@ class RowwiseAdagrad(ModelOptimizer):
         return {"square_sum": torch.zeros_like(self.model.entity.weight[:, :1])}
 
     def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None:
-        total = state["square_sum"].addcmul_(gradient, gradient)
-        rows.addcdiv_(gradient, total.sqrt().add_(self.eps), value=-self.lr)
+        adagrad(rows, state["square_sum"], gradient, lr=self.lr, eps=self.eps)
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]
         options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball}
-        rowwise_adagrad(weight, square_sum, gradient.row, gradient.value, **options)
+        rowwise_adagrad(weight, square_sum, gradient, **options)

@@ -1,28 +1,17 @@
 """EmbeddingTable: rows of vectors on one rank, or partitioned over all ranks, behind one interface."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from embedding.exchange import Route, deliver_rows, fetch_rows, plan_route
 from embedding.lookup import Lookup
 from graph.counter_random import combine, random_uniform, stream
 from graph.partition import EntityPlacement
-from kernels.rows import distinct_rows, sum_occurrences, sum_rows
-
-
-@dataclass(frozen=True)
-class RowGradient:
-    """The gradient of a step for the rows of this rank's block that it touched, summed over all ranks."""
-
-    row: Int64[Tensor, " K"]
-    """Distinct rows of the block, ascending."""
-    value: Float[Tensor, "K D"]
-    """In the table's type; the sum was made in float64."""
+from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
 
 
 class EmbeddingTable:
@@ -42,7 +31,7 @@ class EmbeddingTable:
         *,
         rank: int,
         world_size: int,
-        init_range: float,
+        init_range: float | Float64[Tensor, " D"],
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -60,8 +49,9 @@ class EmbeddingTable:
         self._own: list[RowGradient] = []
         self._initialise(init_range, stream(name, seed))
 
-    def _initialise(self, init_range: float, key: int) -> None:
+    def _initialise(self, init_range: float | Float64[Tensor, " D"], key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
+        init_range = torch.as_tensor(init_range, dtype=torch.float64, device=self.entity.device)
         for start in range(0, len(self.entity), 1 << 16):
             rows = slice(start, start + (1 << 16))
             uniform = random_uniform(key, combine(self.entity[rows, None], column))
@@ -100,7 +90,7 @@ class EmbeddingTable:
         own, self._own = self._own, []
         if self.world_size == 1 and not own:
             sources = [source for lookup, _ in lookups for source in lookup.sources]
-            return RowGradient(*sum_rows(sources, self.weight, self.weight.dtype))
+            return RowGradient.of(sources, self.weight)
         received = [(each.row, each.value) for each in own]
         for lookup, route in lookups:
             received.append(lookup.gradient(torch.float64) if route is None else self._receive(lookup, route))

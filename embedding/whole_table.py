@@ -22,17 +22,21 @@ from embedding.exchange import gather_ranks, return_to_ranks
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import QueryScoring
-from embedding.table import RowGradient
 from graph.batch import Batch
 from graph.counter_random import combine, paired_uniform, stream
+from kernels.rows import RowGradient
 
 _BLOCK_ROWS = 1024
 """Entities compared at a time: few enough for the scores to stay in the processor's cache."""
 
 
-def log_sum_exp(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
-    """log sum_e exp s(query, e) over all entities e, differentiable."""
-    return _reduce(model, batch, _LogSumExp())
+Answers = tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]
+"""Entities of queries, as (row of the batch, entity): see `KnownTriples.answers`."""
+
+
+def log_sum_exp(model: KGEModel, batch: Batch, excluded: Answers | None = None) -> Float64[Tensor, " B"]:
+    """log sum_e exp s(query, e) over all entities e but those excluded, which are not all; differentiable."""
+    return _reduce(model, batch, _LogSumExp(), excluded)
 
 
 def sum_softplus(model: KGEModel, batch: Batch, margin: float) -> Float64[Tensor, " B"]:
@@ -49,16 +53,20 @@ def best_entities(model: KGEModel, batch: Batch, count: int) -> tuple[Int64[Tens
 
 @torch.no_grad()
 def draw_entities(
-    model: KGEModel, batch: Batch, count: int, purpose: str
-) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
+    model: KGEModel, batch: Batch, count: int, purpose: str, excluded: Answers | None = None
+) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"], Float64[Tensor, " B"]]:
     """Entities drawn without replacement from the softmax of their scores over the whole table, and the scores.
+
+    Also the highest perturbed score of those not drawn, minus infinity if there are none: what the policy gradient of
+    such draws needs. The excluded are drawn only where there are not enough others.
 
     By the Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019): in the order of the
     draws, so that the first alone is one draw from the softmax. The random numbers are a function of (purpose, seed,
     epoch, chunk) and of the row that placement gives an entity.
     """
-    entity, score, _ = _best(model, batch, count, stream(purpose, batch.seed, batch.epoch))
-    return entity, score
+    key = stream(purpose, batch.seed, batch.epoch)
+    entity, score, perturbed = _best(model, batch, count + 1, key, excluded)
+    return entity[:, :count], score[:, :count], perturbed[:, count]
 
 
 class _Reduction(ABC):
@@ -102,30 +110,71 @@ class _SumSoftplus(_Reduction):
 
 
 @dataclass(frozen=True)
+class _Excluded:
+    """Pairs of a query and a row of this rank's block that are not to be compared, by row."""
+
+    query: Int64[Tensor, " K"]
+    row: Int64[Tensor, " K"]
+
+    @classmethod
+    def of(cls, model: KGEModel, answers: list[Int64[Tensor, "K 2"]], sizes: list[int]) -> "_Excluded":
+        """From each rank's answers to its own queries, of which there are so many."""
+        first = [sum(sizes[:rank]) for rank in range(len(sizes))]
+        query = torch.cat([each[:, 0] + start for each, start in zip(answers, first, strict=True)])
+        row = model.entity.row_of_entity[torch.cat([each[:, 1] for each in answers])]
+        row = row - model.site.placement.block(model.site.rank, model.site.world_size)[0]
+        row, order = row.sort()
+        return cls(query[order], row)
+
+    def out_of(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
+        """Scores of a block of rows, minus infinity for these pairs."""
+        bounds = self.row.new_tensor([first, first + score.shape[1]])
+        start, stop = torch.searchsorted(self.row, bounds).tolist()
+        return score.index_put((self.query[start:stop], self.row[start:stop] - first), score.new_tensor(-torch.inf))
+
+
+@dataclass(frozen=True)
 class _Side:
     """The queries of all ranks for one side: their rows, by rank."""
 
     of_heads: bool
     anchor: list[Tensor]
     relation: list[Tensor]
+    excluded: _Excluded | None
+
+    def without_excluded(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
+        """Scores of the block of rows that begins with `first`."""
+        return score if self.excluded is None else self.excluded.out_of(score, first)
 
     @property
     def sizes(self) -> list[int]:
         return [len(each) for each in self.anchor]
 
 
-def _sides(model: KGEModel, anchor: Tensor, relation: Tensor, heads: int) -> list[_Side]:
+def _sides(
+    model: KGEModel, anchor: Tensor, relation: Tensor, heads: int, excluded: Answers | None = None
+) -> list[_Side]:
     """Heads' queries, then tails', or one group of both where the model asks for tails alone."""
     ranks = model.site.world_size
     sizes = [heads, len(anchor) - heads]
-    parts = zip((True, False), anchor.split(sizes), relation.split(sizes), strict=True)
-    return [_Side(of_heads, gather_ranks(a, ranks), gather_ranks(r, ranks)) for of_heads, a, r in parts]
+    sides = []
+    for of_heads, a, r in zip((True, False), anchor.split(sizes), relation.split(sizes), strict=True):
+        anchors, answers = gather_ranks(a, ranks), None
+        if excluded is not None:
+            row, entity = excluded
+            mine = (row < heads) == of_heads
+            pairs = torch.stack([row[mine] - (0 if of_heads else heads), entity[mine]], dim=1)
+            answers = _Excluded.of(model, gather_ranks(pairs, ranks), [len(each) for each in anchors])
+        sides.append(_Side(of_heads, anchors, gather_ranks(r, ranks), answers))
+    return sides
 
 
-def _reduce(model: KGEModel, batch: Batch, reduction: _Reduction) -> Float64[Tensor, " B"]:
+def _reduce(
+    model: KGEModel, batch: Batch, reduction: _Reduction, excluded: Answers | None = None
+) -> Float64[Tensor, " B"]:
     anchor, relation, heads = model.query_rows(batch)
     dense = list(model.scoring.parameters())
-    return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, *dense))
+    return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, excluded, *dense))
 
 
 class _Reduce(torch.autograd.Function):
@@ -139,13 +188,17 @@ class _Reduce(torch.autograd.Function):
         heads: int,
         model: KGEModel,
         reduction: _Reduction,
+        excluded: Answers | None,
         *dense: Tensor,
     ) -> Tensor:
-        sides = _sides(model, anchor, relation, heads)
+        sides = _sides(model, anchor, relation, heads, excluded)
         results = []
         for side in sides:
             score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
-            parts = [reduction.of_block(score(Candidates.of(rows[None]))) for _, rows in _blocks(model)]
+            parts = [
+                reduction.of_block(side.without_excluded(score(Candidates.of(rows[None])), first))
+                for first, rows in _blocks(model)
+            ]
             here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
             results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
         result = torch.cat(results)
@@ -164,14 +217,20 @@ class _Reduce(torch.autograd.Function):
             weight, known = (torch.cat(gather_ranks(each, ranks)) for each in (weight, known))
             queries = _Differentiated(model, side, dense)
             for first, rows in _blocks(model):
-                queries.add(first, rows, lambda score, w=weight, k=known: w[:, None] * reduction.slope(score, k))
+                queries.add(
+                    first,
+                    rows,
+                    lambda score, s=side, f=first, w=weight, k=known: (
+                        w[:, None] * reduction.slope(s.without_excluded(score, f), k)
+                    ),
+                )
             gradient = queries.gradient()
             for mine, back in zip(gradient[:2], (by_anchor, by_relation), strict=True):
                 back.append(return_to_ranks(list(mine.split(side.sizes)), rank).sum(0))
             for total, each in zip(by_dense, gradient[2:], strict=True):
                 total += each
         dtype = model.site.dtype
-        return torch.cat(by_anchor).to(dtype), torch.cat(by_relation).to(dtype), None, None, None, *by_dense
+        return torch.cat(by_anchor).to(dtype), torch.cat(by_relation).to(dtype), None, None, None, None, *by_dense
 
 
 class _Differentiated:
@@ -183,12 +242,14 @@ class _Differentiated:
         self.inputs = [*rows, *dense]
         with torch.enable_grad():
             scoring = model.scoring
-            if isinstance(scoring, QueryScoring):  # one vector a query is what blocks are compared with
-                self.query = (scoring.head_query if side.of_heads else scoring.tail_query)(*rows)
-                self.leaves = [self.query.detach().requires_grad_()]
+            self.query, self.leaves = None, self.inputs
+            if isinstance(scoring, QueryScoring):
+                self.query = scoring.query(*rows, of_heads=side.of_heads)
+            if isinstance(scoring, QueryScoring) and self.query is not None:
+                # One vector a query is what blocks are compared with, perhaps with weights that are learned.
+                self.leaves = [self.query.detach().requires_grad_(), *dense]
                 self.score: Callable[[Candidates], Tensor] = partial(scoring.compare, self.leaves[0])
             else:
-                self.query, self.leaves = None, self.inputs
                 self.score = scoring.scorer(*rows, of_heads=side.of_heads)
         self.total = [torch.zeros_like(each, dtype=torch.float64) for each in self.leaves]
 
@@ -214,10 +275,13 @@ class _Differentiated:
         """By the rows of anchors and relations and by dense parameters, in float64."""
         if self.query is None:
             return self.total
-        by_query = self.total[0].to(self.query.dtype)
-        parts = torch.autograd.grad(self.query, self.inputs, by_query, allow_unused=True)
+        by_query, *by_dense = self.total
+        parts = torch.autograd.grad(self.query, self.inputs, by_query.to(self.query.dtype), allow_unused=True)
         pairs = zip(parts, self.inputs, strict=True)
-        return [torch.zeros_like(each).double() if part is None else part.double() for part, each in pairs]
+        found = [torch.zeros_like(each).double() if part is None else part.double() for part, each in pairs]
+        for total, each in zip(found[2:], by_dense, strict=True):  # what learned in queries, and in comparing them
+            total += each
+        return found
 
 
 def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
@@ -230,7 +294,7 @@ def _nothing(reduction: _Reduction, side: _Side, like: Tensor) -> Float64[Tensor
 
 
 def _best(
-    model: KGEModel, batch: Batch, count: int, key: int | None
+    model: KGEModel, batch: Batch, count: int, key: int | None, excluded: Answers | None = None
 ) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"], Float64[Tensor, "B k"]]:
     """The entities of highest score, with Gumbel noise if there is a key of random numbers; score, and with noise."""
     anchor, relation, heads = model.query_rows(batch)
@@ -239,13 +303,13 @@ def _best(
     counter = combine(batch.chunk[:, None], slot).flatten()
     found = []
     sizes = [heads, len(anchor) - heads]
-    for side, mine in zip(_sides(model, anchor, relation, heads), counter.split(sizes), strict=True):
+    for side, mine in zip(_sides(model, anchor, relation, heads, excluded), counter.split(sizes), strict=True):
         counters = torch.cat(gather_ranks(mine, ranks))
         score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
         best = _Best.none(len(counters), anchor.device)
         for first, last in _aligned(model):
             rows = model.entity.weight[first:last]
-            value = score(Candidates.of(rows[None])).double()
+            value = side.without_excluded(score(Candidates.of(rows[None])), first).double()
             noisy = value if key is None else value + _gumbel(model, key, counters, first, last)
             best = best.joined(_Best(model.entity.entity[first:last].expand(value.shape), value, noisy), count)
         parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled(count)]

@@ -14,6 +14,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +42,30 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
     assert library is not None, f"{name} was called although no library could be built"
     words = (ctypes.c_int64 * len(arguments))(*map(word, arguments))
     return getattr(library, name)(words)
+
+
+@dataclass(frozen=True)
+class Products:
+    """Addresses of the matrix products that torch itself calls, for kernels to call."""
+
+    float32: int
+    float64: int
+    set_threads: int
+    """Sets on how many threads the calling thread's products run; gives what was set before."""
+
+
+@cache
+def products() -> Products | None:
+    """MKL's products in torch's own library; None where torch was built with another."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    if not path.exists():
+        return None
+    library = ctypes.CDLL(str(path))
+    names = "sgemm_", "dgemm_", "MKL_Set_Num_Threads_Local"
+    if not all(hasattr(library, name) for name in names):
+        return None
+    addresses = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
+    return Products(*addresses)
 
 
 def type_name(tensor: Tensor) -> str:

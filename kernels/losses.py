@@ -1,5 +1,6 @@
 """Losses of positives against their negatives, value and gradient in a pass each (losses.cpp)."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
@@ -14,6 +15,15 @@ class RowLoss(StrEnum):
 
     SOFTMAX = "softmax"
     SELF_ADVERSARIAL = "self_adversarial"
+
+
+@dataclass(frozen=True)
+class OnePassLoss:
+    """A loss with its options; those that it does not have count for nothing."""
+
+    kind: RowLoss
+    margin: float = 0.0
+    temperature: float = 1.0
 
 
 def row_loss(

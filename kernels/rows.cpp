@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "export.h"
-#include "pairs.h"
+#include "rows.h"
 
 namespace kernel {
 
@@ -39,106 +39,13 @@ void number_rows(const int32_t* order, const int64_t* begin, int64_t distinct, i
     for (int64_t i = begin[r]; i < begin[r + 1]; ++i) number[order[i]] = r;
 }
 
-// A look-up's gradient: as rows of numbers, or as what makes them, so that they need never be written out.
-struct Source {
-  int64_t count;       // of occurrences
-  int64_t kind;        // of a pair's score, or -1: `value` has a row for each occurrence
-  const void* value;
-  const void* coefficient;  // [chunks, queries, candidates], the gradient by each score
-  const void* score;        // likewise
-  const void* query;        // [chunks, queries, width]
-  int64_t queries, candidates;
-
-  // The chunk of an occurrence. A product instead of a division, which would take as long as the rest: exact, for the
-  // half keeps it further from the next whole number than rounding reaches.
-  int64_t chunk(int64_t occurrence) const { return (int64_t)(((double)occurrence + 0.5) * inverse); }
-  double inverse;  // 1 / candidates
-};
-
-template <class T, Kind K>
-void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
-  const T* const query = static_cast<const T*>(source.query);
-  const T* const coefficient = static_cast<const T*>(source.coefficient);
-  const T* const score = static_cast<const T*>(source.score);
-  const int64_t chunk = source.chunk(occurrence), candidate = occurrence - chunk * source.candidates;
-  if (source.queries == 1) {
-    const T* const q = query + chunk * width;
-    const T weight = gradient_weight<T, K>(coefficient[occurrence], score[occurrence]);
-    return add_gradient<T, K, 1>(row, &q, &weight, width, total);
-  }
-  // A chunk is never divided over ranks, so that its part may be summed in the rows' own type.
-  std::fill(into, into + width, T(0));
-  for (int64_t i = 0; i < source.queries;) {
-    const bool four = i + 4 <= source.queries;
-    const T* q[4];
-    T weight[4];
-    for (int k = 0; k < (four ? 4 : 1); ++k) {
-      const int64_t line = chunk * source.queries + i + k, pair = line * source.candidates + candidate;
-      q[k] = query + line * width;
-      weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
-    }
-    if (four)
-      add_gradient<T, K, 4>(row, q, weight, width, into);
-    else
-      add_gradient<T, K, 1>(row, q, weight, width, into);
-    i += four ? 4 : 1;
-  }
-  for (int64_t i = 0; i < width; ++i) total[i] += into[i];
-}
-
-template <class T>
-void add_occurrence(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
-  switch (source.kind) {
-    case DOT: return add_pairs<T, DOT>(source, row, occurrence, width, into, total);
-    case L1: return add_pairs<T, L1>(source, row, occurrence, width, into, total);
-    case L2: return add_pairs<T, L2>(source, row, occurrence, width, into, total);
-    case MODULUS: return add_pairs<T, MODULUS>(source, row, occurrence, width, into, total);
-  }
-  const T* const value = static_cast<const T*>(source.value) + occurrence * width;
-  for (int64_t i = 0; i < width; ++i) total[i] += value[i];
-}
-
-// What an occurrence will read, before it is its turn.
-template <class T>
-void prefetch_occurrence(const Source& source, int64_t occurrence, int64_t width) {
-  if (source.kind < 0) return prefetch(static_cast<const T*>(source.value) + occurrence * width, width);
-  if (source.queries > 1) return;
-  prefetch(static_cast<const T*>(source.query) + source.chunk(occurrence) * width, width);
-  __builtin_prefetch(static_cast<const T*>(source.coefficient) + occurrence);
-}
-
-// Which look-up an occurrence is of, and its number there.
-inline const Source& source_of(const Source* source, int64_t& occurrence) {
-  while (occurrence >= source->count) occurrence -= (source++)->count;
-  return *source;
-}
-
-// rows[place] is the row itself, which distances need; `out` has a sum for each of the distinct rows.
+// `out` has a sum for each of the distinct rows.
 template <class T, class Out>
 void sum_rows(const Source* sources, const T* rows, const int64_t* row, const int32_t* order, const int64_t* begin,
               int64_t distinct, int64_t width, Out* out, int threads) {
-  constexpr int64_t AHEAD = 4;
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<T> into(width);
-    std::vector<double> total(width);
-#pragma omp for schedule(dynamic, 64)
-    for (int64_t r = 0; r < distinct; ++r) {
-      std::fill(total.begin(), total.end(), 0.0);
-      for (int64_t i = begin[r]; i < begin[r + 1]; ++i) {
-        if (i + AHEAD < begin[distinct]) {
-          int64_t ahead = order[i + AHEAD];
-          const Source& source = source_of(sources, ahead);
-          prefetch_occurrence<T>(source, ahead, width);
-        }
-        int64_t occurrence = order[i];
-        const Source& source = source_of(sources, occurrence);
-        add_occurrence<T>(source, rows ? rows + row[r] * width : nullptr, occurrence, width, into.data(),
-                          total.data());
-      }
-      for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
-    }
-  }
+  sum_each_row(sources, rows, row, order, begin, distinct, width, threads, [&](int64_t r, const double* total) {
+    for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
+  });
 }
 
 }  // namespace kernel

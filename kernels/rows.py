@@ -1,4 +1,4 @@
-"""Gradients of table rows: what gave them, and their sum at each row in float64 (rows.cpp)."""
+"""Gradients of table rows: what gave them, and their sum at each row in float64 (rows.h, rows.cpp)."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class GatheredGradient:
     value: Float[Tensor, "K E"]
 
     def words(self) -> list[int]:
-        """`Source` of rows.cpp."""
+        """`Source` of rows.h."""
         return [len(self.place), -1, self.value.data_ptr(), 0, 0, 0, 0, 0, 0]
 
 
@@ -35,7 +35,7 @@ class PairGradient:
     query: Float[Tensor, "B E"]
 
     def words(self) -> list[int]:
-        """`Source` of rows.cpp."""
+        """`Source` of rows.h."""
         chunks, candidates = self.place.shape
         pointers = [each.data_ptr() for each in (self.coefficient, self.score, self.query)]
         sizes = [len(self.query) // max(chunks, 1), candidates, word(1 / max(candidates, 1))]
@@ -45,19 +45,69 @@ class PairGradient:
 RowGradientSource = GatheredGradient | PairGradient
 
 
+@dataclass(frozen=True)
+class Unsummed:
+    """Sources grouped by row, for a kernel that sums a row when it gets there."""
+
+    sources: list[RowGradientSource]
+    rows: Float[Tensor, "U E"]
+    order: Tensor
+    begin: Int64[Tensor, " K_plus_1"]
+
+    def words(self) -> Int64[Tensor, "S _"]:
+        """The sources as rows.h takes them."""
+        return torch.tensor([source.words() for source in self.sources], dtype=torch.int64)
+
+
+class RowGradient:
+    """The gradient of those rows of a table that have one: summed, or to be summed where it is used.
+
+    Sums are made in float64 and rounded to the rows' type.
+    """
+
+    def __init__(
+        self, row: Int64[Tensor, " K"], value: Float[Tensor, "K D"] | None, unsummed: Unsummed | None = None
+    ) -> None:
+        self.row = row
+        """Distinct rows, ascending."""
+        self.unsummed = unsummed
+        self._value = value
+
+    @classmethod
+    def of(cls, sources: list[RowGradientSource], rows: Float[Tensor, "U E"]) -> "RowGradient":
+        """What sources of these rows add up to."""
+        if not sources or not usable(rows):
+            return cls(*sum_rows(sources, rows, rows.dtype))
+        row, order, begin = group_rows(_places(sources), len(rows))
+        return cls(row, None, Unsummed(sources, rows, order, begin))
+
+    @property
+    def value(self) -> Float[Tensor, "K D"]:
+        """The sum at each row."""
+        if self._value is None:
+            assert self.unsummed is not None
+            of = self.unsummed
+            self._value = of.rows.new_empty((len(self.row), of.rows.shape[1]))
+            _call_sum(of.sources, of.rows, self.row, of.order, of.begin, self._value)
+        return self._value
+
+
 def sum_rows(
     sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
     """The distinct rows that have a gradient, ascending, and its sum, made in float64 and rounded to `dtype`."""
     if not sources:
         return rows.new_empty(0, dtype=torch.int64), rows.new_empty((0, rows.shape[1]), dtype=dtype)
-    place = torch.cat([source.place.flatten() for source in sources])
     if not usable(rows):
-        return _sum_rows_plain(place, sources, dtype)
-    row, order, begin = group_rows(place, len(rows))
+        return _sum_rows_plain(_places(sources), sources, dtype)
+    row, order, begin = group_rows(_places(sources), len(rows))
     out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
     _call_sum(sources, rows, row, order, begin, out)
     return row, out
+
+
+def _places(sources: list[RowGradientSource]) -> Int64[Tensor, " K"]:
+    return torch.cat([source.place.flatten() for source in sources])
 
 
 def sum_occurrences(

@@ -1,9 +1,11 @@
 // Updates of table rows in place, one pass over each row: the optimisers of embedding/optimizer.py, and the unit ball.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "export.h"
 #include "functions.h"
+#include "rows.h"
 
 namespace kernel {
 
@@ -30,53 +32,116 @@ struct Ball {
 
 // Adagrad with one number of state a row: the running sum of the gradient's mean square.
 template <class T>
-void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, const T* gradient, int64_t rows, int64_t width,
-                     double rate, double eps, const int64_t* part, int64_t parts, double most, int threads) {
-  const Ball ball = {part, parts, most};
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t r = 0; r < rows; ++r) {
-    T* const w = weight + row[r] * width;
-    const T* const g = gradient + r * width;
+struct RowwiseAdagrad {
+  T *weight, *square_sum;
+  int64_t width;
+  T rate, eps;
+  Ball ball;
+
+  void operator()(int64_t row, const T* gradient) const {
+    T* const w = weight + row * width;
     Vec<T> squares = {};
-    over_row(g, width, [&](Vec<T> x, int64_t, int) __attribute__((always_inline)) { squares += x * x; });
-    T& total = square_sum[row[r]];
+    over_row(gradient, width, [&](Vec<T> x, int64_t, int) __attribute__((always_inline)) { squares += x * x; });
+    T& total = square_sum[row];
     total += sum<T>(squares) / (T)width;
-    const T step = (T)rate / (std::sqrt(total) + (T)eps);
-    over_row(g, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
+    const T step = rate / (std::sqrt(total) + eps);
+    over_row(gradient, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
       store_some(w + at, load_some(w + at, lanes) - step * x, lanes);
     });
     ball.clip(w);
   }
+};
+
+// Adam; bias corrections come ready made.
+template <class T>
+struct Adam {
+  T *weight, *mean, *square;
+  int64_t width;
+  T b1, b2, c2, size, root, eps, decay;
+  Ball ball;
+
+  // A row without a gradient has gradient 0.
+  void operator()(int64_t row, const T* gradient) const {
+    T *const w = weight + row * width, *const m = mean + row * width, *const v = square + row * width;
+    over_row(w, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
+      const Vec<T> grad = (gradient ? load_some(gradient + at, lanes) : Vec<T>{}) + decay * x;
+      Vec<T> m1 = load_some(m + at, lanes), v1 = load_some(v + at, lanes);
+      m1 += b1 * (grad - m1);
+      v1 = b2 * v1 + c2 * grad * grad;
+      store_some(m + at, m1, lanes);
+      store_some(v + at, v1, lanes);
+      store_some(w + at, x - size * m1 / (square_root<T>(v1) * root + eps), lanes);
+    });
+    ball.clip(w);
+  }
+};
+
+// What the gradient of rows is: ready made, one after the other, or what it is to be summed from (see rows.h).
+template <class T>
+struct Gradient {
+  const int64_t* row;  // ascending
+  int64_t rows;
+  const T* value;
+  const Source* sources;
+  const T* table;
+  const int32_t* order;
+  const int64_t* begin;
+};
+
+// Updates the rows that have a gradient; sums are rounded to the rows' type, and never written out.
+template <class T, class Update>
+void update_rows(const Gradient<T>& of, int64_t width, int threads, const Update& update) {
+  if (of.sources)
+    return sum_each_row(of.sources, of.table, of.row, of.order, of.begin, of.rows, width, threads,
+                        [&](int64_t r, double* total) {
+                          // In place: a number is read before a narrower one is written over it.
+                          T* const gradient = reinterpret_cast<T*>(total);
+                          for (int64_t i = 0; i < width; ++i) {
+                            const T rounded = (T)total[i];
+                            std::memcpy(gradient + i, &rounded, sizeof rounded);
+                          }
+                          update(of.row[r], gradient);
+                        });
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t r = 0; r < of.rows; ++r) update(of.row[r], of.value + r * width);
 }
 
-// Adam on the rows that have a gradient, or on all of `rows`: then a row without one has gradient 0. Bias corrections
-// come ready made.
 template <class T>
-void adam(T* weight, T* mean, T* square, const int64_t* row, const T* gradient, int64_t gradients, int64_t rows,
-          int64_t all, int64_t width, double beta1, double beta2, double rate, double root_correction, double eps,
-          double decay, const int64_t* part, int64_t parts, double most, int threads) {
-  const Ball ball = {part, parts, most};
-  const T b1 = (T)(1 - beta1), b2 = (T)beta2, c2 = (T)(1 - beta2), size = (T)rate, root = (T)(1 / root_correction);
-  const T epsilon = (T)eps, lambda = (T)decay;
-  const int64_t updated = all ? rows : gradients, block = 64;
+void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, int64_t rows, const T* value, const Source* sources,
+                     const T* table, const int32_t* order, const int64_t* begin, int64_t width, double rate, double eps,
+                     const int64_t* part, int64_t parts, double most, int threads) {
+  const RowwiseAdagrad<T> update = {weight, square_sum, width, (T)rate, (T)eps, {part, parts, most}};
+  update_rows<T>({row, rows, value, sources, table, order, begin}, width, threads, update);
+}
+
+// Of the rows that have a gradient, or of `all` rows of the table.
+template <class T>
+void adam(T* weight, T* mean, T* square, const int64_t* row, int64_t rows, const T* value, const Source* sources,
+          const T* table, const int32_t* order, const int64_t* begin, int64_t width, int64_t all, double beta1,
+          double beta2, double rate, double root, double eps, double decay, const int64_t* part, int64_t parts,
+          double most, int threads) {
+  const Adam<T> update = {weight,  mean,           square,   width,   (T)(1 - beta1), (T)beta2, (T)(1 - beta2),
+                          (T)rate, (T)(1 / root), (T)eps, (T)decay, {part, parts, most}};
+  update_rows<T>({row, rows, value, sources, table, order, begin}, width, threads, update);
+  constexpr int64_t BLOCK = 64;
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t first = 0; first < updated; first += block) {
-    int64_t g = all ? std::lower_bound(row, row + gradients, first) - row : first;
-    for (int64_t u = first; u < std::min(first + block, updated); ++u) {
-      const int64_t r = all ? u : row[u];
-      const T* const from = g < gradients && row[g] == r ? gradient + g++ * width : nullptr;
-      T *const w = weight + r * width, *const m = mean + r * width, *const v = square + r * width;
-      over_row(w, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
-        const Vec<T> grad = (from ? load_some(from + at, lanes) : Vec<T>{}) + lambda * x;
-        Vec<T> m1 = load_some(m + at, lanes), v1 = load_some(v + at, lanes);
-        m1 += b1 * (grad - m1);
-        v1 = b2 * v1 + c2 * grad * grad;
-        store_some(m + at, m1, lanes);
-        store_some(v + at, v1, lanes);
-        store_some(w + at, x - size * m1 / (square_root<T>(v1) * root + epsilon), lanes);
-      });
-      ball.clip(w);
-    }
+  for (int64_t first = 0; first < all; first += BLOCK) {
+    const int64_t* has = std::lower_bound(row, row + rows, first);
+    for (int64_t r = first; r < std::min(first + BLOCK, all); ++r)
+      if (has < row + rows && *has == r)
+        ++has;
+      else
+        update(r, nullptr);
+  }
+}
+
+// Adagrad of numbers that each have a state of their own.
+template <class T>
+void adagrad(T* weight, T* square_sum, const T* gradient, int64_t count, double rate, double eps, int threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < count; ++i) {
+    square_sum[i] += gradient[i] * gradient[i];
+    weight[i] -= (T)rate * gradient[i] / (std::sqrt(square_sum[i]) + (T)eps);
   }
 }
 
@@ -91,4 +156,5 @@ void clip_rows(T* weight, int64_t rows, int64_t width, const int64_t* part, int6
 
 EXPORT_TYPES(rowwise_adagrad, rowwise_adagrad)
 EXPORT_TYPES(adam, adam)
+EXPORT_TYPES(adagrad, adagrad)
 EXPORT_TYPES(clip_rows, clip_rows)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kernels.library import call, type_name, usable
+from kernels.rows import RowGradient
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,45 @@ class Ball:
 def rowwise_adagrad(
     weight: Float[Tensor, "L D"],
     square_sum: Float[Tensor, "L 1"],
-    row: Int64[Tensor, " K"],
-    gradient: Float[Tensor, "K D"],
+    gradient: RowGradient,
     *,
     lr: float,
     eps: float,
     ball: Ball,
 ) -> None:
-    """Adagrad on these rows with one number of state each: the running sum of the gradient's mean square."""
+    """Adagrad on the gradient's rows, with one number of state each: the running sum of the gradient's mean square."""
     if usable(weight):
         options = float(lr), float(eps), *ball.bounds(), torch.get_num_threads()
-        call(f"rowwise_adagrad_{type_name(weight)}", weight, square_sum, row, gradient, *gradient.shape, *options)
+        call(f"rowwise_adagrad_{type_name(weight)}", weight, square_sum, *_words(gradient), weight.shape[1], *options)
         return
-    square = gradient.double().square().mean(1, keepdim=True).to(weight.dtype)
+    row, value = gradient.row, gradient.value
+    square = value.double().square().mean(1, keepdim=True).to(weight.dtype)
     total = square_sum.index_add_(0, row, square)[row]
-    _replace(weight, row, weight[row] - lr * gradient / (total.sqrt() + eps), ball)
+    _replace(weight, row, weight[row] - lr * value / (total.sqrt() + eps), ball)
+
+
+def adagrad(
+    weight: Float[Tensor, "K W"],
+    square_sum: Float[Tensor, "K W"],
+    gradient: Float[Tensor, "K W"],
+    *,
+    lr: float,
+    eps: float,
+) -> None:
+    """Adagrad with a state for each number."""
+    if usable(weight):
+        numbers = weight, square_sum, gradient.contiguous(), weight.numel(), float(lr), float(eps)
+        call(f"adagrad_{type_name(weight)}", *numbers, torch.get_num_threads())
+        return
+    total = square_sum.addcmul_(gradient, gradient)
+    weight.addcdiv_(gradient, total.sqrt().add_(eps), value=-lr)
 
 
 def adam(
     weight: Float[Tensor, "L D"],
     mean: Float[Tensor, "L D"],
     square: Float[Tensor, "L D"],
-    row: Int64[Tensor, " K"],
-    gradient: Float[Tensor, "K D"],
+    gradient: RowGradient,
     *,
     everywhere: bool,
     step: int,
@@ -71,7 +88,7 @@ def adam(
     weight_decay: float,
     ball: Ball,
 ) -> None:
-    """Adam on these rows, ascending; or everywhere, with a gradient of 0 for all other rows.
+    """Adam on the gradient's rows; or everywhere, with a gradient of 0 for all other rows.
 
     Args:
         step: number of this update, from 1 on, for the bias corrections.
@@ -79,19 +96,28 @@ def adam(
     """
     rate, root = lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
     if usable(weight):
-        sizes = len(row), len(weight), everywhere, weight.shape[1]
+        sizes = weight.shape[1], len(weight) if everywhere else 0
         numbers = float(betas[0]), float(betas[1]), float(rate), float(root), float(eps), float(weight_decay)
         options = *sizes, *numbers, *ball.bounds(), torch.get_num_threads()
-        call(f"adam_{type_name(weight)}", weight, mean, square, row, gradient, *options)
+        call(f"adam_{type_name(weight)}", weight, mean, square, *_words(gradient), *options)
         return
+    row, value = gradient.row, gradient.value
     if everywhere:
-        gradient = torch.zeros_like(weight).index_copy_(0, row, gradient)
+        value = torch.zeros_like(weight).index_copy_(0, row, value)
         row = torch.arange(len(weight), device=weight.device)
-    gradient = gradient + weight_decay * weight[row]
-    new_mean = mean[row].lerp_(gradient, 1 - betas[0])
-    new_square = square[row].mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    value = value + weight_decay * weight[row]
+    new_mean = mean[row].lerp_(value, 1 - betas[0])
+    new_square = square[row].mul_(betas[1]).addcmul_(value, value, value=1 - betas[1])
     mean[row], square[row] = new_mean, new_square
     _replace(weight, row, weight[row] - rate * new_mean / (new_square.sqrt() / root + eps), ball)
+
+
+def _words(gradient: RowGradient) -> tuple[Tensor | int | None, ...]:
+    """`Gradient` of updates.cpp."""
+    row, unsummed = gradient.row, gradient.unsummed
+    if unsummed is None:
+        return row, len(row), gradient.value, None, None, None, None
+    return row, len(row), None, unsummed.words(), unsummed.rows, unsummed.order, unsummed.begin
 
 
 def _replace(weight: Float[Tensor, "L D"], row: Int64[Tensor, " K"], rows: Float[Tensor, "K D"], ball: Ball) -> None:

@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores, mean_of_unknown
 from kernels.library import usable
-from kernels.losses import RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
 
 class LogSigmoid(Loss):
@@ -20,6 +20,11 @@ class LogSigmoid(Loss):
     def __init__(self, margin: float) -> None:
         super().__init__()
         self.margin = margin
+
+    @property
+    def one_pass(self) -> OnePassLoss:
+        """See `Loss.one_pass`."""
+        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from graph.batch import Proposal
+from kernels.losses import OnePassLoss
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Loss(nn.Module, ABC):
     weights or ranks. What a loss learns are parameters in float64 of at least one axis: they are stepped, saved and
     resumed with the discriminator's model, and their gradient is summed over ranks.
     """
+
+    @property
+    def one_pass(self) -> OnePassLoss | None:
+        """The same loss for a kernel that judges scores while it makes them; None for one that has none."""
+        return None
 
     @abstractmethod
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:

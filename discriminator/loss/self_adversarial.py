@@ -9,7 +9,7 @@ from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores
 from graph.errors import InputError
 from kernels.library import usable
-from kernels.losses import RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
 
 class SelfAdversarial(Loss):
@@ -26,6 +26,11 @@ class SelfAdversarial(Loss):
         super().__init__()
         self.margin = margin
         self.temperature = temperature
+
+    @property
+    def one_pass(self) -> OnePassLoss:
+        """See `Loss.one_pass`."""
+        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, self.temperature)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""

@@ -7,11 +7,16 @@ from torch import Tensor
 from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores
 from kernels.library import usable
-from kernels.losses import RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
 
 class Softmax(Loss):
     """-log of the positive's share among itself and its negatives."""
+
+    @property
+    def one_pass(self) -> OnePassLoss:
+        """See `Loss.one_pass`."""
+        return OnePassLoss(RowLoss.SOFTMAX)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""

@@ -8,6 +8,7 @@ from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.complex_numbers import product
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 
@@ -24,6 +25,7 @@ class ComplEx(QueryScoring):
         if dim % 2:
             raise InputError(f"dim must be even for ComplEx (real and imaginary parts), got {dim}")
         self.product_type = product_type(precision)
+        self.comparison = Comparison.DOT if self.product_type is None else None
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(

@@ -6,6 +6,7 @@ from torch import Tensor
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.scoring import QueryScoring
+from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 
@@ -20,6 +21,7 @@ class DistMult(QueryScoring):
 
     def __init__(self, dim: int, precision: str) -> None:
         self.product_type = product_type(precision)
+        self.comparison = Comparison.DOT if self.product_type is None else None
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from embedding.scoring.candidates import Candidates
+from embedding.scoring.judgement import Judged, Judgement, can_judge, judge
 from embedding.scoring.queries import Queries
+from graph.counter_random import random_uniform, stream
 from kernels.library import usable
+from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 _BLOCK_NUMBERS = 1 << 22
@@ -26,7 +29,7 @@ class ScoringFunction(nn.Module, ABC):
     """Scores triples of entity and relation rows.
 
     A row may have several named parts one after the other, such as TransD's vector and its transfer vector; the names
-    are those of the exported files.
+    are those of the exported files. What is learned beside rows is made by `dense_parameter`, and by nothing else.
     """
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
@@ -34,6 +37,27 @@ class ScoringFunction(nn.Module, ABC):
         self.dim = dim
         self.entity_parts = entity_parts
         self.relation_parts = relation_parts
+        self._dense_ranges: dict[str, tuple[float, float]] = {}
+
+    def dense_parameter(self, name: str, shape: tuple[int, ...], low: float, high: float) -> nn.Parameter:
+        """A parameter that all triples share, to be kept as the attribute `name`: a filter, a matrix, a weight.
+
+        It is kept in float64, as relation rows are, and rounded to the rows' type when used. A gradient that sums over
+        queries must do so in float64 (see `affine`), or the sum would show how many ranks it was made on. Its values
+        start uniform in [low, high], or as `low` where the two are equal.
+        """
+        self._dense_ranges[name] = low, high
+        return nn.Parameter(torch.full(shape, low, dtype=torch.float64))
+
+    def fill_dense(self, owner: str, seed: int) -> None:
+        """Gives dense parameters their initial values: a function of (seed, owner, name, place)."""
+        for name, parameter in self.named_parameters():
+            if name not in self._dense_ranges:  # it would start from random numbers of its own, and in another type
+                raise TypeError(f"{type(self).__name__}.{name} must be made by dense_parameter")
+            low, high = self._dense_ranges[name]
+            place = torch.arange(parameter.numel())
+            uniform = random_uniform(stream(f"{owner} {name}", seed), place).view(parameter.shape)
+            parameter.detach().copy_(low + (high - low) * uniform)
 
     @property
     def entity_width(self) -> int:
@@ -58,6 +82,15 @@ class ScoringFunction(nn.Module, ABC):
         """Relation rows start uniform in +- this."""
         return self.entity_init_range()
 
+    def part_init_range(self, part: str) -> float:
+        """The same for one part of a row, for those whose parts are of different kinds."""
+        return self.entity_init_range() if part in self.entity_parts else self.relation_init_range()
+
+    @property
+    def pair_numbers(self) -> int:
+        """Numbers that a blocked score holds at a time for one query and one candidate."""
+        return self.entity_width
+
     @abstractmethod
     def score(
         self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
@@ -69,7 +102,10 @@ class ScoringFunction(nn.Module, ABC):
     ) -> Float[Tensor, "B N"]:
         """The score of each query with each tail of its chunk."""
         return in_blocks(
-            lambda h, r, tail: self.score(h[:, :, None], r[:, :, None], tail[:, None]), (head, relation), tails
+            lambda h, r, tail: self.score(h[:, :, None], r[:, :, None], tail[:, None]),
+            (head, relation),
+            tails,
+            self.pair_numbers,
         )
 
     def score_heads(
@@ -77,7 +113,10 @@ class ScoringFunction(nn.Module, ABC):
     ) -> Float[Tensor, "B N"]:
         """The score of each query with each head of its chunk."""
         return in_blocks(
-            lambda t, r, head: self.score(head[:, None], r[:, :, None], t[:, :, None]), (tail, relation), heads
+            lambda t, r, head: self.score(head[:, None], r[:, :, None], t[:, :, None]),
+            (tail, relation),
+            heads,
+            self.pair_numbers,
         )
 
     def scorer(
@@ -107,23 +146,34 @@ class ScoringFunction(nn.Module, ABC):
         positive = self.score(torch.cat([other_head, head]), relation, torch.cat([tail, other_tail]))
         return positive, torch.cat([heads, tails])
 
+    def judge_batch(
+        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
+    ) -> Judged | None:
+        """Scores as `score_batch` does, and judges them on the way; None where that can't be done."""
+        return None
+
 
 class QueryScoring(ScoringFunction):
-    """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares."""
+    """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares.
+
+    Q numbers of such a vector are E where it is compared with rows as they are.
+    """
 
     combination: Combination | None = None
     """What the queries are, if a kernel can make them."""
+    comparison: Comparison | None = None
+    """How they are compared with candidates' rows, if a kernel can judge the scores on the way."""
 
     @abstractmethod
-    def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
+    def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
         """The vector that the tail is compared with."""
 
     @abstractmethod
-    def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """The vector that the head is compared with."""
+    def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"] | None:
+        """The vector that the head is compared with; None if there is none, and `score` is to take every pair."""
 
     @abstractmethod
-    def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
+    def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """The score of each query with each candidate of its chunk."""
 
     def score_tails(
@@ -136,13 +186,21 @@ class QueryScoring(ScoringFunction):
         self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Candidates
     ) -> Float[Tensor, "B N"]:
         """See `ScoringFunction.score_heads`."""
-        return self.compare(self.head_query(tail, relation), heads)
+        query = self.head_query(tail, relation)
+        return super().score_heads(tail, relation, heads) if query is None else self.compare(query, heads)
+
+    def query(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Float[Tensor, "B Q"] | None:
+        """The vectors of one side."""
+        return (self.head_query if of_heads else self.tail_query)(anchor, relation)
 
     def scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         """See `ScoringFunction.scorer`: the queries are made once."""
-        return partial(self.compare, (self.head_query if of_heads else self.tail_query)(anchor, relation))
+        query = self.query(anchor, relation, of_heads=of_heads)
+        return super().scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
         """What `combination` combines entities with, from all relations' rows."""
@@ -153,16 +211,30 @@ class QueryScoring(ScoringFunction):
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """See `ScoringFunction.score_batch`: each query is made once, and compared with its target too."""
         query = self._make_queries(queries)
+        if query is None:
+            return super().score_batch(queries, target, candidates)
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 
-    def _make_queries(self, queries: Queries) -> Float[Tensor, "B E"]:
+    def judge_batch(
+        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
+    ) -> Judged | None:
+        """See `ScoringFunction.judge_batch`."""
+        if self.comparison is None or not can_judge(self.comparison, len(queries.place), candidates):
+            return None
+        query = self._make_queries(queries)
+        return None if query is None else judge(self.comparison, query, target, candidates, judgement)
+
+    def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
         if self.combination is not None and usable(queries.lookup.rows):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
+        if not queries.head_rows:
+            return self.tail_query(queries.entity_rows(), queries.relation_rows())
         # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
         sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
-        return torch.cat([self.head_query(tail, of_tail), self.tail_query(head, of_head)])
+        of_heads = self.head_query(tail, of_tail)
+        return None if of_heads is None else torch.cat([of_heads, self.tail_query(head, of_head)])
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:
@@ -171,7 +243,10 @@ def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]
 
 
 def in_blocks(
-    score: Callable[..., Float[Tensor, "C S n"]], query: tuple[Float[Tensor, "B _"], ...], candidates: Candidates
+    score: Callable[..., Float[Tensor, "C S n"]],
+    query: tuple[Float[Tensor, "B _"], ...],
+    candidates: Candidates,
+    pair_numbers: int | None = None,
 ) -> Float[Tensor, "B N"]:
     """Scores candidates a block at a time, so that no [B, N, E] intermediate is ever whole.
 
@@ -179,10 +254,15 @@ def in_blocks(
 
     Args:
         score: takes the query's parts `[C, S, _]` and a block of candidates `[C, n, E]`.
+        pair_numbers: what it holds at a time for one query and one candidate; None: as many numbers as a candidate's.
     """
     chunks, num_candidates = candidates.place.shape
     parts = [by_chunk(part, chunks) for part in query]
-    size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * candidates.lookup.rows.shape[1]))
+    pair_numbers = pair_numbers or candidates.lookup.rows.shape[1]
+    size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * pair_numbers))
+    # A power of two, so that candidates in multiples of 64, as in ranking, make equal blocks: a product of another
+    # width may round otherwise, and equal rows would not have equal scores.
+    size = 1 << (size.bit_length() - 1)
 
     if size >= num_candidates:
         return score(*parts, candidates.rows()).flatten(0, 1)

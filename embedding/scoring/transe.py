@@ -8,6 +8,7 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import minus_l1, minus_l2, product_type
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 
@@ -27,6 +28,7 @@ class TransE(QueryScoring):
         self.norm, self.product_type = norm, product_type(precision)
         if norm == 1 and self.product_type is not None:
             raise InputError(f"precision must be float32 where norm is 1, which takes no product, got {precision!r}")
+        self.comparison = Comparison.L2 if norm == 2 and self.product_type is None else None
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     @property

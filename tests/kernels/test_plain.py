@@ -10,7 +10,7 @@ from torch import Tensor
 
 import kernels.library
 from discriminator.loss.log_sigmoid import LogSigmoid
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
@@ -133,7 +133,7 @@ def test_losses(name: str, masked: bool, dtype: torch.dtype):
     negative.requires_grad_()
 
     def run() -> list[Tensor]:
-        loss = LOSSES[name](positive, negative, known if masked else None)
+        loss = LOSSES[name](Scores(positive, negative, known if masked else None))
         return [loss, *torch.autograd.grad(loss, (positive, negative), torch.ones_like(loss))]
 
     assert_same_both_ways(run)

@@ -4,11 +4,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.updates import Ball, adam, rowwise_adagrad
-from tests.kernels.arrays import WIDTHS, Way, assert_close, both_types, every_way, every_width, on_threads, randn
+from kernels.pairs import Comparison
+from kernels.rows import GatheredGradient, PairGradient, RowGradient, sum_rows
+from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
+from tests.kernels.arrays import (
+    WIDTHS,
+    Way,
+    assert_close,
+    both_types,
+    every_way,
+    every_width,
+    integers,
+    on_threads,
+    randn,
+)
 
 ROWS, STEPS = 150, 4  # more than two blocks of rows
 FREE = Ball((), None)
+every_kind = pytest.mark.parametrize("kind", list(Comparison))
 ADAM = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-8}
 
 
@@ -43,11 +56,11 @@ class State:
     def adam(self, step: int, weight_decay: float = 0.0, ball: Ball = FREE, *, everywhere: bool) -> None:
         row, gradient = gradient_of(step, self.weight.shape[1], self.weight.dtype)
         options = {"everywhere": everywhere, "step": step + 1, "weight_decay": weight_decay, "ball": ball}
-        adam(self.weight, self.mean, self.square, row, gradient, **options, **ADAM)
+        adam(self.weight, self.mean, self.square, RowGradient(row, gradient), **options, **ADAM)
 
     def adagrad(self, step: int, ball: Ball = FREE) -> None:
         row, gradient = gradient_of(step, self.weight.shape[1], self.weight.dtype)
-        rowwise_adagrad(self.weight, self.square_sum, row, gradient, lr=0.1, eps=1e-10, ball=ball)
+        rowwise_adagrad(self.weight, self.square_sum, RowGradient(row, gradient), lr=0.1, eps=1e-10, ball=ball)
 
 
 @every_way
@@ -118,6 +131,45 @@ def test_rowwise_adagrad_is_its_formula(way: Way, width: int, dtype: torch.dtype
             assert_close(state.square_sum, total)
 
 
+@every_kind
+@both_types
+@pytest.mark.parametrize("update", ["adam", "adam everywhere", "adagrad"])
+def test_a_gradient_that_is_summed_on_the_way_moves_rows_as_the_sum_does(
+    kind: Comparison, dtype: torch.dtype, update: str
+):
+    def step(gradient: RowGradient, state: State) -> None:
+        if update == "adagrad":
+            return rowwise_adagrad(state.weight, state.square_sum, gradient, lr=0.1, eps=1e-10, ball=ball_of(14))
+        options = {"everywhere": update == "adam everywhere", "step": 1, "weight_decay": 0.1, "ball": ball_of(14)}
+        return adam(state.weight, state.mean, state.square, gradient, **options, **ADAM)
+
+    moved, expected = State(14, dtype), State(14, dtype)
+    place, copies = integers(ROWS, 40), randn(40, 14, dtype=dtype, seed=1)
+    query, pairs = randn(6, 14, dtype=dtype, seed=2), integers(ROWS, 2, 5, seed=3)
+    score = -randn(6, 5, dtype=dtype, seed=4).abs()
+    coefficient = randn(6, 5, dtype=dtype, seed=5)
+    sources = [GatheredGradient(place, copies), PairGradient(pairs, kind, coefficient, score, query)]
+    step(RowGradient(*sum_rows(sources, expected.weight, dtype)), expected)
+    step(RowGradient.of(sources, moved.weight), moved)
+    assert moved.weight.equal(expected.weight)
+    assert not moved.weight.equal(State(14, dtype).weight)
+
+
+@every_way
+@every_width
+@both_types
+def test_adagrad_of_single_numbers_is_torchs(way: Way, width: int, dtype: torch.dtype):
+    weight, total = randn(ROWS, width, dtype=dtype), torch.zeros(ROWS, width, dtype=dtype)
+    parameter = torch.nn.Parameter(weight.double().clone())
+    optimizer = torch.optim.Adagrad([parameter], lr=0.1, eps=1e-10)
+    for step in range(STEPS):
+        gradient = randn(ROWS, width, dtype=dtype, seed=step)
+        parameter.grad = gradient.double()
+        optimizer.step()
+        way(adagrad, weight, total, gradient, lr=0.1, eps=1e-10)
+        assert_close(weight, parameter.detach())
+
+
 @every_way
 @both_types
 def test_rows_are_clipped_part_by_part(way: Way, dtype: torch.dtype):
@@ -147,8 +199,8 @@ def test_a_nan_gradient_shows_in_its_own_row_alone(way: Way, dtype: torch.dtype)
     for ball in (FREE, Ball((20,), 0.7)):
         one, other = State(20, dtype), State(20, dtype)
         options = {"everywhere": True, "step": 1, "weight_decay": 0.0, "ball": ball}
-        way(adam, one.weight, one.mean, one.square, row, gradient, **options, **ADAM)
-        way(rowwise_adagrad, other.weight, other.square_sum, row, gradient, lr=0.1, eps=1e-10, ball=ball)
+        way(adam, one.weight, one.mean, one.square, RowGradient(row, gradient), **options, **ADAM)
+        way(rowwise_adagrad, other.weight, other.square_sum, RowGradient(row, gradient), lr=0.1, eps=1e-10, ball=ball)
         for state in (one, other):
             assert state.weight.isnan().any(1).nonzero()[:, 0].tolist() == [70]
 

@@ -1,0 +1,73 @@
+"""Queries against shared pools, from rows to a loss and its gradients in one walk (contrast.cpp)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from kernels.library import call, products, type_name, usable
+from kernels.losses import RowLoss
+from kernels.pairs import Comparison
+
+_PIECE = 256
+"""Queries that are one piece, as contrast.cpp has it."""
+_COMPARISONS = (Comparison.DOT, Comparison.L2)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What one walk gives; gradients are of the sum of weight times loss."""
+
+    positive: Float[Tensor, " B"]
+    negative: Float[Tensor, "B N"]
+    loss: Float[Tensor, " B"]
+    by_positive: Float[Tensor, " B"]
+    """By each positive's score; the queries' gradient has its part."""
+    by_query: Float[Tensor, "B E"]
+    by_candidate: Float[Tensor, "C P N E"]
+    """By the candidates, a part for each 256 queries of a chunk."""
+
+
+def can_contrast(kind: Comparison, rows: Tensor) -> bool:
+    """Whether there is a walk for rows that are compared so: it needs matrix products that a kernel can call."""
+    return kind in _COMPARISONS and usable(rows) and products() is not None
+
+
+def contrast(
+    kind: Comparison,
+    loss: RowLoss,
+    margin: float,
+    temperature: float,
+    query: Float[Tensor, "B E"],
+    rows: Float[Tensor, "U E"],
+    place: Int64[Tensor, "C N"],
+    target: Int64[Tensor, " B"],
+    known: Bool[Tensor, "B N"] | None,
+    weight: Float[Tensor, " B"],
+) -> Contrast:
+    """Scores queries with rows[target] and with rows[place] of their chunk, and judges the scores.
+
+    Args:
+        known: negatives to leave out.
+        weight: what each query's loss counts.
+    """
+    (chunks, candidates), (queries, width) = place.shape, query.shape
+    size = queries // max(chunks, 1)
+    made = Contrast(
+        positive=torch.empty_like(weight),
+        negative=query.new_empty((queries, candidates)),
+        loss=torch.empty_like(weight),
+        by_positive=torch.empty_like(weight),
+        by_query=torch.empty_like(query),
+        by_candidate=query.new_empty((chunks, -(-size // _PIECE), candidates, width)),
+    )
+    library = products()
+    assert library is not None
+    product = library.float32 if query.dtype == torch.float32 else library.float64
+    name = f"contrast_{kind}_{loss}_{type_name(query)}"
+    given = query, rows, place, target, known, weight
+    out = made.positive, made.negative, made.loss, made.by_positive, made.by_query, made.by_candidate
+    sizes = chunks, size, candidates, width
+    call(name, *given, *out, *sizes, margin, temperature, product, library.set_threads, torch.get_num_threads())
+    return made

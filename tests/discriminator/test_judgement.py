@@ -1,0 +1,103 @@
+"""Judging scores while they are made changes nothing but the time that it takes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import kernels.contrast
+from discriminator.discriminator import Verdict
+from discriminator.loss.log_sigmoid import LogSigmoid
+from discriminator.loss.loss import Loss
+from discriminator.loss.self_adversarial import SelfAdversarial
+from discriminator.loss.softmax import Softmax
+from discriminator.term.l2 import L2
+from embedding.scoring.complex import ComplEx
+from embedding.scoring.scoring import ScoringFunction
+from embedding.scoring.transe import TransE
+from graph.batch import Batch, Negatives
+from kernels.library import products
+from tests.ranks import run_on_ranks
+from tests.worlds import batch_of, distmult, families, lazy_adam, model_of, one_rank, player_of, site_of
+from trainer.runtime import Runtime
+
+pytestmark = pytest.mark.skipif(products() is None, reason="torch was built with another library of matrix products")
+
+SCORINGS: dict[str, Callable[[int], ScoringFunction]] = {
+    "DistMult": distmult,
+    "ComplEx": lambda dim: ComplEx(dim, precision="float32"),
+    "TransE L2": lambda dim: TransE(dim, norm=2, precision="float32"),
+}
+LOSSES: dict[str, Loss] = {
+    "softmax": Softmax(),
+    "self-adversarial": SelfAdversarial(2.0, 0.5),
+    "log-sigmoid": LogSigmoid(2.0),
+}
+every_scoring = pytest.mark.parametrize("scoring", SCORINGS)
+every_loss = pytest.mark.parametrize("loss", LOSSES)
+
+
+def batch_and_negatives(*, masked: bool) -> tuple[Batch, Negatives]:
+    """12 chunks of 4 that share 9 negatives each."""
+    batch = batch_of(families().train[:48], heads=5, chunk_size=4)
+    weight = torch.rand(48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    entity = torch.randint(families().num_entities, (12, 9), generator=torch.Generator().manual_seed(1))
+    known = torch.rand(48, 9, generator=torch.Generator().manual_seed(3)) < 0.3
+    batch = replace(batch, weight=weight, global_weight=float(weight.sum()))
+    return batch, Negatives(entity, known=known if masked else None)
+
+
+def train(
+    scoring: str, loss: str, *, masked: bool, runtime: Runtime | None = None
+) -> tuple[list[Verdict], Tensor, Tensor]:
+    """Verdicts of three steps, and the rows that they led to, of entities and of relations."""
+    runtime = runtime or one_rank()
+    model = model_of(site_of(families(), runtime), scoring=SCORINGS[scoring])
+    player = player_of(model, LOSSES[loss], lazy_adam)
+    player.terms = [L2(weight=0.1)]
+    batch, negatives = batch_and_negatives(masked=masked)
+    batch = replace(batch, chunk=torch.arange(12))
+    share = runtime.share(batch)
+    chunk = share.chunk
+    known = None if negatives.known is None else negatives.known.view(12, 4, 9)[chunk].flatten(0, 1)
+    verdicts = []
+    for _ in range(3):
+        verdicts.append(player.judge(share, Negatives(negatives.entity[chunk], known=known)))
+        player.learn(verdicts[-1])
+    return verdicts, model.entity.gather_all(model.entity.weight.detach()), model.scorer.relation.detach()
+
+
+@every_scoring
+@every_loss
+@pytest.mark.parametrize("masked", [False, True])
+def test_three_steps_are_those_of_scores_that_are_judged_later(
+    scoring: str, loss: str, masked: bool, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+    judged_by = kernels.contrast.call
+    monkeypatch.setattr(kernels.contrast, "call", lambda *given: (calls.append(given[0]), judged_by(*given)))
+    on_the_way = train(scoring, loss, masked=masked)
+    assert len(calls) == 3
+    monkeypatch.setattr(kernels.contrast, "products", lambda: None)
+    later = train(scoring, loss, masked=masked)
+    assert len(calls) == 3
+    for mine, theirs in zip(on_the_way[0], later[0], strict=True):
+        for name in ("loss", "reward", "positive", "negative"):
+            torch.testing.assert_close(getattr(mine, name), getattr(theirs, name), rtol=1e-11, atol=1e-12)
+    for mine, theirs in zip(on_the_way[1:], later[1:], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
+
+
+def train_as_rank(rank: int, world_size: int) -> tuple[Tensor, Tensor]:
+    _, *rows = train("TransE L2", "softmax", masked=True, runtime=Runtime(rank, world_size, torch.device("cpu")))
+    return rows[0], rows[1]
+
+
+@pytest.mark.slow
+def test_ranks_learn_the_same():
+    alone = train_as_rank(0, 1)
+    for rows in run_on_ranks(3, train_as_rank):
+        for mine, theirs in zip(rows, alone, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-12)
