@@ -56,8 +56,9 @@ class HaSaSampler(NegativeSampler):
         """See `NegativeSampler.propose`."""
         hard = self._of_table(batch) if self.bank_size is None else self._of_bank(batch, score, self.bank_size)
         entity = torch.cat([hard, self._suspects(batch)], dim=1)
-        self._suspected = self.near.contains(batch.anchor, entity)
-        return Negatives(entity, known=self.context.known.contains(batch, entity), suspected=self._suspected)
+        known = self.context.known.contains(batch, entity)
+        self._suspected = self.near.contains(batch.anchor, entity) & ~known
+        return Negatives(entity, known=known, suspected=self._suspected)
 
     def _of_table(self, batch: Batch) -> Int64[Tensor, "B H"]:
         assert self.context.player is not None
