@@ -4,6 +4,7 @@ A small KGE model of its own scores a pool of uniform candidates and draws the n
 discriminator's reward for what was drawn teaches it by REINFORCE (Williams 1992).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from torch import Tensor
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
+from generator.distinct_draws import draw_distinct, policy_coefficients
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -43,6 +45,8 @@ class _Draw:
     """What the draws were made from; with the gradient that leads to the model."""
     log_prob: Float[Tensor, "B M"]
     pick: Int64[Tensor, "B N"]
+    threshold: Float64[Tensor, " B"] | None = None
+    """See `draw_distinct`; None for draws with replacement."""
 
 
 class KBGANSampler(NegativeSampler):
@@ -52,13 +56,21 @@ class KBGANSampler(NegativeSampler):
         model: makes the generator's model from its site.
         optimizer: makes the optimiser that steps it.
         dim: numbers in an entity vector of the model.
-        num_negatives: independent draws (with replacement) for each positive.
+        num_negatives: draws for each positive.
         pool_size: candidates of a chunk, uniform with replacement; with chunk_size 1 each positive has its own.
         temperature: divides the model's scores before the softmax.
         side: how the side to corrupt is chosen.
         estimator: how the gradient is estimated.
-        baseline: what REINFORCE takes off the reward; not used by the exact estimator.
-        mask_known: never draw a candidate that makes a train fact (if all of a pool do, the loss leaves them out).
+        baseline: what REINFORCE takes off the reward; not used by the exact estimator, nor without replacement, where
+            the other draws of a positive are the baseline.
+        replacement: whether draws are independent, or else distinct places of the pool; REINFORCE then weighs them so
+            that its gradient keeps its mean (see `policy_coefficients`), and needs at least two.
+        entropy_weight: what a nat of the entropy of the draws is worth beside the reward; 0: nothing.
+        entropy_floor: the entropy, in nats, above which more of it is worth nothing; null: there is none.
+        normalise_reward: learn from rewards with mean 0 and spread 1 over the global batch, whatever the
+            discriminator's scores have. That moves REINFORCE's mean gradient a little, by one part in the batch's size.
+        mask_known: never draw a candidate that makes a train fact (if a pool has not enough others, its draws that do
+            are left out of the loss).
     """
 
     model: KGEModel
@@ -77,6 +89,10 @@ class KBGANSampler(NegativeSampler):
         side: str,
         estimator: str,
         baseline: Baseline,
+        replacement: bool,
+        entropy_weight: float,
+        entropy_floor: float | None,
+        normalise_reward: bool,
         mask_known: bool,
     ) -> None:
         super().__init__(context)
@@ -91,9 +107,23 @@ class KBGANSampler(NegativeSampler):
         for key, choice, choices in (("side", side, Side), ("estimator", estimator, Estimator)):
             if choice not in list(choices):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
-        if isinstance(baseline, LeaveOneOut) and estimator == Estimator.REINFORCE and num_negatives < 2:
+        if estimator == Estimator.REINFORCE and num_negatives < 2 and not replacement:
+            raise InputError(f"generator.num_negatives must be at least 2 without replacement, got {num_negatives}")
+        if estimator == Estimator.REINFORCE and num_negatives < 2 and isinstance(baseline, LeaveOneOut):
             raise InputError(
                 f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {num_negatives}"
+            )
+        if not replacement and num_negatives > pool_size:
+            raise InputError(
+                f"generator.num_negatives must not exceed pool_size {pool_size} without replacement, "
+                f"got {num_negatives}"
+            )
+        if entropy_weight < 0:
+            raise InputError(f"generator.entropy_weight must be at least 0, got {entropy_weight}")
+        if entropy_floor is not None and not 0 < entropy_floor <= math.log(pool_size):
+            raise InputError(
+                f"generator.entropy_floor must be above 0 and at most the logarithm of pool_size {pool_size}, "
+                f"{math.log(pool_size):.3f}, got {entropy_floor}"
             )
         self.num_negatives = num_negatives
         self.pool_size = pool_size
@@ -101,7 +131,13 @@ class KBGANSampler(NegativeSampler):
         self.side = Side(side)
         self.estimator = Estimator(estimator)
         self.baseline = baseline
+        self.replacement = replacement
+        self.entropy_weight = entropy_weight
+        self.entropy_floor = math.inf if entropy_floor is None else entropy_floor
+        self.normalise_reward = normalise_reward
         self.mask_known = mask_known
+        self.masked = context.known
+        """The facts that `mask_known` keeps from being drawn."""
         self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
@@ -114,21 +150,21 @@ class KBGANSampler(NegativeSampler):
     def start_stage(self) -> None:
         """A fresh optimiser and baseline: the model may just have been pre-trained by others."""
         self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.baseline.reset()
+        self.baseline.start(self.context)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Scores a pool with the generator's own model and draws from its softmax."""
-        pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
+        pool = self.candidates(batch)
         logits = self.model.score_candidates(batch, pool)
         if self.temperature != 1:
             logits = logits / self.temperature
-        known = self.context.known.contains(batch, pool) if self.mask_known else None
+        known = self.masked.contains(batch, pool) if self.mask_known else None
         if known is not None:
-            # A pool of known facts alone cannot be masked; the loss then leaves its draws out (Negatives.known).
-            logits = logits.masked_fill(known & ~known.all(1, keepdim=True), -torch.inf)
-        uniform = batch.uniform_per_positive("draws from the pool", self.num_negatives)
-        log_prob, pick = draw(logits.detach(), uniform)
-        self._drawn = _Draw(logits, log_prob, pick)
+            # A pool with too few others cannot be masked; the loss then leaves known draws out (Negatives.known).
+            others = 1 if self.replacement else self.num_negatives
+            logits = logits.masked_fill(known & ((~known).sum(1, keepdim=True) >= others), -torch.inf)
+        self._drawn = self._draw(batch, logits)
+        log_prob, pick = self._drawn.log_prob, self._drawn.pick
         return Negatives(
             entity=_picked(pool, pick),
             known=None if known is None else known.gather(1, pick),
@@ -136,19 +172,47 @@ class KBGANSampler(NegativeSampler):
             pool=pool,
             pick=pick,
             reward_pool=self.estimator == Estimator.EXACT,
+            reward_spread=self.normalise_reward,
         )
+
+    def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
+        """The pool of each chunk."""
+        return batch.integers("candidates", self.pool_size, self.context.num_entities)
+
+    def _draw(self, batch: Batch, logits: Float[Tensor, "B M"]) -> _Draw:
+        if self.replacement:
+            uniform = batch.uniform_per_positive("draws from the pool", self.num_negatives)
+            return _Draw(logits, *draw(logits.detach(), uniform))
+        log_prob = logits.detach().log_softmax(1)
+        uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
+        return _Draw(logits, log_prob, *draw_distinct(log_prob, uniform, self.num_negatives))
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
         drawn = self._drawn
         weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
+        if self.normalise_reward:
+            reward = reward.normalised()
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
-        else:
-            advantage = self.baseline.advantage(reward, batch.epoch)
+        elif drawn.threshold is None:
+            advantage = self.baseline.advantage(reward, batch)
             gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, advantage, weight / self.num_negatives)
+        else:
+            log_prob = drawn.log_prob.gather(1, drawn.pick)
+            coefficient = policy_coefficients(log_prob, drawn.threshold, reward.value).to(log_prob.dtype)
+            gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, coefficient, weight)
+        if self.entropy_weight:
+            gradient += self._entropy_gradient(drawn.log_prob, self.entropy_weight * weight)
         drawn.logits.backward(-gradient)
         self.optimizer.step()
+
+    def _entropy_gradient(self, log_prob: Float[Tensor, "B M"], weight: Float[Tensor, " B"]) -> Float[Tensor, "B M"]:
+        """The gradient by the logits of weight times the smaller of the entropy and its floor."""
+        part = torch.special.entr(log_prob.exp())
+        total = part.sum(1)
+        weight = torch.where(total < self.entropy_floor, weight, 0.0)
+        return weight[:, None] * (part - log_prob.exp() * total[:, None])
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
         """The entropy of what the draws were made from, in nats."""

@@ -42,6 +42,14 @@ class Reward:
     """For each negative, or for each candidate of the pool if `Negatives.reward_pool`."""
     mean: float
     """The mean over the whole global batch, the same on every rank."""
+    spread: float | None = None
+    """The standard deviation over the whole global batch, if `Negatives.reward_spread` asked for it."""
+
+    def normalised(self) -> "Reward":
+        """The same with mean 0 and spread 1 over the global batch; as it is where all rewards are equal."""
+        assert self.spread is not None
+        spread = self.spread or 1.0
+        return Reward((self.value - self.mean) / spread, 0.0, self.spread / spread)
 
 
 class NegativeSampler(ABC):
@@ -63,6 +71,11 @@ class NegativeSampler(ABC):
     def head_probability(self) -> Float64[Tensor, " R"]:
         """For each relation, the probability that a positive has its head corrupted rather than its tail."""
         return torch.full((self.context.num_relations,), 0.5, dtype=torch.float64)
+
+    @property
+    def learns(self) -> bool:
+        """Whether `feedback` is of any use; the mean reward is made for nobody else, or for a line of metrics."""
+        return type(self).feedback is not NegativeSampler.feedback
 
     @abstractmethod
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:

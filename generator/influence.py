@@ -1,0 +1,256 @@
+"""Negatives by their influence on facts held out for a while: what a step on each would do to the loss of others.
+
+Influence functions (Koh and Liang, Understanding black-box predictions via influence functions, ICML 2017) in the form
+of a product of gradients (Pruthi et al., Estimating training data influence by tracing gradient descent, NeurIPS 2020).
+Influence-style: the choices below are ours, not those of a published sampler.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from embedding.model import KGEModel
+from generator.refreshed import RefreshedSampler
+from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from generator.without_replacement import LAST, gumbel, repeated
+from graph.batch import Batch, Negatives
+from graph.counter_random import random_integers, stream
+from graph.errors import InputError
+from graph.known import per_positive
+from kernels.rows import sum_occurrences
+
+_BLOCK_NUMBERS = 1 << 21
+"""Numbers in the rows of candidates that are differentiated at a time."""
+
+_TINY = 1e-300
+"""Divides influences that are all zero."""
+
+
+class InfluenceSampler(RefreshedSampler):
+    """Candidates whose training would lower the loss of held-out facts; those that would raise it are suspected.
+
+    Now and then some train facts are held out as a probe: their loss L against uniform negatives has a gradient g by
+    the player's rows. A step on a candidate z against its positive moves the rows by minus the gradient of its loss, so
+    it changes L by  I(z) = -slope(z) * (g . grad s(z)),  up to the learning rate. A candidate with I > 0 works against
+    what other facts say of its rows, as a missing fact would: it is suspected, and drawn only where there are not
+    enough others. Of those that are left, draws without replacement prefer the lowest I. A candidate that shares no row
+    with the probe has I = 0. The held-out facts are trained on like all others, in steps of their own.
+
+    Both losses are softplus(s- - s+), a pair at a time, whichever loss the player is trained by: it has a slope for
+    scores of every scale. Only rows count, not what a scoring function learns beside them. Influences are computed a
+    block of candidates at a time; a step costs about three more scores of the pool. A rank keeps g for the rows of the
+    probe, at most held_out * (held_out_negatives + 2) of them.
+
+    Args:
+        num_negatives: distinct draws for each positive.
+        pool_size: uniform candidates of a chunk.
+        temperature: of the softmax of -I, divided by the root of its mean square over the positive's pool; 0 takes the
+            lowest.
+        held_out: facts of a probe, drawn from train with replacement, a function of (seed, step of the stage).
+        held_out_negatives: uniform negatives of each; those that are train facts do not count.
+        refresh_steps: steps from one probe to the next; 0: there is one, of the model that the stage starts with.
+        damping: what is added to the diagonal of the probe's empirical Fisher matrix, which stands for the Hessian that
+            g is divided by (the influence of Koh and Liang); null: the Hessian is taken for the identity.
+        mask_known: never draw a train fact (where a pool has too few others, the loss leaves it out).
+    """
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        num_negatives: int,
+        pool_size: int,
+        temperature: float,
+        held_out: int,
+        held_out_negatives: int,
+        refresh_steps: int,
+        damping: float | None,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context, key="refresh_steps", period=refresh_steps)
+        for key, value in (
+            ("num_negatives", num_negatives),
+            ("held_out", held_out),
+            ("held_out_negatives", held_out_negatives),
+        ):
+            require_at_least(f"generator.{key}", value, 1)
+        require_at_least("generator.pool_size", pool_size, num_negatives)
+        if temperature < 0:
+            raise InputError(f"generator.temperature must be at least 0, got {temperature}")
+        if damping is not None and damping <= 0:
+            raise InputError(f"generator.damping must be positive or null, got {damping}")
+        self.num_negatives = num_negatives
+        self.pool_size = pool_size
+        self.temperature = temperature
+        self.held_out = held_out
+        self.held_out_negatives = held_out_negatives
+        self.damping = damping
+        self.mask_known = mask_known
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """See `NegativeSampler.propose`; the player's rows are read, and `score` is not asked."""
+        self.keep_fresh(batch, batch.step)
+        pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
+        influence = self.influence(batch, pool)
+        value = -influence
+        if self.temperature > 0:
+            scale = self.temperature * influence.square().mean(1, keepdim=True).sqrt()
+            noise = gumbel(batch.uniform_per_positive("draws from the pool", self.pool_size))
+            value = value / scale.clamp(min=_TINY) + noise
+        suspected, pool = influence > 0, per_positive(pool, len(batch.head))
+        value = value.masked_fill(suspected | repeated(pool), LAST)
+        known = self.context.known.contains(batch, pool) if self.mask_known else None
+        if known is not None:
+            value = value.masked_fill(known, -torch.inf)
+        pick = value.topk(self.num_negatives, dim=1).indices
+        self._suspected = suspected
+        return Negatives(
+            pool.gather(1, pick),
+            known=None if known is None else known.gather(1, pick),
+            suspected=suspected.gather(1, pick),
+        )
+
+    @torch.no_grad()
+    def influence(self, batch: Batch, pool: Int64[Tensor, "C M"]) -> Float64[Tensor, "B M"]:
+        """What a step of learning rate 1 on each candidate would change the held-out loss by, to first order.
+
+        Collective.
+        """
+        queries, (target, candidates) = _Queries.of(self.player, batch, batch.target[:, None], pool)
+        positive = queries.scores(target)
+        along_anchor, along_relation = self._along_entity(batch.anchor), self._along_relation[queries.relation_id]
+        candidates, pool = (each.repeat_interleave(batch.chunk_size, dim=0) for each in (candidates, pool))
+        found = []
+        size = max(1, _BLOCK_NUMBERS // max(1, len(batch.head) * self._along.shape[1]))
+        for rows, entity in zip(candidates.split(size, dim=1), pool.split(size, dim=1), strict=True):
+            scores, (by_anchor, by_relation, by_candidate) = queries.gradients(rows, torch.sum)
+            derivative = (by_anchor * along_anchor[:, None]).sum(2) + (by_relation * along_relation[:, None]).sum(2)
+            derivative += (by_candidate * self._along_entity(entity)).sum(2)
+            found.append(-(scores - positive).double().sigmoid() * derivative.double())
+        return torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def refresh(self, batch: Batch) -> None:
+        """Holds out other facts, and takes the gradient of their loss by the player's rows; see `RefreshedSampler`."""
+        probe = self._probe(batch)
+        negative = probe.integers("held-out facts' negatives", self.held_out_negatives, self.context.num_entities)
+        counted = ~self.context.known.contains(probe, negative)
+        entity = torch.cat([probe.target[:, None], negative], dim=1)
+        queries, (candidates,) = _Queries.of(self.player, probe, entity)
+
+        def loss(scores: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+            pairs = softplus(scores[:, 1:] - scores[:, :1])
+            return (pairs * counted).sum() / counted.sum().clamp(min=1)
+
+        by_anchor, by_relation, by_candidate = queries.gradients(candidates, loss)[1]
+        row = torch.cat([probe.anchor, entity.flatten()])
+        by_row = torch.cat([by_anchor.sum(1), by_candidate.flatten(0, 1)])
+        self._entity, self._along = self._direction(row, by_row, self.context.num_entities)
+        relation, along = self._direction(queries.relation_id, by_relation.sum(1), len(queries.relations))
+        self._along_relation = torch.zeros_like(queries.relations).index_copy_(0, relation, along)
+
+    def _probe(self, batch: Batch) -> Batch:
+        """Facts of train that every rank holds out alike; half of them ask for heads."""
+        count = torch.arange(self.held_out)
+        number = random_integers(stream("held-out facts", batch.seed, batch.step), count, len(self.context.train))
+        head, relation, tail = self.context.train[number].T.contiguous().to(batch.head.device)
+        return Batch(
+            head=head,
+            relation=relation,
+            tail=tail,
+            weight=torch.ones(self.held_out, dtype=torch.float64, device=head.device),
+            chunk=count.to(head.device),
+            head_chunks=self.held_out // 2,
+            chunk_size=1,
+            seed=batch.seed,
+            epoch=batch.step,
+            global_weight=float(self.held_out),
+        )
+
+    def _direction(
+        self, row: Int64[Tensor, " K"], gradient: Float[Tensor, "K W"], num_rows: int
+    ) -> tuple[Int64[Tensor, " U"], Float[Tensor, "U W"]]:
+        """The gradient of each distinct row, divided by the damped Hessian if there is one."""
+        distinct, total = sum_occurrences(row, gradient, num_rows, torch.float64)
+        if self.damping is not None:
+            # The mean over facts of their squared gradients, which are `held_out` times the parts of the mean loss.
+            _, squares = sum_occurrences(row, gradient.double().square(), num_rows, torch.float64)
+            total = total / (self.held_out * squares + self.damping)
+        return distinct, total.to(gradient.dtype)
+
+    def _along_entity(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s E"]:
+        """The probe's direction for the rows of these entities: zero where it has none."""
+        place = torch.searchsorted(self._entity, entity).clamp(max=len(self._entity) - 1)
+        return self._along[place] * (self._entity[place] == entity)[..., None]
+
+    def made(self) -> dict[str, Tensor]:
+        """The probe's direction: the same on every rank."""
+        return {"entity": self._entity, "along": self._along, "along_relation": self._along_relation}
+
+    def load_made(self, made: Mapping[str, Tensor]) -> None:
+        """See `RefreshedSampler.load_made`."""
+        device = self.context.site.device
+        self._entity, self._along = made["entity"].to(device), made["along"].to(device)
+        self._along_relation = made["along_relation"].to(device)
+
+    def metrics(self) -> dict[str, Float[Tensor, " B"]]:
+        """The share of each positive's pool that is suspected."""
+        return {"generator/suspected": self._suspected.double().mean(1)}
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """Copies of rows, so that differentiating scores leaves no gradient in the player's tables."""
+
+    model: KGEModel
+    anchor: Float[Tensor, "B E"]
+    relation: Float[Tensor, "B R"]
+    relation_id: Int64[Tensor, " B"]
+    relations: Float[Tensor, "R_ R"]
+    """The rows of all relations."""
+    heads: int
+    """How many of the queries, the first ones, ask for heads."""
+
+    @classmethod
+    def of(
+        cls, model: KGEModel, batch: Batch, *entities: Int64[Tensor, "_ _"]
+    ) -> "tuple[_Queries, list[Float[Tensor, '_ _ E']]]":
+        """The queries of a batch, and the rows of entities. Collective."""
+        lookup, (anchor, *places) = model.entity.look_up(batch.anchor, *entities)
+        relation_id, heads = model.asked(batch.relation, batch.head_rows)
+        relations = model.scorer.relation.detach().to(lookup.rows.dtype)
+        queries = cls(model, lookup.rows[anchor], relations[relation_id], relation_id, relations, heads)
+        return queries, [lookup.rows[place] for place in places]
+
+    def scores(self, candidates: Float[Tensor, "B n E"]) -> Float[Tensor, "B n"]:
+        """Of each query with its own candidates."""
+        shape = candidates.shape[:2]
+        return self._score(
+            self.anchor[:, None].expand(*shape, -1), self.relation[:, None].expand(*shape, -1), candidates
+        )
+
+    def _score(
+        self, anchor: Float[Tensor, "B n E"], relation: Float[Tensor, "B n R"], candidates: Float[Tensor, "B n E"]
+    ) -> Float[Tensor, "B n"]:
+        head = torch.cat([candidates[: self.heads], anchor[self.heads :]]).flatten(0, 1)
+        tail = torch.cat([anchor[: self.heads], candidates[self.heads :]]).flatten(0, 1)
+        return self.model.scoring.score(head, relation.flatten(0, 1), tail).view(candidates.shape[:2])
+
+    def gradients(
+        self, candidates: Float[Tensor, "B n E"], function: Callable[[Float[Tensor, "B n"]], Float[Tensor, ""]]
+    ) -> tuple[Float[Tensor, "B n"], tuple[Tensor, ...]]:
+        """Scores, and a function's derivative by the rows of each score's anchor, relation and candidate.
+
+        Backwards, not forwards (torch.func.jvp): scoring functions with a backward of their own have no other.
+        """
+        shape = candidates.shape[:2]
+        rows = (self.anchor[:, None].expand(*shape, -1), self.relation[:, None].expand(*shape, -1), candidates)
+        leaves = [each.detach().clone().requires_grad_() for each in rows]
+        with torch.enable_grad():
+            scores = self._score(*leaves)
+            value = function(scores)
+        return scores.detach(), torch.autograd.grad(value, leaves)

@@ -1,0 +1,135 @@
+"""A generator that is a completion model of its own: its negatives are its answers, out of all entities.
+
+IGAN (Wang, Li and Pan, Incorporating GAN for negative sampling in knowledge representation learning, AAAI 2018) draws
+from a softmax over all entities; in KCGAN (Zia and Windridge, A generative adversarial network for single and multi-hop
+distributional knowledge base completion, Neurocomputing 2021) the generator competes as a model of the graph itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from embedding.model import KGEModel
+from embedding.optimizer import ModelOptimizer
+from embedding.whole_table import Answers, draw_entities, log_sum_exp
+from generator.distinct_draws import policy_coefficients
+from generator.kbgan import Side
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from graph.batch import Batch, Negatives, Proposal
+from graph.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Draw:
+    log_prob: Float64[Tensor, "B N"]
+    """With the gradient that leads to the model, as the target's."""
+    target_log_prob: Float64[Tensor, " B"]
+    threshold: Float64[Tensor, " B"]
+    """Of the draws, as a perturbed log-probability."""
+
+
+class WholeTableSoftmaxSampler(NegativeSampler):
+    """Each positive's own negatives, distinct, drawn from the softmax of the model's scores of all entities.
+
+    Learns by the policy gradient of its draws, whose baseline is the positive's other draws (`policy_coefficients`),
+    and on request also from the positives, as a completion model does. A step scores every entity for every positive
+    three times: for the draws, for the softmax's denominator, and for its gradient; queries travel, the table
+    stays where it is. Scores of one's own negatives are no matrix products, at any chunk_size.
+
+    Args:
+        model: makes the generator's model from its site; its scores are the logits.
+        optimizer: makes the optimiser that steps it.
+        dim: numbers in an entity vector of the model.
+        num_negatives: distinct draws for each positive, at least 2.
+        side: how the side to corrupt is chosen.
+        supervised_weight: what the log-probability of the right answer is worth beside the reward; 0: nothing.
+        mask_known: leave train facts out of the softmax (where there are not enough others, out of the loss); the
+            target is one of them, so that no proposal is known to losses which correct for one. The right answer's own
+            log-probability is then that among it and the entities that are left.
+    """
+
+    model: KGEModel
+    optimizer: ModelOptimizer
+
+    def __init__(
+        self,
+        context: SamplerContext,
+        *,
+        model: Callable[..., KGEModel],
+        optimizer: Callable[[KGEModel], ModelOptimizer],
+        dim: int,
+        num_negatives: int,
+        side: str,
+        supervised_weight: float,
+        mask_known: bool,
+    ) -> None:
+        super().__init__(context)
+        require_at_least("generator.num_negatives", num_negatives, 2)
+        if num_negatives >= context.num_entities:
+            raise InputError(
+                f"generator.num_negatives must be below the graph's {context.num_entities} entities, "
+                f"got {num_negatives}"
+            )
+        if side not in list(Side):
+            raise InputError(f"generator.side must be one of {', '.join(Side)}, got {side!r}")
+        if supervised_weight < 0:
+            raise InputError(f"generator.supervised_weight must be at least 0, got {supervised_weight}")
+        self.num_negatives = num_negatives
+        self.side = Side(side)
+        self.supervised_weight = supervised_weight
+        self.mask_known = mask_known
+        self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._make_optimizer = optimizer
+        self.start_stage()
+
+    @property
+    def head_probability(self) -> Float64[Tensor, " R"]:
+        """By relation statistics, or one half."""
+        return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
+
+    def start_stage(self) -> None:
+        """A fresh optimiser: the model may just have been pre-trained by others."""
+        self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """Draws from the model's softmax; `score` is not asked."""
+        excluded = self._excluded(batch) if self.mask_known else None
+        entity, _, threshold = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
+        total = log_sum_exp(self.model, batch, excluded)
+        # One pass through the scorer, whose backward sums the gradients of relations over ranks: log_sum_exp's too.
+        scores = self.model.score_candidates(batch, torch.cat([entity, batch.target[:, None]], dim=1)).double()
+        target = scores[:, -1]
+        log_prob = scores[:, :-1] - total[:, None]
+        of_target = target - (torch.logaddexp(total, target) if self.mask_known else total)
+        self._drawn = _Draw(log_prob, of_target, threshold - total.detach())
+        # Rounding may put a sum of exponentials below its largest part.
+        negative = log_prob.detach().clamp(max=0)
+        return Negatives(
+            entity,
+            known=self.context.known.contains(batch, entity) if self.mask_known else None,
+            log_prob=negative,
+            proposal=None if self.mask_known else Proposal(negative, of_target.detach().clamp(max=0)),
+        )
+
+    def _excluded(self, batch: Batch) -> Answers:
+        """The known answers, but not of queries that would be left with too few entities."""
+        row, entity = self.context.known.answers(batch)
+        left = self.context.num_entities - torch.bincount(row, minlength=len(batch.head))
+        enough = left[row] > self.num_negatives
+        return row[enough], entity[enough]
+
+    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
+        """One step up the gradient of the expected reward, and of the right answers' log-probability."""
+        drawn = self._drawn
+        log_prob = drawn.log_prob.detach()
+        coefficient = policy_coefficients(log_prob, drawn.threshold, reward.value)
+        value = (coefficient * drawn.log_prob).sum(1) + self.supervised_weight * drawn.target_log_prob
+        (-batch.share_of_mean(value)).backward()
+        self.optimizer.step()
+
+    def metrics(self) -> dict[str, Float[Tensor, " B"]]:
+        """The log-probability that the generator gives the right answer, in nats."""
+        return {"generator/target_log_prob": self._drawn.target_log_prob.detach()}
