@@ -6,7 +6,6 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.cases import Case
-from benchmarks.peak import peak_mb
 from benchmarks.project import Training
 from benchmarks.result import Result
 from benchmarks.settings import Settings
@@ -14,6 +13,7 @@ from benchmarks.timing import in_turns
 from benchmarks.training import make
 from embedding.optimizer import ModelOptimizer
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
+from trainer.peak import peak_mb
 
 _STEPS = 300
 _FACTOR, _ALLOWANCE_MB = 1.3, 600

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from benchmarks.cases import DIMENSION, PRODUCTS, Case
 from benchmarks.machine import Limits
-from benchmarks.peak import peak_mb
 from benchmarks.project import compose_case, start
 from benchmarks.result import Result, at_reference
 from benchmarks.settings import Settings
 from benchmarks.timing import in_turns
 from launch.build import Run, build_run
 from trainer.evaluate import RankingEvaluator
+from trainer.peak import peak_mb
 
 
 @dataclass(frozen=True)

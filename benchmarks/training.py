@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.cases import DIMENSION, PRODUCTS, Case
 from benchmarks.machine import Limits
-from benchmarks.peak import peak_mb
 from benchmarks.project import Training, compose_case, seconds_to_all, start
 from benchmarks.result import Result, at_reference
 from benchmarks.settings import Settings
 from benchmarks.timing import Timing, in_turns, seconds_of
+from trainer.peak import peak_mb
 
 _WARM_UP = 3
 """Steps before any that counts: buffers have their size after the first."""

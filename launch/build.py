@@ -25,9 +25,11 @@ from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.options import check_options
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
+from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
@@ -155,7 +157,16 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
 
 def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
     """A sampler from its yaml; `key` names it in errors."""
+        observers=_observers(run, models),
     return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
+
+
+def _observers(run: Run, models: dict[str, KGEModel]) -> list[Observer]:
+    if run.config.quality is None:
+        return []
+    measure = instantiate(run.config.quality)
+    quality = _name_key("quality", lambda: measure(run.runtime, run.graph, run.context.known, run.config.seed))
+    return [quality, Cost(run.runtime, models.values())]
 
 
 def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> list[Stage]:

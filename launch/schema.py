@@ -76,6 +76,7 @@ class RunOptions:
     optimizer: Any = MISSING
     generator: Any = MISSING
     tracker: Any = None
+    quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
     launch: LaunchOptions = MISSING

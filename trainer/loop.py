@@ -21,6 +21,7 @@ from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
+from trainer.observer import Observer
 from trainer.progress import Progress
 from trainer.runtime import Runtime
 from trainer.stage import Cursor, Stage
@@ -59,6 +60,7 @@ class Trainer:
         log_every: steps between lines of metrics.
         checkpoint_every: steps between checkpoints, beside one at each validation; 0 for none.
     """
+        observers: what else is watched of the run; the same on every rank.
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Trainer:
         log_every: int,
         checkpoint_every: int,
     ) -> None:
+        observers: Sequence[Observer] = (),
         for key, value, least in (("log_every", log_every, 1), ("checkpoint_every", checkpoint_every, 0)):
             if value < least:
                 raise InputError(f"trainer.{key} must be at least {least}, got {value}")
@@ -90,6 +93,7 @@ class Trainer:
         self.log_every = log_every
         self.checkpoint_every = checkpoint_every
         self.cursor = Cursor()
+        self.observers = observers
         self._asked_to_stop = False
 
     def fit(self) -> None:
@@ -107,6 +111,8 @@ class Trainer:
             stage.player.start_stage()
             stage.sampler.start_stage()
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
+            if self.observers:
+                self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         done = cursor.stage_step * positives
         with Progress(stage.name, stage.steps * positives, done, shown=self.runtime.is_first) as progress:
             self._run_steps(stage, positives, progress)
@@ -117,10 +123,15 @@ class Trainer:
         logged = time.perf_counter(), cursor.step
         while cursor.stage_step < stage.steps and not self._has_converged(stage):
             started = time.perf_counter()
+            for observer in self.observers:
+                observer.before_step()
             step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
-            cursor.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            cursor.seconds += seconds
+            for observer in self.observers:
+                observer.after_step(seconds)
             if cursor.step % self.log_every == 0:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
@@ -180,7 +191,7 @@ class Trainer:
             cursor.stale += 1
         flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
         epoch = cursor.stage_step // stage.order.steps_per_epoch - 1
-        self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat})
+        self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
         if self.runtime.is_first:
             log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")
         self._save(stage, best=better)
@@ -199,6 +210,10 @@ class Trainer:
             best = self.checkpointer.folder / cursor.best_checkpoint
             self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
             cursor.finished[stage.name] = cursor.best_step
+    def _observe(self, stage: Stage) -> dict[str, float | int]:
+        """What the observers have to say between two steps. Collective."""
+        return {name: value for each in self.observers for name, value in each.measure(stage, self.cursor).items()}
+
         cursor.stage, cursor.stage_step = cursor.stage + 1, 0
         cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
         self._save(None)
@@ -225,6 +240,8 @@ class Trainer:
     def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
         """Goes back to where a checkpoint stood. Collective.
 
+        for observer in self.observers:
+            manifest |= observer.state()
         Args:
             manifest: the checkpoint's, verified.
         """
@@ -246,6 +263,8 @@ class Trainer:
             stage.sampler.load_state(state)
 
     @staticmethod
+        for observer in self.observers:
+            observer.load_state(manifest)
     def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
         players[stage.trained].optimizer = stage.player.optimizer
         if stage.sampler.optimizer is not None:
