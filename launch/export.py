@@ -3,10 +3,14 @@ r"""Writes a trained model for use without this project: `python launch/export.p
 `out` then holds, rows in the order of ids:
 
 - `entity.npy`, `relation.npy` and one `.npy` for each other part of the scoring function's rows, such as TransD's
-  `entity_transfer.npy`; all in the dtype of the run.
+  `entity_transfer.npy`, and for each parameter that all triples share, such as TuckER's `core.npy`; all in the dtype of
+  the run.
 - `entities.tsv`, `relations.tsv`: id, tab, name; UTF-8, no header. So that each name stays on its line, in names a
   backslash is written `\\`, a tab `\t`, a line feed `\n` and a carriage return `\r`.
 - `model.json`: the scoring function in words, its options, and the shape of each file.
+
+With reciprocal relations each relation is there once more, as NAME_reciprocal, after all the others: tails of (h, r)
+are ranked by their scores with r, heads of (r, t) by their scores as tails of (t, r_reciprocal).
 """
 
 import inspect
@@ -88,12 +92,20 @@ def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
     model, scoring = run.discriminator, run.discriminator.scoring
     entity = model.entity.gather_all(model.entity.weight.detach())
     # Kept in float64 while training, but used in the entities' type: what the model's scores come from.
-    relation = model.scorer.relation.detach().to(model.site.dtype)
-    parts = [*_parts(entity, scoring.entity_parts), *_parts(relation, scoring.relation_parts)]
+    relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *scoring.parameters()))
+    dense_names = [name for name, _ in scoring.named_parameters()]
+    parts = [
+        *_parts(entity, scoring.entity_parts),
+        *_parts(relation, scoring.relation_parts),
+        *zip(dense_names, dense, strict=True),
+    ]
     for name, part in parts:
         np.save(folder / f"{name}.npy", part.cpu().contiguous().numpy())
     _write_names(folder / "entities.tsv", run.graph.entity_names)
-    _write_names(folder / "relations.tsv", run.graph.relation_names)
+    relation_names = list(run.graph.relation_names)
+    if model.reciprocal:
+        relation_names += [f"{name}_reciprocal" for name in relation_names]
+    _write_names(folder / "relations.tsv", relation_names)
     description: dict[str, Any] = {
         "format": _FORMAT,
         "scoring_function": type(scoring).__name__,
@@ -103,7 +115,8 @@ def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
         **scoring.export_options,
         "dtype": run.config.dtype,
         "num_entities": run.graph.num_entities,
-        "num_relations": run.graph.num_relations,
+        "num_relations": len(relation_names),
+        "reciprocal": model.reciprocal,
         "files": {f"{name}.npy": list(part.shape) for name, part in parts},
         "graph": {"name": run.graph.name, "fingerprint": run.graph.fingerprint()},
         "checkpoint": checkpoint.name,

@@ -106,8 +106,10 @@ def model_of(
     dim: int = 4,
     scoring: Callable[[int], ScoringFunction] = transe,
     max_norm: float | None = None,
+    reciprocal: bool = False,
 ) -> KGEModel:
-    return KGEModel(site, name=name, dim=dim, scoring=scoring, max_norm=max_norm, init_range=None)
+    options = {"max_norm": max_norm, "init_range": None, "reciprocal": reciprocal}
+    return KGEModel(site, name=name, dim=dim, scoring=scoring, **options)
 
 
 def adam(model: KGEModel) -> ModelOptimizer:
@@ -132,7 +134,7 @@ def set_entities(model: KGEModel, rows: Float[Tensor, "E D"]) -> None:
 
 def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
     defaults: dict[str, Any] = {
-        "model": partial(KGEModel, scoring=distmult, max_norm=None, init_range=0.7),
+        "model": partial(KGEModel, scoring=distmult, max_norm=None, init_range=0.7, reciprocal=False),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 2,

@@ -74,8 +74,8 @@ class RankingEvaluator:
         head, relation, tail = triples.unbind(1)
         anchor, target = (tail, head) if side == "head" else (head, tail)
         anchor_rows, target_rows = model.entity(torch.cat([anchor, target])).chunk(2)
-        relation_rows = model.scorer.relation_rows(relation)
-        score = model.scoring.scorer(anchor_rows, relation_rows, of_heads=side == "head")
+        row, heads = model.asked(relation, len(relation) if side == "head" else 0)
+        score = model.scoring.scorer(anchor_rows, model.scorer.relation_rows(row), of_heads=heads > 0)
         # The true score comes out of a product like the others', so that equal rows have equal scores.
         truth = score(_filled(target_rows)).diagonal().contiguous()
         target_row = model.entity.row_of_entity[target]

@@ -1,5 +1,6 @@
 """A model's scores against those of single triples, and on many ranks against one."""
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -8,15 +9,29 @@ from torch import Tensor
 
 import embedding.scoring.scoring
 from embedding.model import KGEModel
+from embedding.scoring.conve import ConvE
+from embedding.scoring.hake import HAKE
 from embedding.scoring.rotate import RotatE
 from embedding.scoring.transd import TransD
+from embedding.scoring.transr import TransR
+from embedding.scoring.tucker import TuckER
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
 from tests.ranks import run_on_ranks
-from tests.worlds import context_of, families, in_order, model_of, site_of, transe
+from tests.worlds import batch_of, context_of, families, in_order, model_of, site_of, transe
 from trainer.runtime import Runtime
 
-KINDS = {"TransE": transe, "TransD": lambda dim: TransD(dim, norm=1), "RotatE": RotatE}
+KINDS = {
+    "TransE": transe,
+    "TransD": lambda dim: TransD(dim, norm=1),
+    "RotatE": RotatE,
+    "TransR": partial(TransR, relation_dim=3),
+    "HAKE": partial(HAKE, modulus_weight=1.0, phase_weight=0.5),
+    "TuckER": partial(TuckER, relation_dim=3, precision="float32"),
+    "ConvE": partial(ConvE, height=2, kernel=2, num_filters=2, precision="float32"),
+    "TransE, reciprocal": transe,
+    "ConvE, reciprocal": partial(ConvE, height=2, kernel=2, num_filters=2, precision="float32"),
+}
 
 
 @pytest.mark.parametrize(("chunk_size", "own"), [(1, False), (4, False), (4, True)])
@@ -56,7 +71,7 @@ class Shares(NamedTuple):
     negative: Tensor
     pool: Tensor
     loss: Tensor
-    relation: Tensor
+    dense: Tensor
     entity: Tensor
 
 
@@ -65,7 +80,7 @@ def score_share(rank: int, world_size: int, kind: str, chunks: int) -> Shares:
     embedding.scoring.scoring._BLOCK_NUMBERS = 64  # blocks, computed again in backward, under DDP
     runtime = Runtime(rank, world_size, torch.device("cpu"))
     graph = families()
-    model = model_of(site_of(graph, runtime), scoring=KINDS[kind])
+    model = model_of(site_of(graph, runtime), scoring=KINDS[kind], reciprocal=kind.endswith("reciprocal"))
     order = PositiveOrder(
         graph.train, context_of(graph).statistics.head_probability, batch_size=10, chunk_size=2, sides="one", seed=0
     )
@@ -76,14 +91,14 @@ def score_share(rank: int, world_size: int, kind: str, chunks: int) -> Shares:
     loss.backward()
     gradient = model.entity.take_gradient()
     rows = torch.zeros_like(model.entity.weight.detach()).index_copy(0, gradient.row, gradient.value)
-    assert model.scorer.relation.grad is not None
+    dense = [each.grad for each in model.scorer.parameters()]
     return Shares(
         batch.head_rows,
         positive.detach(),
         negative.detach(),
         pool.detach(),
         loss.detach(),
-        model.scorer.relation.grad,
+        torch.cat([each.flatten() for each in dense if each is not None]),
         model.entity.gather_all(rows),
     )
 
@@ -104,10 +119,38 @@ def test_scores_and_gradients_do_not_depend_on_the_ranks(world_size: int, monkey
             together = in_order([(getattr(each, name), each.head_rows) for each in ranks])
             torch.testing.assert_close(together, getattr(alone, name), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(sum(each.loss for each in ranks), alone.loss, rtol=1e-12, atol=0)
-        assert alone.relation.abs().max() > 0
+        assert alone.dense.abs().max() > 0
         for each in ranks:
-            torch.testing.assert_close(each.relation, alone.relation, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(each.dense, alone.dense, rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(each.entity, alone.entity, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["TransE", "TransR", "TuckER", "ConvE"])
+def test_reciprocal_relations_ask_for_tails_alone(kind: str) -> None:
+    graph = families()
+    model = model_of(site_of(graph), scoring=KINDS[kind], reciprocal=True)
+    assert len(model.scorer.relation) == 2 * graph.num_relations
+    batch = batch_of(graph.train[:6], heads=4)
+    entity = batch.integers("negatives", 5, graph.num_entities)
+    rows, relations = model.entity.gather_all(model.entity.weight.detach()), model.scorer.relation
+    positive, negative = model.score(batch, entity)
+    for i, (head, relation, tail) in enumerate(graph.train[:6].tolist()):
+        kept, target, asked = (tail, head, relation + graph.num_relations) if i < 4 else (head, tail, relation)
+        expected = model.scoring.score(rows[kept], relations[asked], rows[target])
+        torch.testing.assert_close(positive[i], expected)
+        many = model.scoring.score(rows[kept], relations[asked], rows[entity[i]])
+        torch.testing.assert_close(negative[i], many)
+    torch.testing.assert_close(model.score_candidates(batch, entity), negative)
+    _, asked_rows, heads = model.query_rows(batch)
+    assert heads == 0
+    added = graph.num_relations * (torch.arange(6) < 4)
+    assert torch.equal(asked_rows, relations[batch.relation + added])
+
+
+def test_reciprocal_relations_leave_the_others_values_as_they_were() -> None:
+    plain, doubled = (model_of(site_of(families()), reciprocal=each).scorer.relation for each in (False, True))
+    assert torch.equal(plain, doubled[: len(plain)])
+    assert not (doubled[len(plain) :] == plain).any()
 
 
 def test_a_reset_model_has_its_first_values() -> None:
@@ -138,6 +181,6 @@ def test_max_norm_holds_for_each_part_of_a_row_from_the_start() -> None:
     ],
 )
 def test_bad_options_are_named(options: dict[str, float], message: str) -> None:
-    defaults = {"dim": 4, "max_norm": None, "init_range": None}
+    defaults = {"dim": 4, "max_norm": None, "init_range": None, "reciprocal": False}
     with pytest.raises(InputError, match=message):
         KGEModel(site_of(families()), name="generator", scoring=transe, **(defaults | options))

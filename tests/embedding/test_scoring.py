@@ -6,57 +6,70 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import embedding.scoring
 import kernels.library
-from embedding.scoring import scoring
+from embedding.scoring import dense, scoring, tucker
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.complex import ComplEx
+from embedding.scoring.conve import ConvE
 from embedding.scoring.distmult import DistMult
+from embedding.scoring.quate import QuatE
+from embedding.scoring.rescal import RESCAL
 from embedding.scoring.rotate import RotatE
 from embedding.scoring.scoring import ScoringFunction
+from embedding.scoring.simple import SimplE
 from embedding.scoring.transd import TransD
 from embedding.scoring.transe import TransE
+from embedding.scoring.transr import TransR
+from embedding.scoring.tucker import TuckER
 from graph.errors import InputError
+from tests.plain_scores import FORMULAS, SHIPPED
 
-Rows = np.ndarray[Any, np.dtype[np.float64]]
+CONF = Path(__file__).parents[2] / "conf" / "discriminator"
+YAMLS = sorted(path.stem for path in CONF.glob("*.yaml"))
+# Options worth more than the yaml's own values.
+VARIANTS = {"transe": [{"norm": 1}, {"norm": 2}], "transd": [{"norm": 1}, {"norm": 2}], "conve": [{"num_filters": 2}]}
 
 
 @dataclass(frozen=True)
 class Case:
-    name: str
-    make: Callable[[int], ScoringFunction]
-    plain: Callable[[Rows, Rows, Rows], float]
-    """The score of one triple in numpy, written from the paper."""
-    perfect_tail: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-    """For a distance: the tail at distance 0 from (head, relation); the third argument is a tail to start from."""
+    """A yaml's scoring function."""
+
+    yaml: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.yaml, *(f"{key}={value}" for key, value in self.options)])
+
+    def make(self, dim: int) -> ScoringFunction:
+        """With dense parameters as at the start of a run, and the smallest dimension from `dim` on that it takes."""
+        for larger in range(dim, dim + 100):
+            config = OmegaConf.load(CONF / f"{self.yaml}.yaml")
+            config.dim = larger
+            config.scoring.update(dict(self.options))
+            try:
+                function = instantiate(config.scoring)(larger)
+            except (InputError, InstantiationException):
+                continue
+            function.fill_dense("a test", 0)
+            return function
+        raise AssertionError(f"{self.name} takes no dimension of {dim} to {dim + 99}")
 
 
-def complex_rows(row: Rows) -> np.ndarray[Any, np.dtype[np.complex128]]:
-    real, imaginary = np.split(row, 2)
-    return real + 1j * imaginary
-
-
-def transe(norm: int) -> Callable[[Rows, Rows, Rows], float]:
-    return lambda h, r, t: -(sum(abs(h + r - t) ** norm) ** (1 / norm))
-
-
-def transd(norm: int) -> Callable[[Rows, Rows, Rows], float]:
-    def plain(head: Rows, relation: Rows, tail: Rows) -> float:
-        (h, h_p), (r, r_p), (t, t_p) = (np.split(row, 2) for row in (head, relation, tail))
-        identity = np.eye(len(h))
-        mapped_head = (np.outer(r_p, h_p) + identity) @ h
-        mapped_tail = (np.outer(r_p, t_p) + identity) @ t
-        return transe(norm)(mapped_head, r, mapped_tail)
-
-    return plain
+CASES = [Case(yaml, tuple(options.items())) for yaml in YAMLS for options in VARIANTS.get(yaml, [{}])]
 
 
 def perfect_transd_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
@@ -67,33 +80,66 @@ def perfect_transd_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
     return torch.cat([aim - amount * r_p, t_p], dim=-1)
 
 
+def perfect_transh_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+    """h + r, of a translation that lies in its hyperplane already."""
+    return head + relation[..., : head.shape[-1]]
+
+
+def perfect_transr_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+    """Solves M t = M h + r for t."""
+    size = head.shape[-1]
+    return head + torch.linalg.solve(relation[..., size:].unflatten(-1, (size, size)), relation[..., :size])
+
+
 def perfect_rotate_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
     turned = torch.complex(*head.chunk(2, dim=-1)) * torch.polar(torch.ones_like(relation), relation)
     return torch.cat([turned.real, turned.imag], dim=-1)
 
 
-CASES = [
-    Case("TransE L1", lambda dim: TransE(dim, norm=1, precision="float32"), transe(1), lambda h, r, t: h + r),
-    Case("TransE L2", lambda dim: TransE(dim, norm=2, precision="float32"), transe(2), lambda h, r, t: h + r),
-    Case("TransD L1", lambda dim: TransD(dim, norm=1), transd(1), perfect_transd_tail),
-    Case("TransD L2", lambda dim: TransD(dim, norm=2), transd(2), perfect_transd_tail),
-    Case("DistMult", lambda dim: DistMult(dim, precision="float32"), lambda h, r, t: sum(h * r * t)),
-    Case(
-        "ComplEx",
-        lambda dim: ComplEx(dim, precision="float32"),
-        lambda h, r, t: sum(complex_rows(h) * complex_rows(r) * complex_rows(t).conj()).real,
-    ),
-    Case(
-        "RotatE",
-        RotatE,
-        lambda h, r, t: -sum(abs(complex_rows(h) * np.exp(1j * r) - complex_rows(t))),
-        perfect_rotate_tail,
-    ),
-]
+def perfect_hake_tail(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+    (h, h_phase), (r, r_phase) = head.chunk(2, dim=-1), relation.chunk(2, dim=-1)
+    return torch.cat([h * r.abs(), h_phase + r_phase], dim=-1)
+
+
+def into_the_hyperplane(relation: Tensor) -> Tensor:
+    translation, normal = relation.chunk(2, dim=-1)
+    along = (translation * normal).sum(-1, keepdim=True) / normal.square().sum(-1, keepdim=True)
+    return torch.cat([translation - along * normal, normal], dim=-1)
+
+
+def same_factors(relation: Tensor) -> Tensor:
+    return relation.chunk(2, dim=-1)[0].repeat(1, 2)
+
+
+def zeros_after_ones(relation: Tensor) -> Tensor:
+    return torch.cat([torch.ones_like(part) if not i else part * 0 for i, part in enumerate(relation.chunk(2, 1))], 1)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How a triple of distance 0 is made."""
+
+    perfect_tail: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """The tail at distance 0 from (head, relation); the third argument is a tail to start from."""
+    usable: Callable[[Tensor], Tensor] = lambda relation: relation
+    """Changes relations so that there is such a tail."""
+    identity: Callable[[Tensor], Tensor] = torch.zeros_like
+    """Relations by which each entity is at distance 0 from itself."""
+
+
+DISTANCES = {
+    "transe": Distance(lambda h, r, t: h + r),
+    "transd": Distance(perfect_transd_tail),
+    "transh": Distance(perfect_transh_tail, into_the_hyperplane),
+    "transr": Distance(perfect_transr_tail),
+    "rotate": Distance(perfect_rotate_tail),
+    "pairre": Distance(lambda h, r, t: h, same_factors),
+    "hake": Distance(perfect_hake_tail, identity=zeros_after_ones),
+}
 
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_distance = pytest.mark.parametrize(
-    "case", [case for case in CASES if case.perfect_tail], ids=lambda case: case.name
+    "case", [case for case in CASES if case.yaml in DISTANCES], ids=lambda case: case.name
 )
 both_sides = pytest.mark.parametrize("side", ["head", "tail"])
 
@@ -144,15 +190,29 @@ def test_no_scoring_function_is_missing():
         new += [each for each in base.__subclasses__() if each.__module__.startswith("embedding.")]
         if not getattr(base, "__abstractmethods__", None):
             found.add(base)
+    # A yaml is what brings a function into these tests, and into a user's hands.
     assert found == {type(case.make(4)) for case in CASES}
 
 
-@every
+def test_every_shipped_function_has_a_plain_formula():
+    assert set(YAMLS) >= set(FORMULAS) == SHIPPED
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.yaml in FORMULAS], ids=lambda case: case.name)
 def test_score_is_the_papers_formula(case: Case):
     function = case.make(6)
     head, relation, tail = rows_of(function, 5, 5)
-    expected = [case.plain(*(row.numpy() for row in rows)) for rows in zip(head, relation, tail, strict=True)]
-    assert_close(function.score(head, relation, tail), torch.tensor(expected))
+    model = function.export_options | {name: value.detach().numpy() for name, value in function.named_parameters()}
+
+    def named(row: Tensor, parts: dict[str, int]) -> dict[str, Any]:
+        return dict(zip(parts, (part.numpy() for part in row.split(list(parts.values()))), strict=True))
+
+    kinds = function.entity_parts, function.relation_parts, function.entity_parts
+    expected = [
+        FORMULAS[case.yaml](*(named(row, parts) for row, parts in zip(rows, kinds, strict=True)), model)
+        for rows in zip(head, relation, tail, strict=True)
+    ]
+    assert_close(function.score(head, relation, tail), torch.tensor(expected, dtype=torch.float64))
 
 
 @every
@@ -168,7 +228,8 @@ def test_scoring_many_is_scoring_one_by_one(case: Case, side: str, queries: int,
     for each in rows:
         each.requires_grad_()
     found, expected = score_side(function, side)(*rows), one_by_one(function, side, *rows)
-    for mine, theirs in zip(gradients(found, rows), gradients(expected, rows), strict=True):
+    learned = (*rows, *function.parameters())
+    for mine, theirs in zip(gradients(found, learned), gradients(expected, learned), strict=True):
         assert_close(mine, theirs)
 
 
@@ -181,6 +242,7 @@ def test_no_queries_have_no_scores(case: Case, side: str, chunks: int):
     score = score_side(function, side)(*rows)
     assert score.shape == (0, 5)
     score.sum().backward()  # a rank without work joins in all the same
+    assert all(parameter.grad is not None for parameter in function.parameters())  # DDP waits for each
 
 
 @every
@@ -191,15 +253,16 @@ def test_blocks_change_nothing(case: Case, side: str, chunks: int, monkeypatch: 
     rows = rows_of(function, 6, chunks, 5)
     for each in rows:
         each.requires_grad_()
+    learned = (*rows, *function.parameters())
     whole = score_side(function, side)(*rows)
-    expected = gradients(whole, rows)
+    expected = gradients(whole, learned)
     for numbers in (1, 2 * 6 * function.entity_width):  # 1 candidate at a time; 2, and 1 in the last block
         monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", numbers)
         with torch.no_grad():
             assert_close(score_side(function, side)(*rows), whole.detach())
         blocked = score_side(function, side)(*rows)
         assert_close(blocked, whole)
-        for mine, theirs in zip(gradients(blocked, rows), expected, strict=True):
+        for mine, theirs in zip(gradients(blocked, learned), expected, strict=True):
             assert_close(mine, theirs)
 
 
@@ -223,33 +286,46 @@ class LargestTensor(TorchDispatchMode):
 @both_sides
 def test_no_tensor_is_as_large_as_all_pairs_of_rows(case: Case, side: str, monkeypatch: pytest.MonkeyPatch):
     function = case.make(32)
-    queries, candidates = 16, 128
+    queries, candidates = 16, 512
     rows = rows_of(function, queries, 1, candidates)
     for each in rows:
         each.requires_grad_()
     monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", 8192)
     with LargestTensor() as largest:
         score_side(function, side)(*rows).sum().backward()
-    assert largest.numbers <= 8192 < queries * candidates * 32 / 4
+    # Rows, parameters and their gradients are as large as they are; a block has one candidate a query at least.
+    given = max(each.numel() for each in (*rows, *function.parameters()))
+    allowed = max(8192, given, queries * function.pair_numbers)
+    assert largest.numbers <= allowed <= queries * candidates * function.entity_width / 4
 
 
 @every
 def test_gradients_are_those_of_finite_differences(case: Case):
     function = case.make(4)
     head, relation, tail = (row.requires_grad_() for row in rows_of(function, 3, 3))
-    assert torch.autograd.gradcheck(function.score, (head, relation, tail))
+    # Of thousands of parameters, projections are checked.
+    numbers = sum(each.numel() for each in function.parameters())
+    check = partial(torch.autograd.gradcheck, fast_mode=numbers > 500)
+    dense = tuple(function.parameters())
+
+    def also_of_dense(score: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """`gradcheck` changes what it is given in place, so the function sees dense parameters change."""
+        return lambda *values: score(*values[:3])
+
+    assert check(also_of_dense(function.score), (head, relation, tail, *dense))
     rows = tuple(row.requires_grad_() for row in rows_of(function, 4, 2, 3))
-    assert torch.autograd.gradcheck(score_side(function, "tail"), rows)
-    assert torch.autograd.gradcheck(score_side(function, "head"), rows)
+    assert check(also_of_dense(score_side(function, "tail")), (*rows, *dense))
+    assert check(also_of_dense(score_side(function, "head")), (*rows, *dense))
 
 
 @every_distance
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_perfect_triple_has_distance_0_and_no_other_is_nearer(case: Case, dtype: torch.dtype):
     function = case.make(8)
-    assert case.perfect_tail is not None
+    distance = DISTANCES[case.yaml]
     head, relation, tail = rows_of(function, 40, 40, dtype=dtype)
-    perfect = case.perfect_tail(head, relation, tail)
+    relation = distance.usable(relation)
+    perfect = distance.perfect_tail(head, relation, tail)
     tolerance = (1 + perfect.abs().max()) * (1e-6 if dtype == torch.float64 else 1e-5)
     assert function.score(head, relation, perfect).abs().max() < tolerance
     place = torch.arange(40)
@@ -270,7 +346,8 @@ def test_the_gradient_is_a_number_at_distance_0(case: Case, side: str):
     function = case.make(4)
     for size in (3, 40):
         kept, relation, _ = rows_of(function, size, 1, 1)
-        rows = [row.requires_grad_() for row in (kept, torch.zeros_like(relation), kept[None].clone())]
+        identity = DISTANCES[case.yaml].identity(relation)
+        rows = [row.requires_grad_() for row in (kept, identity, kept[None].clone())]
         score = score_side(function, side)(*rows)
         assert score.diagonal().abs().max() < 1e-6
         score.sum().backward()
@@ -282,11 +359,12 @@ def test_the_gradient_is_a_number_at_distance_0(case: Case, side: str):
 @pytest.mark.parametrize("candidates", [20, 64])
 def test_small_distances_of_long_vectors_are_accurate_in_float32(case: Case, side: str, candidates: int):
     function = case.make(50)
-    assert case.perfect_tail is not None
+    distance = DISTANCES[case.yaml]
     head, relation, tail = rows_of(function, candidates, candidates)
+    relation = distance.usable(relation)
     if isinstance(function, TransD):
         relation[:, 50:] /= 50  # or a score is the difference of numbers in the thousands
-    nearly = case.perfect_tail(head, relation, tail)
+    nearly = distance.perfect_tail(head, relation, tail)
     nearly += 1e-3 * torch.randn(nearly.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     kept, other = (nearly, head) if side == "head" else (head, nearly)
     kept, relation, other = kept.float(), relation.float(), other.float()
@@ -316,6 +394,22 @@ def test_equal_rows_have_equal_scores_in_float32(case: Case, side: str, queries:
 
 
 @every
+@both_sides
+@pytest.mark.parametrize("size", [13, 40])
+def test_equal_rows_have_equal_scores_in_whatever_block(
+    case: Case, side: str, size: int, monkeypatch: pytest.MonkeyPatch
+):
+    # 13 and 40 do not divide 192: what is left over would be a block of its own, whose product rounds otherwise.
+    function = case.make(20)
+    kept, relation, distinct = rows_of(function, 7, 3, dtype=torch.float32)
+    monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", 7 * size * function.pair_numbers)
+    which = torch.arange(192) % 3
+    with torch.no_grad():
+        scores = score_side(function, side)(kept, relation, distinct[which][None])
+    assert all(each.unique(dim=1).shape[1] == 1 for each in (scores[:, which == entity] for entity in range(3)))
+
+
+@every
 def test_widths_are_those_of_the_parts(case: Case):
     function = case.make(8)
     head, relation, tail = rows_of(function, 2, 2)
@@ -324,10 +418,21 @@ def test_widths_are_those_of_the_parts(case: Case):
     assert function.score(head, relation, tail).shape == (2,)
 
 
+PHASES = {("rotate", "relation"), ("hake", "entity_phase"), ("hake", "relation_phase")}
+MATRICES = {("rescal", "relation"), ("transr", "relation_matrix")}
+
+
 def test_initial_ranges():
-    assert all(case.make(16).entity_init_range() == 6 / 4 for case in CASES)
+    # All phases, a matrix that keeps lengths, or Bordes et al.: 6 / sqrt(dim).
     for case in CASES:
-        assert case.make(16).relation_init_range() == (math.pi if case.name == "RotatE" else 6 / 4)
+        function = case.make(16)
+        for part in (*function.entity_parts, *function.relation_parts):
+            expected = 6 / function.dim**0.5
+            if (case.yaml, part) in PHASES:
+                expected = math.pi
+            elif (case.yaml, part) in MATRICES or (case.yaml, part) == ("hake", "relation"):
+                expected = 3**0.5 / (1 if case.yaml == "hake" else function.dim**0.5)
+            assert function.part_init_range(part) == pytest.approx(expected), (case.name, part)
 
 
 @pytest.mark.parametrize("function", [partial(TransE, precision="float32"), TransD])
@@ -344,15 +449,112 @@ def test_an_odd_dimension_of_complex_numbers_is_named(name: str, make: Callable[
         make(5)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: QuatE(6, "float32"),
+            r"^dim must be a multiple of 4 for QuatE \(a real and three imaginary parts\), got 6$",
+        ),
+        (lambda: TransR(4, relation_dim=0), "^relation_dim must be at least 1, got 0$"),
+        (lambda: TuckER(4, relation_dim=-1, precision="float32"), "^relation_dim must be at least 1, got -1$"),
+        (lambda: conve(height=0), "^height must be at least 1, got 0$"),
+        (lambda: conve(num_filters=0), "^num_filters must be at least 1, got 0$"),
+        (lambda: conve(height=5), "^height must divide dim, which is 12, got 5$"),
+        (
+            lambda: conve(kernel=5),
+            "^kernel must fit into the image of head and relation, 6 x 4, got 5$",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(make: Callable[[], ScoringFunction], message: str):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def conve(*, height: int = 3, kernel: int = 3, num_filters: int = 2) -> ScoringFunction:
+    return ConvE(12, height=height, kernel=kernel, num_filters=num_filters, precision="float32")
+
+
+def test_a_parameter_made_in_another_way_is_refused():
+    function = conve()
+    function.other = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(TypeError, match=r"^ConvE\.other must be made by dense_parameter$"):
+        function.fill_dense("a test", 0)
+
+
+def test_dense_parameters_start_from_seed_owner_and_name_alone():
+    first, second = conve(), conve()
+    for function, owner, seed in ((first, "discriminator", 3), (second, "discriminator", 3)):
+        function.fill_dense(owner, seed)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert isinstance(first, ConvE)
+    limit = (6 / 9) ** 0.5
+    assert 0.9 * limit < first.filters.abs().max() <= limit
+    assert not first.filters_bias.any()
+    for owner, seed in (("generator", 3), ("discriminator", 4)):
+        second.fill_dense(owner, seed)
+        assert isinstance(second, ConvE)
+        assert not (first.matrix == second.matrix).any()
+
+
+def test_tuckers_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    function = TuckER(4, relation_dim=3, precision="float32")
+    function.fill_dense("a test", 0)
+    rows = [row.requires_grad_() for row in rows_of(function, 7, 1, 5)]
+    learned = (*rows, function.core)
+    whole = score_side(function, "tail")(*rows)
+    expected = gradients(whole, learned)
+    monkeypatch.setattr(tucker, "_BLOCK_NUMBERS", 24)  # two queries at a time, and one
+    monkeypatch.setattr(dense, "_BLOCK_NUMBERS", 12)
+    blocked = score_side(function, "tail")(*rows)
+    assert_close(blocked, whole)
+    for mine, theirs in zip(gradients(blocked, learned), expected, strict=True):
+        assert_close(mine, theirs)
+
+
+@every
+def test_gradients_of_dense_parameters_are_summed_in_float64(case: Case):
+    # In float32 the sum over one half of the queries and over the other would not add up to the sum over all.
+    function = case.make(8)
+    rows = rows_of(function, 64, 64, 5, dtype=torch.float32)
+    dense_parameters = tuple(function.parameters())
+
+    def gradient(part: slice) -> tuple[Tensor, ...]:
+        score = score_side(function, "tail")(*(row[part] for row in rows))
+        return torch.autograd.grad(score.sum(), dense_parameters) if dense_parameters else ()
+
+    for whole, *halves in zip(*map(gradient, (slice(64), slice(32), slice(32, 64))), strict=True):
+        assert whole.dtype == torch.float64
+        assert_close(halves[0] + halves[1], whole)
+
+
+def tucker_of(dim: int, precision: str) -> ScoringFunction:
+    function = TuckER(dim, relation_dim=dim, precision=precision)
+    function.fill_dense("a test", 0)
+    return function
+
+
+def conve_of(dim: int, precision: str) -> ScoringFunction:
+    function = ConvE(dim, height=4, kernel=3, num_filters=2, precision=precision)
+    function.fill_dense("a test", 0)
+    return function
+
+
 PRODUCTS = {
     "DistMult": DistMult,
     "ComplEx": ComplEx,
     "TransE": partial(TransE, norm=2),
+    "SimplE": SimplE,
+    "RESCAL": RESCAL,
+    "QuatE": QuatE,
+    "TuckER": tucker_of,
+    "ConvE": conve_of,
 }
 
 
-@both_sides
-@pytest.mark.parametrize("name", PRODUCTS)
+# Heads are no product in ConvE.
+@pytest.mark.parametrize(("name", "side"), sorted({*product(PRODUCTS, ("head", "tail"))} - {("ConvE", "head")}))
 @pytest.mark.parametrize("compiled", [True, False])
 def test_bfloat16_products_are_near_while_training_and_exact_otherwise(
     name: str, side: str, compiled: bool, monkeypatch: pytest.MonkeyPatch

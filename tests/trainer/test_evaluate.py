@@ -32,14 +32,14 @@ def evaluator_of(graph: KnowledgeGraph, runtime: Runtime | None = None) -> Ranki
     return RankingEvaluator(known, runtime or one_rank(), memory_mb=1)
 
 
-def tied_model(graph: KnowledgeGraph, values: int = 3, seed: int = 0) -> KGEModel:
+def tied_model(graph: KnowledgeGraph, values: int = 3, seed: int = 0, *, reciprocal: bool = False) -> KGEModel:
     """Rows of small whole numbers, many of them twice: scores are exact and often equal."""
-    model = model_of(site_of(graph), dim=2)
+    model = model_of(site_of(graph), dim=2, reciprocal=reciprocal)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(values, (graph.num_entities, 2), generator=generator).double()
     set_entities(model, rows)
     with torch.no_grad():
-        model.scorer.relation.copy_(torch.randint(-1, 2, (graph.num_relations, 2), generator=generator))
+        model.scorer.relation.copy_(torch.randint(-1, 2, model.scorer.relation.shape, generator=generator))
     return model
 
 
@@ -51,6 +51,8 @@ def slow_ranks(model: KGEModel, graph: KnowledgeGraph, triples: Tensor) -> dict[
     relations = model.scorer.relation.tolist()
 
     def score(head: int, relation: int, tail: int) -> float:
+        if model.reciprocal and side == "head":
+            head, relation, tail = tail, relation + graph.num_relations, head
         parts = zip(rows[place[head]], relations[relation], rows[place[tail]], strict=True)
         return -sum(abs(h + r - t) for h, r, t in parts)
 
@@ -88,11 +90,12 @@ def slow_summary(ranks: list[tuple[int, int]]) -> dict[str, float]:
 
 @pytest.mark.parametrize("block_rows", [7, 128, 4096])
 @pytest.mark.parametrize("queries", [1, 5, 1024])
-def test_equals_plain_counting(block_rows: int, queries: int, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("reciprocal", [False, True])
+def test_equals_plain_counting(block_rows: int, queries: int, reciprocal: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trainer.evaluate, "_BLOCK_ROWS", block_rows)
     monkeypatch.setattr(trainer.evaluate, "_MOST_QUERIES", queries)
     graph, triples = families(), families().valid[:24]
-    model = tied_model(graph)
+    model = tied_model(graph, reciprocal=reciprocal)
     slow = slow_ranks(model, graph, triples)
     found = evaluator_of(graph).evaluate(model, triples).as_dict()
     for side, ranks in {**slow, "both": slow["head"] + slow["tail"]}.items():

@@ -1,0 +1,41 @@
+"""Rows times dense parameters, which are kept in float64 and rounded to the rows' type when used."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+_BLOCK_NUMBERS = 1 << 20
+"""Numbers that are copied to float64 at a time."""
+
+
+def affine(
+    rows: Float[Tensor, "B I"], weight: Float64[Tensor, "I O"], bias: Float64[Tensor, " O"]
+) -> Float[Tensor, "B O"]:
+    """rows @ weight + bias, with gradients of the dense parameters that are summed in float64."""
+    return cast(Tensor, _Affine.apply(rows, weight, bias))
+
+
+def sum_outer(left: Float[Tensor, "B I"], right: Float[Tensor, "B O"]) -> Float64[Tensor, "I O"]:
+    """The sum of the rows' outer products, made in float64."""
+    total = torch.zeros((left.shape[1], right.shape[1]), dtype=torch.float64, device=left.device)
+    size = max(1, _BLOCK_NUMBERS // max(1, left.shape[1], right.shape[1]))
+    for left_rows, right_rows in zip(left.split(size), right.split(size), strict=True):
+        total.addmm_(left_rows.double().T, right_rows.double())
+    return total
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        weight = weight.to(rows.dtype)
+        ctx.save_for_backward(rows, weight)
+        return torch.addmm(bias.to(rows.dtype), rows, weight)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows, weight = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        given = gradient[0]
+        return given @ weight.T, sum_outer(rows, given), given.sum(0, dtype=torch.float64)
