@@ -14,6 +14,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-w"]
+_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w"]
 # Not every compiler has all of them; without OpenMP a kernel runs on one thread.
 _WISHES = [["-march=native", "-fopenmp"], ["-march=native"], []]
 _FIRST_ERROR_LINES = 3
@@ -135,8 +136,22 @@ def _build(compiler: list[str], sources: list[Path], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         for wishes in _WISHES:
-            command = [*compiler, *_FLAGS, *wishes, *map(str, sources), "-o", str(built)]
-            result = subprocess.run(command, capture_output=True, text=True, check=wishes == _WISHES[-1])
-            if result.returncode == 0:
+            flags = [*compiler, *_FLAGS, *wishes]
+            objects = [Path(folder) / f"{source.stem}.o" for source in sources]
+            commands = [
+                [*flags, "-c", str(source), "-o", str(made)] for source, made in zip(sources, objects, strict=True)
+            ]
+            try:
+                with ThreadPoolExecutor(os.cpu_count()) as compilers:
+                    list(compilers.map(_run, commands))
+                _run([*flags, "-shared", *map(str, objects), "-o", str(built)])
+            except subprocess.CalledProcessError:
+                if wishes == _WISHES[-1]:
+                    raise
+            else:
                 os.replace(built, path)  # atomic: ranks that build at the same time do no harm
                 return
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True)

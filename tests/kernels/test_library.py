@@ -53,13 +53,12 @@ def script(path: Path, lines: str) -> str:
 
 
 def compiler(folder: Path, version: str = "1") -> tuple[str, Path]:
-    """A stand-in that gives the library that was built before, and notes its calls for more than its version."""
+    """A stand-in that gives the library that was built before, and notes when it is asked to link one."""
     calls = folder / "calls"
     calls.touch()
     assert BUILT is not None
     lines = f"""if [ "$1" = --version ]; then echo version {version}; exit; fi
-echo call >> {calls}
-sleep {SLOW}
+case " $* " in *" -shared "*) echo call >> {calls}; sleep {SLOW};; esac
 while [ "$1" != -o ]; do shift; done
 cp {BUILT._name} "$2" """
     return script(folder / "compiler", lines), calls
