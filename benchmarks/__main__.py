@@ -12,13 +12,13 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.cases import CASES, Case, select
-from benchmarks.machine import describe
 from benchmarks.matrix import measure_all
 from benchmarks.processes import run_worker
 from benchmarks.project import compose_case
 from benchmarks.settings import Settings
 from graph.errors import InputError
 from launch.build import instantiate
+from launch.provenance import describe
 
 
 def main() -> None:

@@ -83,6 +83,31 @@ class RunOptions:
 
 
 @dataclass
+class ScorecardOptions:
+    """What a scorecard compares."""
+
+    generators: list[str] = MISSING
+    discriminators: list[str] | None = MISSING
+    graphs: list[str] | None = MISSING
+    seeds: list[int] | None = MISSING
+    budget: int | None = MISSING
+    epochs: int | None = MISSING
+    validations: int = MISSING
+    folders: list[str] | None = MISSING
+    common: list[str] = MISSING
+    entries: dict[str, list[str]] = MISSING
+
+
+@dataclass
+class ScorecardRunOptions(RunOptions):
+    """conf/scorecard.yaml: that of a run, whose values stay as they are where this says MISSING."""
+
+    tracker: Any = MISSING
+    quality: Any = MISSING
+    scorecard: ScorecardOptions = MISSING
+
+
+@dataclass
 class GraphPlace:
     """Where the files of a saved run's graph are now; None for where the run found them."""
 
@@ -123,8 +148,13 @@ def saved_run(config: DictConfig) -> SavedRunOptions:
 
 
 def register() -> None:
-    """Makes the types known to hydra, as what conf/train.yaml, conf/evaluate.yaml and conf/export.yaml build on."""
-    for name, node in (("schema", RunOptions), ("evaluate_schema", EvaluateOptions), ("export_schema", ExportOptions)):
+    """Makes the types known to hydra, as what the top-level files of conf/ build on."""
+    for name, node in (
+        ("schema", RunOptions),
+        ("scorecard_schema", ScorecardRunOptions),
+        ("evaluate_schema", EvaluateOptions),
+        ("export_schema", ExportOptions),
+    ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K}: a K-th of N, rounded up.
     OmegaConf.register_new_resolver("fraction", lambda whole, part: -(-whole // part), replace=True)

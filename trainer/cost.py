@@ -70,6 +70,6 @@ class Cost(Observer):
         """Takes what `state` gave."""
         if _SCORED not in manifest:
             raise InputError(
-                "quality: the run that is resumed did not count what it scored; resume it with quality=null"
+                "quality: the run that is resumed did not count what it scored; resume it without quality"
             )
         self._candidates, self._own = int(manifest[_SCORED]), 0

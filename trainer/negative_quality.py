@@ -156,8 +156,8 @@ class NegativeQuality(Observer):
             norm.append(torch.where(taken, slope.double(), 0.0).square().sum(1).sqrt())
             per_proposal = own.shape[1]
         columns = slice(self.draws)
-        parts = (torch.cat(part, dim=1)[:, columns] for part in (entity, kept, active))
-        return Draws(*parts, torch.stack(norm, dim=1), per_proposal)
+        chosen, taken, pushing = (torch.cat(part, dim=1)[:, columns] for part in (entity, kept, active))
+        return Draws(chosen, taken, pushing, torch.stack(norm, dim=1), per_proposal)
 
     def _proposals(self, stage: Stage, batch: Batch) -> Iterator[tuple[Batch, Negatives]]:
         """Proposals until there are enough draws, each with random numbers of its own. Collective."""

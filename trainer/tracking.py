@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ class Tracker(ABC):
     @abstractmethod
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
         """Metrics of a step; names are grouped as in `train/loss`."""
+
+    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
+        """Takes a report: a table by rows, which have the same keys, and images by name. Does nothing here."""
 
     @abstractmethod
     def finish(self, result: Mapping[str, Any] | None) -> None:
@@ -116,8 +119,16 @@ class WandbTracker(Tracker):
         # The step is a metric and the x axis, so that a run that goes back to a checkpoint may log a step again.
         self._run.log({"trainer/step": step, **metrics})
 
+    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
+        """See `Tracker.show`."""
+        import wandb
+
+        rows = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
+        images = {f"plots/{plot}": wandb.Image(str(path)) for plot, path in plots.items()}
+        self._run.log({name: rows, **images})
+
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """See `Tracker.finish`."""
         if result is not None:
-            self._run.summary.update({"test": result["test"], "best_step": result["best_step"]})
+            self._run.summary.update({key: result[key] for key in ("test", "best_step") if key in result})
         self._run.finish(exit_code=0 if result is not None else 1)

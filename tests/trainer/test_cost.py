@@ -82,7 +82,7 @@ def test_a_run_that_did_not_count_cannot_be_resumed_as_if_it_had(tmp_path: Path)
     KBGANRun(tmp_path).fit()
     again = watched(tmp_path)
     checkpoint = find_checkpoint(tmp_path, "latest", "resume")
-    with pytest.raises(InputError, match=r"quality: the run that is resumed did not count .* quality=null"):
+    with pytest.raises(InputError, match=r"quality: the run that is resumed did not count .* without quality"):
         again.trainer.resume(checkpoint, again.trainer.checkpointer.read_manifest(checkpoint))
 
 

@@ -1,0 +1,230 @@
+"""The cells of a scorecard: whole training runs, each in a folder and processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from graph.errors import InputError
+from launch.report import write_text
+
+_SCRIPT = Path(__file__).parent / "train.py"
+_RECORD = "cell.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sampler on one graph under one discriminator with one seed."""
+
+    graph: str
+    discriminator: str
+    sampler: str
+    """A name of `scorecard.generators`."""
+    seed: int
+    ranks: int
+    folder: Path
+    options: list[str] = field(compare=False)
+    """Those of `launch/train.py`, without the run folder and the number of epochs."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"{self.sampler}, {self.discriminator}, {self.graph}, seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ran to its end."""
+        return (self.folder / "result.json").is_file()
+
+
+def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], folder: Path) -> list[Cell]:
+    """Every cell of a scorecard, in the order in which they run.
+
+    Args:
+        config: of conf/scorecard.yaml.
+        typed: the options that the user gave.
+        chosen: the choice of each group.
+    """
+    options = config.scorecard
+    _check(options, typed)
+    if config.launch.ranks < 1:
+        raise InputError(f"launch.ranks must be at least 1, got {config.launch.ranks}")
+    graphs, discriminators = options.graphs or [chosen["graph"]], options.discriminators or [chosen["discriminator"]]
+    given = [line for line in typed if not _is_ours(line)]
+    seeds: list[int] = options.seeds or [config.seed]
+    cells = []
+    for graph, discriminator, sampler in product(graphs, discriminators, options.generators):
+        entry = options.entries.get(sampler, [f"generator={sampler}"])
+        named = [f"graph={graph}", f"discriminator={discriminator}", f"quality={chosen['quality']}"]
+        for seed in seeds:
+            place = folder / "cells" / graph / discriminator / sampler / f"seed_{seed}"
+            lines = last_of_each([*options.common, *given, *entry, *named, f"seed={seed}"])
+            cells.append(Cell(graph, discriminator, sampler, seed, config.launch.ranks, place, lines))
+    return cells
+
+
+def _check(options: DictConfig, typed: Sequence[str]) -> None:
+    if not options.generators:
+        raise InputError("scorecard.generators must name at least 1 sampler, got []")
+    for key in ("generators", "discriminators", "graphs", "seeds"):
+        values = list(options[key] or [])
+        if len(set(values)) < len(values):
+            raise InputError(f"scorecard.{key} must not name anything twice, got {values}")
+    if (options.budget is None) == (options.epochs is None):
+        raise InputError(
+            f"scorecard: one of budget and epochs must be given and the other null, got {options.budget} and "
+            f"{options.epochs}"
+        )
+    for key in ("budget", "epochs", "validations"):
+        if options[key] is not None and options[key] < 1:
+            raise InputError(f"scorecard.{key} must be at least 1, got {options[key]}")
+    instead = {
+        "generator": "scorecard.generators=[...]",
+        "trainer.epochs": "scorecard.budget or scorecard.epochs",
+        "trainer.valid_every": "scorecard.validations",
+        "resume": "the same hydra.run.dir again",
+        "experiment": "scorecard.common or scorecard.entries",
+    }
+    for line in typed:
+        if _key(line) in instead:
+            raise InputError(f"{_key(line)}: a scorecard takes {instead[_key(line)]} instead, got {line}")
+
+
+def _key(line: str) -> str:
+    return line.split("=", 1)[0].lstrip("+~")
+
+
+def _is_ours(line: str) -> bool:
+    """Whether an option is the scorecard's own, or said for each cell."""
+    key = _key(line)
+    return key.split(".")[0] in ("scorecard", "hydra") or key in ("graph", "discriminator", "seed", "quality")
+
+
+def last_of_each(lines: Sequence[str]) -> list[str]:
+    """Of several values of one option the last."""
+    return list({_key(line): line for line in lines}.values())
+
+
+class Stopped(Exception):
+    """The scorecard was asked to stop; `signal` is the signal's number."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What is known of a cell beside what its run wrote."""
+    path = folder / _RECORD
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def find_cells(folder: Path) -> list[Path]:
+    """The folders of all cells below a folder."""
+    return sorted(path.parent for path in folder.rglob(_RECORD))
+
+
+def refuse_others(cells: Sequence[Cell], limit: Mapping[str, Any]) -> None:
+    """Raises InputError if a cell's folder holds a run with other options than the cell's."""
+    for cell in cells:
+        record = read_record(cell.folder)
+        if record and (record["options"] != cell.options or record["limit"] != limit):
+            other = [line for line in cell.options if line not in record["options"]]
+            raise InputError(
+                f"hydra.run.dir: {cell.folder} holds a run with other options ({', '.join(other) or record['limit']}); "
+                "give the same ones as before to go on, or name another folder"
+            )
+
+
+def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs: Callable[[Cell], int]) -> None:
+    """Runs a cell, or what is left of it; what goes wrong is noted in its record and nowhere else.
+
+    Raises:
+        Stopped: this process was asked to stop; the cell has saved a checkpoint if it could.
+    """
+    record = read_record(cell.folder) or {
+        "graph": cell.graph,
+        "discriminator": cell.discriminator,
+        "sampler": cell.sampler,
+        "seed": cell.seed,
+        "ranks": cell.ranks,
+        "options": cell.options,
+        "limit": dict(limit),
+        "wall_seconds": 0.0,
+    }
+    record["error"] = "it did not end"
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    try:
+        if "epochs" not in record:
+            record["epochs"] = find_epochs(cell)
+        _write(cell.folder, record)
+        every = max(1, record["epochs"] // validations)
+        lines = [*cell.options, f"trainer.epochs={record['epochs']}", f"trainer.valid_every={every}"]
+        record["error"] = _train(cell.folder, lines)
+    except InputError as error:
+        record["error"] = str(error)
+    finally:
+        record["wall_seconds"] += time.time() - started
+        _write(cell.folder, record)
+
+
+def _write(folder: Path, record: Mapping[str, Any]) -> None:
+    write_text(folder / _RECORD, json.dumps(record, indent=1))
+
+
+def _train(folder: Path, options: Sequence[str]) -> str | None:
+    """Runs train.py in a process of its own; returns what went wrong."""
+    resume = [f"resume={folder}"] if (folder / "checkpoints" / "latest.json").exists() else []
+    command = [sys.executable, str(_SCRIPT), *options, *resume, f"hydra.run.dir={folder}"]
+    with (folder / "log.txt").open("a") as log:
+        print("$", *command[1:], file=log, flush=True)
+        begin = log.tell()
+        with subprocess.Popen(command, stdout=log, stderr=log, env=_environment()) as process, _handed_on(process):
+            code = process.wait()
+    if code == 0:
+        return None
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    said = (folder / "log.txt").read_text()[begin:].strip().splitlines()
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    return errors[0] if errors else said[-1] if said else f"exit code {code}"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))}
+
+
+@contextmanager
+def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Hands SIGTERM and SIGINT on to the process, waits for its end, then raises `Stopped`."""
+    asked: list[int] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        raise Stopped(asked[0])

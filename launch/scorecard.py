@@ -1,0 +1,141 @@
+"""Compares samplers: `python launch/scorecard.py graph=... scorecard.generators=[uniform,kbgan]`.
+
+Trains one run for each sampler (discriminator, graph, seed), in turn and at an equal budget, measures their negatives
+on the way, and writes a table, plots and a page. Started again with the same hydra.run.dir it goes on where it stopped.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from graph.errors import InputError
+from launch import schema
+from launch.budget import epochs_within
+from launch.build import instantiate, plain
+from launch.cells import Cell, Stopped, find_cells, plan, refuse_others, run_cell
+from launch.ranks import is_rank, prepare_arguments
+from launch.report import one_line_config_errors, one_line_errors, write_text
+from launch.scorecard_page import Heading, as_page
+from launch.scorecard_plots import draw_plots
+from launch.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
+
+log = logging.getLogger(__name__)
+_failed_cells: list[str] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="scorecard")
+def run_job(config: DictConfig) -> None:
+    """One scorecard."""
+    with one_line_errors():
+        if is_rank():
+            raise InputError("a scorecard starts its ranks itself; type: python launch/scorecard.py launch.ranks=N ...")
+        job = HydraConfig.get()
+        folder = Path(job.runtime.output_dir)
+        if config.scorecard.folders is not None:
+            results = _read_all(config.scorecard.folders)
+        else:
+            results = _run_all(config, list(job.overrides.task), dict(job.runtime.choices), folder)
+        print(_write(results, folder))
+        _track(config, results, folder)
+
+
+def _read_all(folders: Sequence[str]) -> list[Result]:
+    found = []
+    for folder in folders:
+        cells = find_cells(Path(folder))
+        if not cells:
+            raise InputError(f"scorecard.folders: {folder} holds no cell of a scorecard")
+        found += [read_result(cell) for cell in cells]
+    return found
+
+
+def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], folder: Path) -> list[Result]:
+    options = config.scorecard
+    cells = plan(config, typed, chosen, folder)
+    limit = {"budget": options.budget, "epochs": options.epochs}
+    refuse_others(cells, limit)
+
+    # Before anything runs, so that an option that nothing has is found at once.
+    runs = {_but_for_seed(cell): compose("train", [*_but_for_seed(cell)]) for cell in cells}
+
+    @cache
+    def within_budget(lines: tuple[str, ...]) -> int:
+        return epochs_within(runs[lines], options.budget)
+
+    def find_epochs(cell: Cell) -> int:
+        return within_budget(_but_for_seed(cell)) if options.epochs is None else options.epochs
+
+    for number, cell in enumerate(cells, 1):
+        if cell.is_finished:
+            log.info("%d of %d: %s: was finished", number, len(cells), cell.name)
+            continue
+        log.info("%d of %d: %s", number, len(cells), cell.name)
+        started = time.perf_counter()
+        try:
+            run_cell(cell, limit, options.validations, find_epochs)
+        except Stopped as stopped:
+            log.info("stopped by signal %d; go on with the same options and hydra.run.dir=%s", stopped.signal, folder)
+            raise SystemExit(128 + stopped.signal) from None
+        result = read_result(cell.folder)
+        if result.error is None:
+            log.info("validation MRR %.4f, %.0f s", result.figures["valid_mrr"], time.perf_counter() - started)
+        else:
+            log.warning("failed: %s", result.error)
+            _failed_cells.append(f"{cell.name}: {result.error}")
+        _write([read_result(each.folder) for each in cells[:number]], folder)
+    return [read_result(cell.folder) for cell in cells]
+
+
+def _but_for_seed(cell: Cell) -> tuple[str, ...]:
+    """The options that decide what a run scores; `quality` and `tracker` watch it."""
+    return tuple(line for line in cell.options if not line.startswith(("seed=", "quality", "tracker")))
+
+
+def _write(results: list[Result], folder: Path) -> str:
+    """Writes everything that a scorecard leaves; returns what to print."""
+    lines = blocks(results)
+    table = as_markdown(lines)
+    write_text(folder / "scorecard.csv", as_csv(results))
+    write_text(folder / "scorecard.md", table)
+    plots = draw_plots(results, folder / "plots")
+    heading = Heading.of(" ".join(["python launch/scorecard.py", *sys.argv[1:]]))
+    write_text(folder / "scorecard.html", as_page(heading, results, plots))
+    return f"{table}\npage: {folder / 'scorecard.html'}"
+
+
+def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
+    if config.tracker is None:
+        return
+    tracker = instantiate(config.tracker)
+    tracker.start(folder, plain(config), run_id=None, from_step=0)
+    keys = [column.key for column in COLUMNS]
+    rows: list[dict[str, Any]] = [
+        {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in keys}}
+        for result in results
+    ]
+    tracker.show("scorecard", rows, {path.stem: path for path in sorted((folder / "plots").glob("*.png"))})
+    tracker.finish({})
+
+
+def main() -> None:
+    """The command."""
+    schema.register()
+    sys.argv[1:] = prepare_arguments(sys.argv[1:])
+    with one_line_config_errors():
+        run_job()
+    if _failed_cells:
+        print("\n".join(f"error: {failure}" for failure in _failed_cells), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""A scorecard's plots: what samplers reach by what they cost, and what their negatives are like."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from graph.errors import InputError
+from launch.scorecard_table import Line, Moment, Result, blocks, title
+
+_COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#6A3D9A",
+    "#8C6D31",
+    "#555555",
+    "#B30000",
+)
+_STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e8eb",
+    "axes.edgecolor": "#9aa3ad",
+    "axes.labelcolor": "#30363d",
+    "xtick.color": "#57606a",
+    "ytick.color": "#57606a",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+_MOST_ACROSS = 3
+_MIDDLE = (0.45, 0.55)
+"""What an axis of hardness shows at least, so that noise around the .5 of uniform draws does not look like news."""
+
+
+def colours(results: Sequence[Result]) -> dict[str, str]:
+    """A colour for each sampler, the same in all plots and on the page."""
+    samplers = list(dict.fromkeys(result.identity["sampler"] for result in results))
+    return {sampler: _COLOURS[number % len(_COLOURS)] for number, sampler in enumerate(samplers)}
+
+
+def draw_plots(results: Sequence[Result], folder: Path) -> dict[str, Path]:
+    """Draws every plot; returns their files by caption. None if no cell has got as far as a validation."""
+    if not any(result.moments for result in results):
+        return {}
+    # Not at the top: a scorecard that only checks its options need not wait for it.
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with plt.rc_context(_STYLE):  # pyright: ignore[reportArgumentType]
+            return {caption: _save(folder / f"{name}.png", *plot) for caption, name, *plot in _plots(results)}
+    except OSError as error:
+        raise InputError(f"{folder} can't be written: {error.strerror}") from error
+
+
+def _plots(results: Sequence[Result]) -> Iterator[tuple[Any, ...]]:
+    yield (
+        "Validation MRR by candidates scored",
+        "mrr_by_candidates",
+        results,
+        _curves(lambda moment: moment.candidates / 1e6, lambda moment: moment.mrr),
+        ("candidates scored, millions", "MRR, validation"),
+    )
+    yield (
+        "Validation MRR by time",
+        "mrr_by_time",
+        results,
+        _curves(lambda moment: moment.seconds, lambda moment: moment.mrr),
+        ("seconds of training", "MRR, validation"),
+    )
+    yield (
+        "False negatives by hardness",
+        "false_negatives_by_hardness",
+        results,
+        _points("hardness", None),
+        ("hardness (share of entities below)", ""),
+    )
+    yield (
+        "Diversity by hardness",
+        "diversity_by_hardness",
+        results,
+        _points("hardness", "distinct"),
+        ("hardness (share of entities below)", "distinct draws of a query, %"),
+    )
+    yield (
+        "Hardness while training",
+        "hardness_by_candidates",
+        results,
+        _curves(lambda moment: moment.candidates / 1e6, lambda moment: moment.hardness, around=_MIDDLE),
+        ("candidates scored, millions", "hardness (share of entities below)"),
+    )
+    yield (
+        "Active negatives while training",
+        "active_by_candidates",
+        results,
+        _curves(lambda moment: moment.candidates / 1e6, lambda moment: 100 * moment.active, around=(0, 10)),
+        ("candidates scored, millions", "negatives that weigh in the loss, %"),
+    )
+
+
+Draw = Callable[[Any, list[Line], list[Result], dict[str, str]], None]
+
+
+def _save(path: Path, results: Sequence[Result], draw: Draw, labels: tuple[str, str]) -> Path:
+    """One panel a block."""
+    import matplotlib.pyplot as plt
+
+    lines, colour = blocks(results), colours(results)
+    across = min(len(lines), _MOST_ACROSS)
+    down = -(-len(lines) // across)
+    figure, axes = plt.subplots(down, across, figsize=(6.0 * across, 4.0 * down), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(lines) :]:
+        axis.set_visible(False)
+    for axis, (block, part) in zip(axes.flat, lines.items(), strict=False):
+        axis.set_xlabel(labels[0])
+        axis.set_ylabel(labels[1])
+        if len(lines) > 1:
+            axis.set_title(title(block), fontsize=11)
+        draw(axis, part, [result for result in results if result.block == block], colour)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+    return path
+
+
+def _curves(
+    x: Callable[[Moment], float], y: Callable[[Moment], float], around: tuple[float, float] | None = None
+) -> Draw:
+    """A line a cell. `around` is what the upward axis shows at least."""
+
+    def draw(axis: Any, lines: list[Line], results: list[Result], colour: dict[str, str]) -> None:
+        named = set()
+        for line in lines:  # the legend in the order of the table
+            for result in results:
+                if result.identity["sampler"] != line.sampler or not result.moments:
+                    continue
+                label = None if line.sampler in named else line.sampler
+                named.add(line.sampler)
+                axis.plot(
+                    [x(moment) for moment in result.moments],
+                    [y(moment) for moment in result.moments],
+                    color=colour[line.sampler],
+                    label=label,
+                    linewidth=2,
+                    marker="o",
+                    markersize=3.5,
+                )
+        axis.set_xlim(left=0)
+        if around is not None:
+            axis.set_ylim(*_at_least(axis.get_ylim(), around))
+        axis.legend()
+
+    return draw
+
+
+def _points(x: str, y: str | None) -> Draw:
+    """A point a sampler, in percent upwards; without `y` false negatives, by the best figure that the graph has."""
+
+    def draw(axis: Any, lines: list[Line], _: list[Result], colour: dict[str, str]) -> None:
+        key = y or ("hidden_true" if any("hidden_true" in line.means for line in lines) else "unseen_true")
+        if y is None:
+            known = "true, in no split" if key == "hidden_true" else "of valid or test"
+            axis.set_ylabel(f"false negatives ({known}), %")
+        for line in lines:
+            if key not in line.means:
+                continue
+            place = line.means[x], 100 * line.means[key]
+            spread = line.spreads.get(x), 100 * line.spreads[key] if key in line.spreads else None
+            label = f"{line.sampler}  {line.means['valid_mrr']:.3f}"
+            drawn = {"color": colour[line.sampler], "marker": "o", "markersize": 10, "linestyle": "", "label": label}
+            axis.errorbar(*place, xerr=spread[0], yerr=spread[1], **drawn)
+        axis.margins(y=0.15)
+        axis.set_xlim(*_at_least(axis.get_xlim(), _MIDDLE))
+        axis.set_ylim(bottom=0)
+        axis.legend(title="MRR, validation", loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return draw
+
+
+def _at_least(limits: tuple[float, float], around: tuple[float, float]) -> tuple[float, float]:
+    return min(limits[0], around[0]), max(limits[1], around[1])
