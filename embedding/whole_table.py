@@ -54,19 +54,18 @@ def best_entities(model: KGEModel, batch: Batch, count: int) -> tuple[Int64[Tens
 @torch.no_grad()
 def draw_entities(
     model: KGEModel, batch: Batch, count: int, purpose: str, excluded: Answers | None = None
-) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"], Float64[Tensor, " B"]]:
+) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
     """Entities drawn without replacement from the softmax of their scores over the whole table, and the scores.
 
-    Also the highest perturbed score of those not drawn, minus infinity if there are none: what the policy gradient of
-    such draws needs. The excluded are drawn only where there are not enough others.
+    The excluded are drawn only where there are not enough others.
 
     By the Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019): in the order of the
     draws, so that the first alone is one draw from the softmax. The random numbers are a function of (purpose, seed,
     epoch, chunk) and of the row that placement gives an entity.
     """
     key = stream(purpose, batch.seed, batch.epoch)
-    entity, score, perturbed = _best(model, batch, count + 1, key, excluded)
-    return entity[:, :count], score[:, :count], perturbed[:, count]
+    entity, score, _ = _best(model, batch, count, key, excluded)
+    return entity, score
 
 
 class _Reduction(ABC):

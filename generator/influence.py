@@ -147,10 +147,11 @@ class InfluenceSampler(RefreshedSampler):
             return (pairs * counted).sum() / counted.sum().clamp(min=1)
 
         by_anchor, by_relation, by_candidate = queries.gradients(candidates, loss)[1]
-        row = torch.cat([probe.anchor, entity.flatten()])
-        by_row = torch.cat([by_anchor.sum(1), by_candidate.flatten(0, 1)])
+        row = torch.cat([probe.anchor[:, None], entity], dim=1)
+        by_row = torch.cat([by_anchor.sum(1, keepdim=True), by_candidate], dim=1)
         self._entity, self._along = self._direction(row, by_row, self.context.num_entities)
-        relation, along = self._direction(queries.relation_id, by_relation.sum(1), len(queries.relations))
+        by_relation = by_relation.sum(1, keepdim=True)
+        relation, along = self._direction(queries.relation_id[:, None], by_relation, len(queries.relations))
         self._along_relation = torch.zeros_like(queries.relations).index_copy_(0, relation, along)
 
     def _probe(self, batch: Batch) -> Batch:
@@ -172,13 +173,20 @@ class InfluenceSampler(RefreshedSampler):
         )
 
     def _direction(
-        self, row: Int64[Tensor, " K"], gradient: Float[Tensor, "K W"], num_rows: int
+        self, row: Int64[Tensor, "V K"], gradient: Float[Tensor, "V K W"], num_rows: int
     ) -> tuple[Int64[Tensor, " U"], Float[Tensor, "U W"]]:
-        """The gradient of each distinct row, divided by the damped Hessian if there is one."""
-        distinct, total = sum_occurrences(row, gradient, num_rows, torch.float64)
+        """The gradient of each distinct row, divided by the damped Hessian if there is one.
+
+        Args:
+            row: the rows that each held-out fact uses; a fact may use one more than once.
+        """
+        distinct, total = sum_occurrences(row.flatten(), gradient.flatten(0, 1), num_rows, torch.float64)
         if self.damping is not None:
-            # The mean over facts of their squared gradients, which are `held_out` times the parts of the mean loss.
-            _, squares = sum_occurrences(row, gradient.double().square(), num_rows, torch.float64)
+            fact = torch.arange(len(row), device=row.device)[:, None]
+            pair, place = torch.unique((fact * num_rows + row).flatten(), return_inverse=True)
+            _, of_pair = sum_occurrences(place, gradient.flatten(0, 1), len(pair), torch.float64)
+            # The mean over facts of their squared gradients, which are `held_out` times their parts of the mean loss.
+            _, squares = sum_occurrences(pair % num_rows, of_pair.square(), num_rows, torch.float64)
             total = total / (self.held_out * squares + self.damping)
         return distinct, total.to(gradient.dtype)
 

@@ -45,8 +45,6 @@ class _Draw:
     """What the draws were made from; with the gradient that leads to the model."""
     log_prob: Float[Tensor, "B M"]
     pick: Int64[Tensor, "B N"]
-    threshold: Float64[Tensor, " B"] | None = None
-    """See `draw_distinct`; None for draws with replacement."""
 
 
 class KBGANSampler(NegativeSampler):
@@ -185,7 +183,7 @@ class KBGANSampler(NegativeSampler):
             return _Draw(logits, *draw(logits.detach(), uniform))
         log_prob = logits.detach().log_softmax(1)
         uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
-        return _Draw(logits, log_prob, *draw_distinct(log_prob, uniform, self.num_negatives))
+        return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
@@ -195,12 +193,11 @@ class KBGANSampler(NegativeSampler):
             reward = reward.normalised()
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
-        elif drawn.threshold is None:
+        elif self.replacement:
             advantage = self.baseline.advantage(reward, batch)
             gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, advantage, weight / self.num_negatives)
         else:
-            log_prob = drawn.log_prob.gather(1, drawn.pick)
-            coefficient = policy_coefficients(log_prob, drawn.threshold, reward.value).to(log_prob.dtype)
+            coefficient = policy_coefficients(drawn.log_prob.gather(1, drawn.pick), reward.value).to(weight.dtype)
             gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, coefficient, weight)
         if self.entropy_weight:
             gradient += self._entropy_gradient(drawn.log_prob, self.entropy_weight * weight)

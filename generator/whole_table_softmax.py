@@ -27,8 +27,6 @@ class _Draw:
     log_prob: Float64[Tensor, "B N"]
     """With the gradient that leads to the model, as the target's."""
     target_log_prob: Float64[Tensor, " B"]
-    threshold: Float64[Tensor, " B"]
-    """Of the draws, as a perturbed log-probability."""
 
 
 class WholeTableSoftmaxSampler(NegativeSampler):
@@ -97,14 +95,14 @@ class WholeTableSoftmaxSampler(NegativeSampler):
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Draws from the model's softmax; `score` is not asked."""
         excluded = self._excluded(batch) if self.mask_known else None
-        entity, _, threshold = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
+        entity, _ = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
         total = log_sum_exp(self.model, batch, excluded)
         # One pass through the scorer, whose backward sums the gradients of relations over ranks: log_sum_exp's too.
         scores = self.model.score_candidates(batch, torch.cat([entity, batch.target[:, None]], dim=1)).double()
         target = scores[:, -1]
         log_prob = scores[:, :-1] - total[:, None]
         of_target = target - (torch.logaddexp(total, target) if self.mask_known else total)
-        self._drawn = _Draw(log_prob, of_target, threshold - total.detach())
+        self._drawn = _Draw(log_prob, of_target)
         # Rounding may put a sum of exponentials below its largest part.
         negative = log_prob.detach().clamp(max=0)
         return Negatives(
@@ -124,8 +122,7 @@ class WholeTableSoftmaxSampler(NegativeSampler):
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward, and of the right answers' log-probability."""
         drawn = self._drawn
-        log_prob = drawn.log_prob.detach()
-        coefficient = policy_coefficients(log_prob, drawn.threshold, reward.value)
+        coefficient = policy_coefficients(drawn.log_prob.detach(), reward.value)
         value = (coefficient * drawn.log_prob).sum(1) + self.supervised_weight * drawn.target_log_prob
         (-batch.share_of_mean(value)).backward()
         self.optimizer.step()

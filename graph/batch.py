@@ -56,6 +56,12 @@ class Batch:
         """The chunks [start, stop) of this batch."""
         return self._chosen([(start, stop)])
 
+    def selected(self, place: Int64[Tensor, " K"]) -> "Batch":
+        """The chunks in these places of the batch, which ascend."""
+        row = (place[:, None] * self.chunk_size + torch.arange(self.chunk_size, device=place.device)).flatten()
+        rows = {name: getattr(self, name)[row] for name in ("head", "relation", "tail", "weight")}
+        return replace(self, **rows, chunk=self.chunk[place], head_chunks=int((place < self.head_chunks).sum()))
+
     def share(self, part: int, parts: int) -> "Batch":
         """One of `parts` nearly equal parts, with as much of either side: with both sides, of much the same positives.
 
@@ -137,3 +143,7 @@ class Negatives:
     """Where in its pool each negative stands, if every positive drew its own from there."""
     reward_pool: bool = False
     """Whether the sampler wants a reward for every candidate of the pool, instead of for the negatives."""
+    reward_spread: bool = False
+    """Whether the sampler wants to know how far rewards are spread over the global batch."""
+    separation: float | None = None
+    """The margin of which the sampler wants to know how many negatives score that far below their positive."""

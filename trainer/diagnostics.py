@@ -17,16 +17,25 @@ class Diagnostics:
     Args:
         train: facts that the run trains on.
         hidden: true facts that no split has, where a graph knows them (the synthetic one); None otherwise.
+        held_out: valid and test facts. Their rate among the negatives is reported and used for nothing else: no
+            sampler, loss or choice of a checkpoint sees it.
         log_digests: whether to log a number for the triples, the pools and the draws of a step, equal in two runs
             when these are.
     """
 
     def __init__(
-        self, runtime: Runtime, train: KnownTriples, hidden: KnownTriples | None, *, log_digests: bool
+        self,
+        runtime: Runtime,
+        train: KnownTriples,
+        hidden: KnownTriples | None,
+        held_out: KnownTriples,
+        *,
+        log_digests: bool,
     ) -> None:
         self.runtime = runtime
         self.train = train
         self.hidden = hidden
+        self.held_out = held_out
         self.log_digests = log_digests
 
     def means(
@@ -38,6 +47,7 @@ class Diagnostics:
             "train/positive_score": verdict.positive,
             "train/negative_score": verdict.negative.mean(1),
             "negatives/known_true": self.train.contains(batch, entity).double().mean(1),
+            "negatives/held_out_true": self.held_out.contains(batch, entity).double().mean(1),
         }
         if self.hidden is not None:
             value["negatives/hidden_true"] = self.hidden.contains(batch, entity).double().mean(1)

@@ -1,5 +1,3 @@
-import importlib
-import inspect
 from dataclasses import replace
 
 import pytest
@@ -7,11 +5,8 @@ import torch
 
 from discriminator.loss.loss import Scores
 from discriminator.loss.margin_ranking import MarginRanking
-from discriminator.reward import RewardFunction, ScoreReward
 from graph.batch import Batch, Negatives
 from tests.worlds import batch_of, families, lazy_adam, model_of, player_of, site_of
-
-REWARDS = [ScoreReward()]
 
 
 def batch_and_negatives() -> tuple[Batch, Negatives]:
@@ -20,19 +15,6 @@ def batch_and_negatives() -> tuple[Batch, Negatives]:
     pool = torch.randint(families().num_entities, (6, 5), generator=generator)
     pick = torch.randint(5, (6, 3), generator=generator)
     return batch, Negatives(pool.gather(1, pick), pool=pool, pick=pick)
-
-
-def test_no_reward_is_missing():
-    module = importlib.import_module("discriminator.reward")
-    found = {value for value in vars(module).values() if isinstance(value, type) and not inspect.isabstract(value)}
-    assert {value for value in found if issubclass(value, RewardFunction)} == {type(reward) for reward in REWARDS}
-
-
-@pytest.mark.parametrize("reward", REWARDS)
-def test_a_more_plausible_negative_earns_more(reward: RewardFunction):
-    negative = torch.tensor([[-3.0, -1.0, -2.0], [0.5, 0.0, 9.0]])
-    earned = reward(torch.zeros(2), negative)
-    assert earned.argsort(1).equal(negative.argsort(1))
 
 
 def test_scores_are_those_of_the_corrupted_triples():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, ModelOptimizer
-from generator.baseline import Baseline, LeaveOneOut, PreviousEpoch, RunningMean
+from generator.baseline import Baseline, LeaveOneOut, PerQuery, PreviousEpoch, RunningMean
 from generator.kbgan import KBGANSampler
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
@@ -68,7 +68,8 @@ def rewarded(batch: Batch, negatives: Negatives) -> Reward:
     entity = negatives.pool if negatives.reward_pool else negatives.entity
     assert entity is not None
     value = REWARD[per_positive(entity, len(batch.head))]
-    return Reward(value, float(batch.share_of_mean(value.mean(1))))
+    mean, square = (float(batch.share_of_mean(each.mean(1))) for each in (value, value.square()))
+    return Reward(value, mean, (square - mean**2) ** 0.5)
 
 
 @pytest.mark.parametrize(("chunk_size", "heads"), [(1, 2), (2, 1)])
@@ -99,6 +100,20 @@ def test_candidates_are_uniform():
     assert chisquare(torch.bincount(pool.flatten(), minlength=7).numpy()).pvalue > 1e-3
 
 
+def test_distinct_draws_are_distinct_places_and_masked_only_where_enough_are_left():
+    sampler = sampler_of(mask_known=True, pool_size=5, num_negatives=3, replacement=False)
+    batch = batch_of(torch.tensor([(1, 0, 2)] * 300))
+    negatives = sampler.propose(batch, no_opinion)
+    assert negatives.pool is not None
+    assert negatives.pick is not None
+    assert negatives.known is not None
+    assert all(len(set(row)) == 3 for row in negatives.pick.tolist())
+    left = (~sampler.context.known.contains(batch, negatives.pool)).sum(1)
+    assert set(left.tolist()) >= {2, 3}
+    assert not negatives.known[left >= 3].any()
+    assert negatives.known[left < 3].any()
+
+
 @pytest.mark.parametrize("estimator", ["reinforce", "exact"])
 def test_masking_never_draws_a_known_fact_but_where_there_is_nothing_else(estimator: str):
     sampler = sampler_of(mask_known=True, pool_size=3, num_negatives=40, estimator=estimator)
@@ -120,7 +135,9 @@ def test_masking_never_draws_a_known_fact_but_where_there_is_nothing_else(estima
     assert sampler.model.entity.weight.isfinite().all()
 
 
-def gradients(baseline: Baseline, draws: int, positives: int, groups: int) -> tuple[Tensor, Tensor]:
+def gradients(
+    baseline: Baseline, draws: int, positives: int, groups: int, *, replacement: bool = True
+) -> tuple[Tensor, Tensor]:
     """REINFORCE's gradients for groups of independent draws from the same pools, and the exact gradient."""
     triples = torch.tensor([(0, 0, 1), (2, 1, 3)]).repeat_interleave(positives, 0)
     # Two chunks, whose positives are all the same: one corrupts the head, one the tail.
@@ -129,7 +146,7 @@ def gradients(baseline: Baseline, draws: int, positives: int, groups: int) -> tu
     exact = sampler_of(estimator="exact", optimizer=Recorder)
     negatives = exact.propose(batch, no_opinion)
     exact.feedback(batch, negatives, rewarded(batch, negatives))
-    drawn = sampler_of(optimizer=Recorder, baseline=baseline, num_negatives=draws)
+    drawn = sampler_of(optimizer=Recorder, baseline=baseline, num_negatives=draws, replacement=replacement)
     negatives = drawn.propose(before, no_opinion)
     drawn.feedback(before, negatives, rewarded(before, negatives))  # the baseline has seen something
     found = []
@@ -147,7 +164,14 @@ def gradients(baseline: Baseline, draws: int, positives: int, groups: int) -> tu
 
 @pytest.mark.parametrize(
     ("make", "draws"),
-    [(PreviousEpoch, 1), (PreviousEpoch, 3), (partial(RunningMean, 0.9), 1), (LeaveOneOut, 2), (LeaveOneOut, 4)],
+    [
+        (PreviousEpoch, 1),
+        (PreviousEpoch, 3),
+        (partial(RunningMean, 0.9), 1),
+        (partial(PerQuery, 0.9), 1),
+        (LeaveOneOut, 2),
+        (LeaveOneOut, 4),
+    ],
 )
 def test_mean_gradient_of_reinforce_is_the_exact_one(make: Any, draws: int):
     found, exact = gradients(make(), draws, positives=2500, groups=25)
@@ -156,14 +180,35 @@ def test_mean_gradient_of_reinforce_is_the_exact_one(make: Any, draws: int):
     assert (mean - exact).norm() < 0.09 * exact.norm()
 
 
+@pytest.mark.parametrize("draws", [2, 3])
+def test_mean_gradient_without_replacement_is_the_exact_one(draws: int):
+    found, exact = gradients(PreviousEpoch(), draws, positives=2500, groups=25, replacement=False)
+    mean, error = found.mean(0), found.std(0) / len(found) ** 0.5
+    assert ((mean - exact).abs() <= 4 * error + 1e-12).all()
+    assert (mean - exact).norm() < 0.09 * exact.norm()
+
+
+def test_every_place_drawn_gives_the_exact_gradient():
+    found, exact = gradients(PreviousEpoch(), 6, positives=10, groups=1, replacement=False)
+    assert torch.allclose(found[0], exact)
+
+
+def test_distinct_draws_vary_less_than_independent_ones():
+    several, distinct = (
+        float(gradients(LeaveOneOut(), 4, positives=200, groups=20, replacement=each)[0].var(0).sum())
+        for each in (True, False)
+    )
+    assert distinct < 0.8 * several
+
+
 def test_baselines_lower_the_variance():
     class Nothing(Baseline):
-        def advantage(self, reward: Reward, epoch: int) -> Tensor:
+        def advantage(self, reward: Reward, batch: Batch) -> Tensor:
             return reward.value + 5  # an offset that a baseline should not mind
 
     class Shifted(PreviousEpoch):
-        def advantage(self, reward: Reward, epoch: int) -> Tensor:
-            return super().advantage(Reward(reward.value + 5, reward.mean + 5), epoch)
+        def advantage(self, reward: Reward, batch: Batch) -> Tensor:
+            return super().advantage(Reward(reward.value + 5, reward.mean + 5), batch)
 
     without, with_mean, with_others = (
         float(gradients(baseline, 2, positives=200, groups=20)[0].var(0).sum())
@@ -173,9 +218,21 @@ def test_baselines_lower_the_variance():
     assert with_others < 0.5 * without
 
 
-@pytest.mark.parametrize("mask_known", [False, True])
-def test_exact_gradient_is_that_of_the_expected_reward(mask_known: bool):
-    sampler = sampler_of(estimator="exact", optimizer=Recorder, temperature=0.7, mask_known=mask_known, pool_size=5)
+@pytest.mark.parametrize(
+    ("mask_known", "options"),
+    [
+        (False, {}),
+        (True, {}),
+        (False, {"entropy_weight": 3.0}),
+        (True, {"entropy_weight": 3.0}),
+        (False, {"entropy_weight": 3.0, "entropy_floor": 1.5}),
+        (False, {"normalise_reward": True, "entropy_weight": 0.5}),
+    ],
+)
+def test_exact_gradient_is_that_of_the_expected_reward_and_the_entropy(mask_known: bool, options: dict[str, Any]):
+    sampler = sampler_of(
+        estimator="exact", optimizer=Recorder, temperature=0.7, mask_known=mask_known, pool_size=5, **options
+    )
     batch = batch_of(GRAPH.train[:6], heads=3)
     negatives = sampler.propose(batch, no_opinion)
     sampler.feedback(batch, negatives, rewarded(batch, negatives))
@@ -185,10 +242,17 @@ def test_exact_gradient_is_that_of_the_expected_reward(mask_known: bool):
     if mask_known:
         assert (~allowed).any()
 
+    given = rewarded(batch, negatives)
+    earned = given.normalised().value if sampler.normalise_reward else given.value
+    kinds = set()
+
     def expected_reward() -> float:
         probability = probabilities(sampler, batch, pool) * allowed
         probability /= probability.sum(1, keepdim=True)
-        return float((probability * REWARD[pool]).sum(1).mean())
+        entropy = -torch.special.xlogy(probability, probability).sum(1)
+        kinds.update((entropy < sampler.entropy_floor).tolist())
+        worth = sampler.entropy_weight * entropy.clamp(max=sampler.entropy_floor)
+        return float(((probability * earned).sum(1) + worth).mean())
 
     model, step = sampler.model, 1e-5
     differences = torch.zeros_like(sampler.optimizer.gradient)
@@ -205,6 +269,19 @@ def test_exact_gradient_is_that_of_the_expected_reward(mask_known: bool):
     # The optimiser goes down, the reward is to go up.
     assert torch.allclose(-sampler.optimizer.gradient, differences, atol=1e-8)
     assert differences.abs().max() > 0.01
+    assert sampler.entropy_floor == float("inf") or kinds == {True, False}
+
+
+def test_normalised_rewards_have_mean_0_and_spread_1_over_the_batch():
+    batch = batch_of(GRAPH.train[:4], heads=2)
+    negatives = sampler_of(normalise_reward=True).propose(batch, no_opinion)
+    assert negatives.reward_spread
+    reward = rewarded(batch, negatives).normalised()
+    assert float(reward.value.mean()) == pytest.approx(0, abs=1e-12)
+    assert float(reward.value.std(correction=0)) == pytest.approx(1)
+    assert reward.normalised().value.equal(reward.value)
+    same = Reward(torch.full((2, 3), 4.0), 4.0, 0.0).normalised()
+    assert not same.value.any()
 
 
 @pytest.mark.parametrize(
@@ -214,6 +291,8 @@ def test_exact_gradient_is_that_of_the_expected_reward(mask_known: bool):
         {"baseline": PreviousEpoch()},
         {"baseline": RunningMean(0.9)},
         {"baseline": LeaveOneOut(), "num_negatives": 4},
+        {"replacement": False, "num_negatives": 3},
+        {"normalise_reward": True},
     ],
 )
 def test_feedback_raises_the_expected_reward(options: dict[str, Any]):
@@ -269,6 +348,19 @@ def test_a_stage_starts_with_a_fresh_baseline_and_keeps_the_model():
         (
             {"baseline": LeaveOneOut(), "num_negatives": 1},
             "generator.num_negatives must be at least 2 with the leave-one-out baseline, got 1",
+        ),
+        (
+            {"replacement": False, "num_negatives": 1},
+            "generator.num_negatives must be at least 2 without replacement, got 1",
+        ),
+        (
+            {"replacement": False, "num_negatives": 7},
+            "generator.num_negatives must not exceed pool_size 6 without replacement, got 7",
+        ),
+        ({"entropy_weight": -1.0}, "generator.entropy_weight must be at least 0, got -1.0"),
+        (
+            {"entropy_floor": 1.8},
+            "generator.entropy_floor must be above 0 and at most the logarithm of pool_size 6, 1.792, got 1.8",
         ),
     ],
 )

@@ -12,8 +12,11 @@ from trainer.diagnostics import Diagnostics
 
 
 def diagnostics_of(graph: KnowledgeGraph, *, hidden: bool = True) -> Diagnostics:
-    train, unseen = (KnownTriples(t, graph.num_entities, graph.num_relations) for t in (graph.train, graph.hidden))
-    return Diagnostics(one_rank(), train, unseen if hidden else None, log_digests=True)
+    train, unseen, held_out = (
+        KnownTriples(triples, graph.num_entities, graph.num_relations)
+        for triples in (graph.train, graph.hidden, torch.cat([graph.valid, graph.test]))
+    )
+    return Diagnostics(one_rank(), train, unseen if hidden else None, held_out, log_digests=True)
 
 
 def step_of(chunk_size: int) -> tuple[Batch, Negatives]:
@@ -45,7 +48,8 @@ def test_rates_of_true_facts_are_those_of_counting(chunk_size: int):
     verdict = player_of(model_of(site_of(graph))).judge(batch, negatives)
     feedback = {"generator/entropy": torch.arange(len(batch.head), dtype=torch.float64)}
     means = diagnostics_of(graph).means(batch, negatives, verdict, feedback)
-    for name, triples in (("known_true", graph.train), ("hidden_true", graph.hidden)):
+    held_out = torch.cat([graph.valid, graph.test])
+    for name, triples in (("known_true", graph.train), ("hidden_true", graph.hidden), ("held_out_true", held_out)):
         expected = share(batch, negatives, set(map(tuple, triples.tolist())))
         assert expected > 0
         assert means[f"negatives/{name}"] == pytest.approx(expected, rel=1e-12)
