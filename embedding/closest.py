@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from embedding.entity_blocks import BLOCK_ROWS, entity_blocks
+from embedding.entity_blocks import BLOCK_ROWS, BestEntities, entity_blocks
 from embedding.exchange import gather_ranks
 from embedding.model import KGEModel
 
@@ -36,13 +36,11 @@ def closest_entities(model: KGEModel, count: int, metric: str) -> Int64[Tensor, 
         start = min(first + site.rank * BLOCK_ROWS, num_entities)
         entity = torch.arange(start, min(start + BLOCK_ROWS, num_entities), device=site.device)
         query = model.entity(entity).double()
-        value = query.new_empty((len(entity), 0))
-        closest = entity.new_empty((len(entity), 0))
+        closest = BestEntities(len(entity), count, site.device)
         for other, rows in entity_blocks(model):
-            closeness = METRICS[metric](query, rows.double()).masked_fill(entity[:, None] == other, -torch.inf)
-            value = torch.cat([value, closeness], dim=1)
-            closest = torch.cat([closest, other.expand(closeness.shape)], dim=1)
-            value, place = value.topk(min(count, value.shape[1]), dim=1)
-            closest = closest.gather(1, place)
-        found += gather_ranks(closest, site.world_size)
+            closeness = METRICS[metric](query, rows.double())
+            if other[0] == start:
+                closeness.fill_diagonal_(-torch.inf)  # blocks begin alike: each entity beside itself
+            closest.add(other, closeness)
+        found += gather_ranks(closest.entity, site.world_size)
     return torch.cat(found)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from embedding.entity_blocks import entity_blocks
+from embedding.entity_blocks import BestEntities, entity_blocks
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from graph.batch import Batch
@@ -32,20 +32,31 @@ def preferred_entities(
     target = model.entity(batch.target)
     scores = _scorer(model, anchor.double(), relation.double(), heads)
     of_positive = scores(target.double()[:, None])
-    answers = None if leave_out is None else _by_entity(*leave_out.answers(batch))
-    best = of_positive.new_empty((len(target), 0))
-    found = batch.target.new_empty((len(target), 0))
+    own = torch.arange(len(target), device=batch.target.device)
+    last = [_Last(own, batch.target, -torch.inf)]
+    if leave_out is not None:
+        last.insert(0, _Last(*leave_out.answers(batch), _KNOWN))
+    best = BestEntities(len(target), count, batch.target.device)
     for entity, rows in entity_blocks(model):
         value = prefer(scores(rows.double()[None]), of_positive)
-        if answers is not None:
-            row, answer = answers
-            bounds = answer.new_tensor([int(entity[0]), int(entity[-1]) + 1])
-            start, stop = torch.searchsorted(answer, bounds).tolist()
-            value[row[start:stop], answer[start:stop] - entity[0]] = _KNOWN
-        value = value.masked_fill(batch.target[:, None] == entity, -torch.inf)
-        best, place = torch.cat([best, value], dim=1).topk(min(count, best.shape[1] + len(entity)), dim=1)
-        found = torch.cat([found, entity.expand(value.shape)], dim=1).gather(1, place)
-    return found
+        for each in last:
+            each.put(entity, value)
+        best.add(entity, value)
+    return best.entity
+
+
+class _Last:
+    """Entities of some rows whose value is to be lower than that of others."""
+
+    def __init__(self, row: Int64[Tensor, " K"], entity: Int64[Tensor, " K"], value: float) -> None:
+        order = entity.argsort()
+        self.row, self.entity, self.value = row[order], entity[order], value
+
+    def put(self, block: Int64[Tensor, " n"], value: Float64[Tensor, "B n"]) -> None:
+        """Lowers them where they are of this block."""
+        first = int(block[0])
+        start, stop = torch.searchsorted(self.entity, block.new_tensor([first, first + len(block)])).tolist()
+        value[self.row[start:stop], self.entity[start:stop] - first] = self.value
 
 
 def _scorer(
@@ -63,8 +74,3 @@ def _scorer(
         return torch.cat([score(Candidates.of(part)) for score, part in zip(sides, own, strict=True)])
 
     return scores
-
-
-def _by_entity(row: Int64[Tensor, " K"], entity: Int64[Tensor, " K"]) -> tuple[Tensor, Tensor]:
-    order = entity.argsort()
-    return row[order], entity[order]

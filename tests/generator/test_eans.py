@@ -66,20 +66,21 @@ def test_each_entity_has_one_place_and_clusters_stand_together():
     group = torch.arange(NUM) % 4
     corner = torch.tensor([[0.0, 0, 0, 0], [1, 0, 0, 0], [2.5, 0, 0, 0], [5, 0, 0, 0]], dtype=torch.float64)
     set_entities(sampler.player, corner[group])
-    for seed in range(20):
+    together = 0
+    for seed in range(60):
         sampler.start_stage()
         sampler.propose(batch_of(families().train[:1], seed=seed), no_opinion)
+        assert sampler.entity_at.sort().values.equal(torch.arange(NUM))
         blocks = group[sampler.entity_at].view(4, 32)
-        if (blocks == blocks[:, :1]).all():  # the start may have put two centroids into one
-            break
-    else:
-        pytest.fail("no start put each cluster's entities next to each other")
-    assert sampler.entity_at.sort().values.equal(torch.arange(NUM))
-    # From whichever comes first, the path goes to the nearest that is left.
-    order = blocks[:, 0].tolist()
-    for turn in range(3):
-        distance = {c: abs(float(corner[c, 0] - corner[order[turn], 0])) for c in order[turn + 1 :]}
-        assert distance[order[turn + 1]] == min(distance.values())
+        if (blocks != blocks[:, :1]).any():
+            continue  # the start put two centroids into one cluster
+        together += 1
+        # From whichever comes first, the path goes to the nearest that is left.
+        order = blocks[:, 0].tolist()
+        for turn in range(3):
+            distance = {c: abs(float(corner[c, 0] - corner[order[turn], 0])) for c in order[turn + 1 :]}
+            assert distance[order[turn + 1]] == min(distance.values())
+    assert together > 3
 
 
 def test_the_target_and_other_facts_are_flagged():

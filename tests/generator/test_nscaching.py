@@ -57,6 +57,14 @@ def test_negatives_are_drawn_uniformly_from_the_cache_as_it_was():
     assert chisquare(count[cache].numpy()).pvalue > 1e-3
 
 
+def test_each_positive_draws_from_the_cache_of_its_own_query():
+    sampler = sampler_of(families(), num_negatives=100)
+    batch = batch_of(families().train[:60], heads=30)
+    cached = sampler.caches.fetch(sampler.keys.of(batch))
+    entity = sampler.propose(batch, family_opinion()).entity
+    assert all(set(drawn) == set(cache) for drawn, cache in zip(entity.tolist(), cached.tolist(), strict=True))
+
+
 def test_first_caches_are_uniform_and_a_function_of_the_seed():
     first = sampler_of(MANY)
     cache = first.caches.gather().long()
