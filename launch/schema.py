@@ -90,7 +90,7 @@ class ScorecardOptions:
     discriminators: list[str] | None = MISSING
     graphs: list[str] | None = MISSING
     seeds: list[int] | None = MISSING
-    budget: int | None = MISSING
+    budget: float | None = MISSING
     epochs: int | None = MISSING
     validations: int = MISSING
     folders: list[str] | None = MISSING

@@ -35,7 +35,8 @@ _failed_cells: list[str] = []
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="scorecard")
 def run_job(config: DictConfig) -> None:
     """One scorecard."""
-    with one_line_errors():
+    # Configs are composed in here too.
+    with one_line_errors(), one_line_config_errors():
         if is_rank():
             raise InputError("a scorecard starts its ranks itself; type: python launch/scorecard.py launch.ranks=N ...")
         job = HydraConfig.get()
@@ -69,7 +70,7 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
 
     @cache
     def within_budget(lines: tuple[str, ...]) -> int:
-        return epochs_within(runs[lines], options.budget)
+        return epochs_within(runs[lines], int(options.budget))
 
     def find_epochs(cell: Cell) -> int:
         return within_budget(_but_for_seed(cell)) if options.epochs is None else options.epochs

@@ -155,6 +155,24 @@ def test_wandb_offline_writes_a_run_that_can_be_read_back(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_account")
+def test_wandb_takes_a_table_and_plots(tmp_path: Path):
+    from matplotlib.figure import Figure
+
+    Figure().savefig(tmp_path / "mrr.png")
+    tracker = WandbTracker(project="advkge", mode="offline", group=None, init_timeout=5.0)
+    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker.show("scorecard", [{"sampler": "uniform", "mrr": 0.25}], {"mrr": tmp_path / "mrr.png"})
+    tracker.finish({})
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    row = history(file)[-1]
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/scorecard*.json")
+    assert json.loads(table.read_text()) == {"columns": ["sampler", "mrr"], "data": [["uniform", 0.25]]}
+    assert any("plots/mrr" in key for key in row)
+    assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/plots/mrr*.png"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
 def test_wandb_without_an_account_goes_offline_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="trainer"):
         wandb_run(tmp_path, "online", None, [(1, {"train/loss": 2.5})])

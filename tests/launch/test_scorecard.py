@@ -1,0 +1,360 @@
+"""scorecard.py as a user runs it, and what it makes of the folders of its cells."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import stdev
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from graph.errors import InputError
+from launch import evaluate, schema, scorecard
+from launch.budget import epochs_within
+from launch.cells import find_cells, last_of_each, read_record
+from launch.scorecard_page import Heading, as_page
+from launch.scorecard_plots import draw_plots
+from launch.scorecard_table import FIGURES, as_csv, as_markdown, blocks, mean_places, read_result
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "launch" / "scorecard.py"
+TINY = (
+    "graph.num_people=100",
+    "discriminator.dim=8",
+    "generator.num_negatives=4",
+    "trainer.batch_size=256",
+    "quality.positives=20",
+    "quality.draws=12",
+    "scorecard.validations=2",
+    "scorecard.entries.kbgan=['generator=kbgan','generator.pool_size=8','generator.dim=8']",
+    "launch.device=cpu",
+)
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, str]]:
+    rows = csv.DictReader(io.StringIO((folder / "scorecard.csv").read_text()))
+    return {row["sampler"]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["scorecard.generators=[]"], "scorecard.generators must name at least 1 sampler, got []"),
+        (["scorecard.generators=[typo]"], "generator=typo: there is no such generator; there are .*uniform"),
+        (["scorecard.discriminators=[typo]"], "discriminator=typo: there is no such discriminator"),
+        (
+            ["scorecard.generators=[uniform,uniform]"],
+            r"scorecard.generators must not name anything twice, got .*uniform",
+        ),
+        (["scorecard.seeds=[1,1]"], r"scorecard.seeds must not name anything twice, got \[1, 1\]"),
+        (["scorecard.epochs=3"], "scorecard: one of budget and epochs must be given and the other null, got .* and 3"),
+        (["scorecard.budget=null"], "scorecard: one of budget and epochs must be given .* got None and None"),
+        (["scorecard.budget=0"], "scorecard.budget must be at least 1, got 0"),
+        (["scorecard.validations=0"], "scorecard.validations must be at least 1, got 0"),
+        (
+            ["generator=uniform"],
+            r"generator: a scorecard takes scorecard.generators=\[...\] instead, got generator=uni",
+        ),
+        (["trainer.epochs=3"], "trainer.epochs: a scorecard takes scorecard.budget or scorecard.epochs instead"),
+        (["trainer.valid_every=3"], "trainer.valid_every: a scorecard takes scorecard.validations instead"),
+        (["experiment=demo"], "experiment: a scorecard takes scorecard.common or scorecard.entries instead"),
+        (["launch.ranks=0"], "launch.ranks must be at least 1, got 0"),
+        (["scorecard.folders=[nowhere]"], "scorecard.folders: nowhere holds no cell of a scorecard"),
+        (["scorecard.common=['loss.gama=1']"], "gama"),
+        (["discriminator.dimm=3"], "dimm"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_one_line_says_what_is_wrong_before_anything_runs(wrong, message, command):
+    outcome = command(scorecard, *wrong, "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert re.fullmatch(r"error: .*\n", outcome.errors), outcome.errors
+    assert re.search(message.replace("[]", r"\[\]"), outcome.errors), outcome.errors
+    assert not Path("run/cells").exists()
+
+
+def test_of_several_values_the_last_is_taken():
+    lines = ["loss=softmax", "trainer.epochs=1", "+loss.x=2", "loss=log_sigmoid", "loss.x=3"]
+    assert last_of_each(lines) == ["loss=log_sigmoid", "trainer.epochs=1", "loss.x=3"]
+
+
+@pytest.fixture
+def composing(monkeypatch):
+    monkeypatch.setenv("ADVKGE_STAMP", "now")
+    schema.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+SMALL_RUN = ("graph.num_people=100", "discriminator.dim=4", "trainer.batch_size=256")
+
+
+def train_facts() -> int:
+    from launch.build import instantiate
+
+    return len(instantiate(compose("train", [*SMALL_RUN]).graph).train)
+
+
+def test_epochs_follow_from_what_is_scored(composing):
+    facts = train_facts()
+    config = compose("train", [*SMALL_RUN, "generator=uniform", "generator.num_negatives=4"])
+    assert epochs_within(config, 4 * facts * 7) == 7
+    assert epochs_within(config, 4 * facts * 8 - 1) == 7
+    assert epochs_within(config, 4 * facts) == 1
+    with pytest.raises(InputError, match=f"scorecard.budget must allow one epoch, which scores {4 * facts} .* got 5"):
+        epochs_within(config, 5)
+
+
+def test_pretraining_and_pools_are_part_of_the_budget(composing):
+    facts = train_facts()
+    options = ["generator=kbgan", "generator.num_negatives=2", "generator.pool_size=8", "generator.dim=4"]
+    config = compose("train", [*SMALL_RUN, *options])
+    # Eleven epochs with a pool and two draws; a fifth, rounded up, with the 19 and 1 negatives of pretrain/kbgan.yaml.
+    whole = facts * (11 * (8 + 2) + 3 * (19 + 1))
+    assert epochs_within(config, whole) == 11
+    assert epochs_within(config, whole - 1) == 10
+
+
+def make_cell(folder: Path, sampler: str, seed: int, mrr: float | None, *, discriminator: str = "transe") -> Path:
+    """The folder of a cell, as a run leaves it; one that failed without an MRR."""
+    cell = folder / "cells" / "synthetic" / discriminator / sampler / f"seed_{seed}"
+    cell.mkdir(parents=True)
+    record = {"graph": "synthetic", "discriminator": discriminator, "sampler": sampler, "seed": seed, "ranks": 1}
+    record |= {"limit": {"budget": 1e6, "epochs": None}, "epochs": 4, "wall_seconds": 2.0, "options": []}
+    record["error"] = "no <memory> left" if mrr is None else None
+    (cell / "cell.json").write_text(json.dumps(record))
+    if mrr is None:
+        return cell
+    names = ("known_true", "unseen_true", "hidden_true", "hardness", "active", "gradient_norm", "distinct", "entropy")
+    lines = []
+    for number, step in enumerate((0, 5, 10)):
+        line = {"step": step, "epoch": number, "stage": "training", "cost/candidates": 5e5 * number}
+        line |= {"cost/seconds": 1.0 * number, "cost/peak_mb": 100.0 + number}
+        line |= {f"quality/{name}": 0.1 * number for name in (*names, "coverage", "nce_error")}
+        if number:
+            line |= {"valid/mrr": mrr * number / 2, "cost/step_seconds": 0.002 * number}
+        lines.append(json.dumps(line))
+    (cell / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 11, "cut o']))
+    metrics = {"both": {"mrr": mrr, "hits@10": 2 * mrr}}
+    result = {"valid": metrics, "test": metrics, "seconds": 2.5}
+    (cell / "result.json").write_text(json.dumps(result))
+    groups = ("generator", "loss", "optimizer", "discriminator", "trainer", "pretrain")
+    (cell / "config.yaml").write_text("".join(f"{group}: {{some_option_of_{sampler}: 1}}\n" for group in groups))
+    return cell
+
+
+@pytest.fixture
+def made(tmp_path) -> Path:
+    for sampler, mrrs in (("uniform", (0.2, 0.3)), ("kbgan", (0.4, 0.5)), ("broken", (None, None))):
+        for seed, mrr in enumerate(mrrs):
+            make_cell(tmp_path, sampler, seed, mrr)
+    return tmp_path
+
+
+def test_figures_of_a_cell_are_means_over_its_last_stage(made):
+    result = read_result(made / "cells/synthetic/transe/uniform/seed_1")
+    expected = {"valid_mrr": 0.3, "test_hits10": 0.6, "hardness": 0.15, "step_ms": 3.0, "peak_mb": 102.0}
+    expected |= {"candidates": 1e6, "seconds": 2.5, "epochs": 4}
+    assert {key: result.figures[key] for key in expected} == pytest.approx(expected)
+    assert set(result.figures) == set(FIGURES)
+    assert [(moment.candidates, moment.mrr) for moment in result.moments] == [(5e5, 0.15), (1e6, 0.3)]
+
+
+def test_seeds_become_means_and_spreads_best_first(made):
+    results = [read_result(cell) for cell in find_cells(made)]
+    ((block, lines),) = blocks(results).items()
+    assert block == ("synthetic", "transe", 1)
+    assert [(line.sampler, line.seeds) for line in lines] == [("kbgan", 2), ("uniform", 2), ("broken", 0)]
+    assert lines[1].means["valid_mrr"] == pytest.approx(0.25)
+    assert lines[1].spreads["valid_mrr"] == pytest.approx(stdev([0.2, 0.3]))
+    assert lines[2].errors == ["seed 0: no <memory> left", "seed 1: no <memory> left"]
+    table = as_markdown(blocks(results))
+    assert "0.2500 ± 0.0707" in table
+    assert "- broken, seed 1: no <memory> left" in table
+    rows = list(csv.DictReader(io.StringIO(as_csv(results))))
+    assert [(row["sampler"], row["seed"], row["valid_mrr"]) for row in rows] == [
+        *(("broken", str(seed), "") for seed in (0, 1)),
+        *(("kbgan", str(seed), str(mrr)) for seed, mrr in enumerate((0.4, 0.5))),
+        *(("uniform", str(seed), str(mrr)) for seed, mrr in enumerate((0.2, 0.3))),
+    ]
+    assert rows[0]["error"] == "no <memory> left"
+
+
+def test_generality_is_the_mean_place(made):
+    for sampler, mrr in (("uniform", 0.9), ("kbgan", 0.1), ("extra", 0.5)):
+        make_cell(made, sampler, 0, mrr, discriminator="complex")
+    places = mean_places(blocks(read_result(cell) for cell in find_cells(made)))
+    assert places == {"uniform": (1.5, 2), "extra": (2.0, 1), "kbgan": (2.0, 2)}
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, and whether elements close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_needs_nothing_else(made):
+    results = [read_result(cell) for cell in find_cells(made)]
+    plots = draw_plots(results, made / "plots")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.values())
+    page = Page()
+    page.feed(as_page(Heading("python launch/scorecard.py <typed>", {"commit": "abc"}, "now"), results, plots))
+    assert page.open == []
+    assert not page.tags & {"script", "link", "iframe"}
+    assert len(page.sources) == len(plots) >= 5
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    for text in ("0.4500", "± 0.0707", "2 of 6 runs failed", "no <memory> left", "<typed>", "some_option_of_kbgan"):
+        assert text in page.text
+
+
+def test_a_page_of_failures_alone(tmp_path):
+    results = [read_result(make_cell(tmp_path, "broken", 0, None))]
+    assert draw_plots(results, tmp_path / "plots") == {}
+    page = Page()
+    page.feed(as_page(Heading("typed", {}, "now"), results, {}))
+    assert "1 of 1 runs failed" in page.text
+
+
+def test_folders_are_put_together(made, command):
+    outcome = command(
+        scorecard, f"scorecard.folders=[{made / 'cells/synthetic/transe/uniform'},{made}]", "hydra.run.dir=all"
+    )
+    assert outcome.code == 0, outcome.errors
+    assert "transe on synthetic" in outcome.output
+    assert set(rows_of(Path("all"))) == {"uniform", "kbgan", "broken"}
+    assert {"scorecard.csv", "scorecard.md", "scorecard.html", "plots"} <= {path.name for path in Path("all").iterdir()}
+
+
+@pytest.mark.slow
+def test_a_scorecard_lists_failures_and_runs_what_is_left(command, tmp_path):
+    options = [
+        *TINY,
+        "scorecard.generators=[uniform,broken,self_adversarial,kbgan]",
+        "+scorecard.entries.broken=['generator=uniform','generator.num_negatives=0']",
+        "scorecard.budget=3e5",
+        "hydra.run.dir=run",
+    ]
+    folder = tmp_path / "run"
+    outcome = command(scorecard, *options)
+    assert outcome.code == 1
+    assert outcome.errors.count("error: ") == 1
+    assert (
+        "error: broken, transe, synthetic, seed 0: generator.num_negatives must be at least 1, got 0" in outcome.errors
+    )
+    rows = rows_of(folder)
+    assert list(rows) == ["uniform", "broken", "self_adversarial", "kbgan"]
+    assert rows["broken"]["error"] == "generator.num_negatives must be at least 1, got 0"
+    for name in ("uniform", "self_adversarial", "kbgan"):
+        assert 1.5e5 < float(rows[name]["candidates"]) <= 3e5
+        assert 0 < float(rows[name]["valid_mrr"]) < 1
+        assert 0.3 < float(rows[name]["hardness"]) < 1
+    assert rows["uniform"]["epochs"] == rows["self_adversarial"]["epochs"] > rows["kbgan"]["epochs"]
+    assert "1 of 4 runs failed" in (folder / "scorecard.html").read_text()
+
+    # A cell is an ordinary run.
+    cell = folder / "cells/synthetic/transe/kbgan/seed_0"
+    ranked = command(evaluate, f"run={cell}", "split=valid")
+    assert ranked.code == 0, ranked.errors
+    assert f"{float(rows['kbgan']['valid_mrr']):.4f}" in ranked.output
+
+    # Nothing that was finished runs again; with other options nothing runs at all.
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert command(scorecard, *options).code == 1
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == stamps
+    other = command(scorecard, *options, "optimizer.lr=0.5")
+    assert re.fullmatch(r"error: hydra.run.dir: .* other options \(optimizer.lr=0.5\); .*\n", other.errors)
+
+
+def start(options: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen:
+    words = [sys.executable, str(SCRIPT), *options]
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.time() + 100
+    while not path.exists():
+        assert time.time() < deadline
+        time.sleep(0.02)
+
+
+def child_of(process: subprocess.Popen) -> int:
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+@pytest.mark.slow
+def test_a_killed_cell_is_listed_and_goes_on(environment, tmp_path):
+    options = [*TINY, "scorecard.generators=[uniform,bernoulli]", "scorecard.budget=null", "scorecard.epochs=150"]
+    options += ["trainer.checkpoint_every=5", "scorecard.validations=3"]
+    unbroken = start([*options, "hydra.run.dir=unbroken"], environment, tmp_path)
+    assert unbroken.wait(200) == 0, unbroken.stderr.read()
+    killed = start([*options, "hydra.run.dir=run"], environment, tmp_path)
+    cells = tmp_path / "run/cells/synthetic/transe"
+    wait_for(cells / "uniform/seed_0/checkpoints/latest.json")
+    os.kill(child_of(killed), signal.SIGKILL)
+    wait_for(cells / "bernoulli/seed_0/checkpoints/latest.json")
+    killed.send_signal(signal.SIGTERM)
+    assert killed.wait(100) == 128 + signal.SIGTERM
+    assert "stopped by signal 15" in killed.stdout.read() + killed.stderr.read()
+    assert read_record(cells / "uniform/seed_0")["error"] == "killed by SIGKILL"
+    assert "killed by SIGKILL" in (tmp_path / "run/scorecard.md").read_text()
+    assert not list((tmp_path / "run").rglob("result.json"))
+
+    again = start([*options, "hydra.run.dir=run"], environment, tmp_path)
+    assert again.wait(200) == 0, again.stderr.read()
+    expected, found = rows_of(tmp_path / "unbroken"), rows_of(tmp_path / "run")
+    measured = [key for key in FIGURES if key not in {"seconds", "step_ms", "peak_mb"}]
+    for name in ("uniform", "bernoulli"):
+        assert "resumed from" in (cells / name / "seed_0/log.txt").read_text()
+        assert [found[name][key] for key in measured] == [expected[name][key] for key in measured]
+    for process in (unbroken, killed, again):
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_sweeps_over_seeds_and_ranks(shell, command, tmp_path):
+    options = [*TINY, "scorecard.generators=[uniform]", "scorecard.budget=null", "scorecard.epochs=2"]
+    words = [SCRIPT, "--multirun", *options, "seed=0,1", "launch.ranks=1,2", "hydra.sweep.dir=sweep"]
+    outcome = shell(words, folder=tmp_path, timeout=300)
+    assert outcome.code == 0, outcome.errors
+    rows = [rows_of(tmp_path / "sweep" / str(job))["uniform"] for job in range(4)]
+    assert [(row["seed"], row["ranks"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    for one, two in (rows[:2], rows[2:]):
+        for key in ("candidates", "known_true", "distinct", "coverage", "nce_error", "entropy"):
+            assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-9), key
+        for key in ("valid_mrr", "hardness", "active"):
+            assert float(one[key]) == pytest.approx(float(two[key]), abs=2e-3), key
+    assert command(scorecard, "scorecard.folders=[sweep]", "hydra.run.dir=together").code == 0
+    table = Path("together/scorecard.md").read_text()
+    assert "transe on synthetic\n" in table
+    assert "transe on synthetic, 2 ranks" in table
+    assert len(re.findall(r"\| uniform +\| +2 \| .* ± ", table)) == 2
