@@ -56,6 +56,10 @@ class ConvE(QueryScoring):
         weight = self.dense_parameter(name, (inputs, outputs), -limit, limit)
         return weight, self.dense_parameter(f"{name}_bias", (outputs,), 0.0, 0.0)
 
+    def entity_init_range(self) -> float:
+        """Vectors shorter than other functions': without batch norm, long ones leave the network where it started."""
+        return 1 / self.dim**0.5
+
     @property
     def export_options(self) -> dict[str, float | int | str]:
         """The shapes of images and filters."""

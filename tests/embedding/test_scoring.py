@@ -423,11 +423,11 @@ MATRICES = {("rescal", "relation"), ("transr", "relation_matrix")}
 
 
 def test_initial_ranges():
-    # All phases, a matrix that keeps lengths, or Bordes et al.: 6 / sqrt(dim).
+    # All phases, a matrix that keeps lengths, the input of a network, or Bordes et al.: 6 / sqrt(dim).
     for case in CASES:
         function = case.make(16)
         for part in (*function.entity_parts, *function.relation_parts):
-            expected = 6 / function.dim**0.5
+            expected = (1 if case.yaml == "conve" else 6) / function.dim**0.5
             if (case.yaml, part) in PHASES:
                 expected = math.pi
             elif (case.yaml, part) in MATRICES or (case.yaml, part) == ("hake", "relation"):
