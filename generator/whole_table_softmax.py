@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -24,6 +24,8 @@ from graph.errors import InputError
 
 @dataclass(frozen=True)
 class _Draw:
+    log_total: Float64[Tensor, " B"]
+    """The logarithm of the softmax's denominator."""
     log_prob: Float64[Tensor, "B N"]
     """With the gradient that leads to the model, as the target's."""
     target_log_prob: Float64[Tensor, " B"]
@@ -102,7 +104,7 @@ class WholeTableSoftmaxSampler(NegativeSampler):
         target = scores[:, -1]
         log_prob = scores[:, :-1] - total[:, None]
         of_target = target - (torch.logaddexp(total, target) if self.mask_known else total)
-        self._drawn = _Draw(log_prob, of_target)
+        self._drawn = _Draw(total, log_prob, of_target)
         # Rounding may put a sum of exponentials below its largest part.
         negative = log_prob.detach().clamp(max=0)
         return Negatives(
@@ -111,6 +113,14 @@ class WholeTableSoftmaxSampler(NegativeSampler):
             log_prob=negative,
             proposal=None if self.mask_known else Proposal(negative, of_target.detach().clamp(max=0)),
         )
+
+    @torch.no_grad()
+    def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"] | None:
+        """See `NegativeSampler.log_q`."""
+        if self.mask_known:
+            return None
+        scores = self.model.score_candidates(batch, entity).double()
+        return (scores - self._drawn.log_total.detach()[:, None]).clamp(max=0)
 
     def _excluded(self, batch: Batch) -> Answers:
         """The known answers, but not of queries that would be left with too few entities."""

@@ -103,6 +103,9 @@ def test_log_probabilities_are_those_of_the_softmax():
     assert torch.allclose(negatives.proposal.negative, expected.gather(1, negatives.entity))
     assert torch.allclose(negatives.proposal.target, expected.gather(1, batch.target[:, None])[:, 0])
     assert torch.allclose(sampler.metrics()["generator/target_log_prob"], negatives.proposal.target)
+    every = sampler.log_q(batch, torch.arange(7)[None])
+    assert every is not None
+    assert torch.allclose(every, expected)
 
 
 def test_known_facts_are_masked_but_where_too_few_entities_are_left():

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.margin_ranking import MarginRanking
-from generator.baseline import LeaveOneOut, RunningMean
+from generator.baseline import LeaveOneOut, PerQuery, RunningMean
+from generator.sampler import Reward
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun
@@ -131,7 +132,18 @@ def test_crashed_past_its_last_checkpoint_and_resumed(step: int, last_good: int 
     assert lines_of(tmp_path) == unbroken[0]
 
 
-@pytest.mark.parametrize("baseline", [RunningMean(0.9), LeaveOneOut()])
+def test_the_spread_of_rewards_is_that_of_the_batch(tmp_path: Path):
+    run = KBGANRun(tmp_path)
+    run.sampler.normalise_reward = True
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[Reward] = []
+        patch.setattr(run.sampler, "feedback", lambda batch, negatives, reward: seen.append(reward))
+        run.trainer.train_step(run.trainer.stages[-1], 0)
+    assert seen[0].spread == pytest.approx(float(seen[0].value.std(correction=0)), rel=1e-9)
+    assert seen[0].mean == pytest.approx(float(seen[0].value.mean()), rel=1e-9)
+
+
+@pytest.mark.parametrize("baseline", [RunningMean(0.9), LeaveOneOut(), PerQuery(0.9)])
 def test_every_baseline_is_resumed(baseline: Any, tmp_path: Path):
     expected = fit(KBGANRun(tmp_path / "unbroken", baseline=baseline))
     run = KBGANRun(tmp_path / "broken", baseline=baseline)
