@@ -51,9 +51,13 @@ def test_coefficients_are_right_for_probabilities_of_every_size():
     found = policy_coefficients(log_prob[None], REWARD[None])[0]
     probability = log_prob.exp()
     assert torch.allclose(found, probability * (REWARD - probability @ REWARD), atol=1e-12)
-    few = policy_coefficients(torch.full((1, 16), -20.0), torch.arange(16.0)[None])[0]
-    # Of many equal places, each draw has one sixteenth of the weight and the mean of the others as its baseline.
-    assert torch.allclose(few, (torch.arange(16.0).double() - 7.5) / 15, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 5, 16, 100])
+def test_of_many_equal_places_each_draw_weighs_the_same_and_has_the_others_as_its_baseline(count: int):
+    reward = torch.arange(float(count), dtype=torch.float64)
+    found = policy_coefficients(torch.full((1, count), -20.0, dtype=torch.float64), reward[None])[0]
+    assert torch.allclose(found, (reward - reward.mean()) / (count - 1), atol=1e-6)
 
 
 def test_with_everything_drawn_it_is_the_exact_gradient():
@@ -69,4 +73,8 @@ def test_what_is_impossible_is_drawn_last():
     log_prob[[0, 3]] = -torch.inf
     place = draw_distinct(log_prob.expand(50, -1), uniform_of(50, 5), 3)
     assert set(map(frozenset, place.tolist())) == {frozenset({1, 2, 4})}
-    assert policy_coefficients(log_prob[place], REWARD[place]).isfinite().all()
+    everything = draw_distinct(log_prob[None], uniform_of(1, 5), 5)
+    assert set(everything[0, 3:].tolist()) == {0, 3}
+    coefficient = policy_coefficients(log_prob[everything], REWARD[everything])
+    assert coefficient.isfinite().all()
+    assert coefficient[0, 3:].abs().max() < 1e-9
