@@ -1,6 +1,6 @@
 """What a scoring function learns beside rows: the same on any number of ranks, through steps and checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -45,7 +45,7 @@ OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-6}
 
 
-def train(model: KGEModel, optimizer: ModelOptimizer, runtime: Runtime, steps: range) -> list[float]:
+def train(model: KGEModel, optimizer: ModelOptimizer, runtime: Runtime, steps: Iterable[int]) -> list[float]:
     """Some steps of 5 chunks of both sides, the last of which leaves a third rank without work; the losses."""
     graph = families()
     order = PositiveOrder(
@@ -104,10 +104,10 @@ def test_every_parameter_learns(name: str) -> None:
     model = MODELS[name](site_of(families()))
     before = [each.detach().clone() for each in model.scorer.parameters()]
     runtime = Runtime(0, 1, torch.device("cpu"))
-    losses = train(model, OPTIMIZERS["dense_adam"](model), runtime, range(60))
+    losses = train(model, OPTIMIZERS["dense_adam"](model), runtime, [0] * 60)  # one batch, which can be learned
     for old, new in zip(before, model.scorer.parameters(), strict=True):
         assert not (old == new).all()
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
