@@ -11,9 +11,10 @@ from torch import Tensor
 from embedding.clusters import greedy_path, k_means
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
-from graph.batch import Batch, Negatives, Proposal
+from graph.batch import Batch, Negatives
 from graph.counter_random import stream
 from graph.errors import InputError
+from graph.known import per_positive
 
 _REACH = 9
 """Spreads beyond which no draw falls: a uniform number of 52 bits gives at most 8.3."""
@@ -86,11 +87,12 @@ class EANSSampler(RefreshedSampler):
         offset = (self.spread * torch.special.ndtri(uniform)).long()
         entity = self.entity_at[(self.place_of[batch.target][:, None] + offset) % len(self.entity_at)]
         known = self.context.known.contains(batch, entity) if self.mask_known else None
-        return Negatives(entity, known=known, proposal=self._proposal(offset, len(batch.target)))
+        return Negatives(entity, known=known, proposal=self.proposal(batch, entity))
 
-    def _proposal(self, offset: Int64[Tensor, "B N"], positives: int) -> Proposal:
-        negative = self.log_probability[offset % len(self.log_probability)]
-        return Proposal(negative, self.log_probability[:1].expand(positives))
+    def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"]:
+        """See `NegativeSampler.log_q`."""
+        offset = self.place_of[per_positive(entity, len(batch.head))] - self.place_of[batch.target][:, None]
+        return self.log_probability[offset % len(self.log_probability)]
 
     def made(self) -> dict[str, Tensor]:
         """The entity in each place."""
@@ -109,6 +111,4 @@ def log_offset_probability(spread: float, places: int) -> Float64[Tensor, " E"]:
     distance = offset.abs().double() / spread
     mass = torch.special.ndtr(-distance) - torch.special.ndtr(-distance - 1 / spread)
     mass[reach] *= 2  # 0 is the integer part on both sides
-    probability = torch.zeros(places, dtype=torch.float64).index_add_(0, offset % places, mass)
-    # What no draw reaches is given the least number instead of 0, whose log is not finite.
-    return probability.clamp(min=torch.finfo(torch.float64).tiny).log()
+    return torch.zeros(places, dtype=torch.float64).index_add_(0, offset % places, mass).log()

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
-from graph.batch import Batch, Negatives, Proposal
+from graph.batch import Batch, Negatives
 from graph.errors import InputError
+from graph.known import per_positive
 
 
 class ListedSampler(RefreshedSampler):
@@ -58,19 +59,21 @@ class ListedSampler(RefreshedSampler):
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`; `score` is not asked."""
         self.keep_fresh(batch, batch.epoch)
-        lists, count = self.lists(batch), self.num_negatives
-        entity = lists.gather(1, batch.integers_per_positive("places in the list", count, self.list_size))
-        proposal = None
+        self._lists, count = self.lists(batch), self.num_negatives
+        entity = self._lists.gather(1, batch.integers_per_positive("places in the list", count, self.list_size))
         if self.uniform_share > 0:
             uniform = batch.integers_per_positive("uniform negatives", count, self.context.num_entities)
             chosen = batch.uniform_per_positive("uniform or listed", count) < self.uniform_share
             entity = torch.where(chosen, uniform, entity)
-            proposal = Proposal(self._log_q(lists, entity), self._log_q(lists, batch.target[:, None])[:, 0])
         known = self.context.known.contains(batch, entity) if self.mask_known else None
-        return Negatives(entity, known=known, proposal=proposal)
+        return Negatives(entity, known=known, proposal=self.proposal(batch, entity))
 
-    def _log_q(self, lists: Int64[Tensor, "B k"], entity: Int64[Tensor, "B N"]) -> Float64[Tensor, "B N"]:
-        place = torch.searchsorted(lists, entity).clamp(max=self.list_size - 1)
-        listed = (lists.gather(1, place) == entity).double()
+    def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"] | None:
+        """See `NegativeSampler.log_q`."""
+        if self.uniform_share == 0:
+            return None
+        entity = per_positive(entity, len(batch.head))
+        place = torch.searchsorted(self._lists, entity).clamp(max=self.list_size - 1)
+        listed = (self._lists.gather(1, place) == entity).double()
         uniform = self.uniform_share / self.context.num_entities
         return (uniform + (1 - self.uniform_share) / self.list_size * listed).log()
