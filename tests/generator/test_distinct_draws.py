@@ -71,6 +71,7 @@ def test_with_everything_drawn_it_is_the_exact_gradient():
 def test_what_is_impossible_is_drawn_last():
     log_prob = LOG_PROB.clone()
     log_prob[[0, 3]] = -torch.inf
+    log_prob = log_prob.log_softmax(0)
     place = draw_distinct(log_prob.expand(50, -1), uniform_of(50, 5), 3)
     assert set(map(frozenset, place.tolist())) == {frozenset({1, 2, 4})}
     everything = draw_distinct(log_prob[None], uniform_of(1, 5), 5)
