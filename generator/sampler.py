@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embedding.model import KGEModel, ModelSite
 from embedding.optimizer import ModelOptimizer
-from graph.batch import Batch, Negatives
+from graph.batch import Batch, Negatives, Proposal
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.statistics import RelationStatistics
@@ -44,12 +44,14 @@ class Reward:
     """The mean over the whole global batch, the same on every rank."""
     spread: float | None = None
     """The standard deviation over the whole global batch, if `Negatives.reward_spread` asked for it."""
+    separated: float | None = None
+    """The share of the global batch's negatives that are `Negatives.separation` below their positive, if asked for."""
 
     def normalised(self) -> "Reward":
         """The same with mean 0 and spread 1 over the global batch; as it is where all rewards are equal."""
         assert self.spread is not None
         spread = self.spread or 1.0
-        return Reward((self.value - self.mean) / spread, 0.0, self.spread / spread)
+        return replace(self, value=(self.value - self.mean) / spread, mean=0.0, spread=self.spread / spread)
 
 
 class NegativeSampler(ABC):
@@ -85,6 +87,23 @@ class NegativeSampler(ABC):
             score: the discriminator's scores [B, M] of candidates [C, M], without gradient, for samplers that need its
                 opinion before they choose. Collective, so all ranks must call it equally often.
         """
+
+    def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
+        """The log-probability that one draw for a positive is each of these entities, over all entities; or None.
+
+        None where it is not known, or where a positive's own target could never be drawn. Minus infinity for other
+        entities that could not be. Asked for after `propose`, of the same batch. Collective where `propose` is.
+
+        Args:
+            entity: one row for each of C equal groups of consecutive positives.
+        """
+        return None
+
+    def proposal(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Proposal | None:
+        """What `log_q` says of negatives that were drawn and of the targets, for `Negatives.proposal`."""
+        negative = self.log_q(batch, entity)
+        target = None if negative is None else self.log_q(batch, batch.target[:, None])
+        return None if negative is None or target is None else Proposal(negative, target[:, 0])
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Learns from the reward. Learns nothing unless overridden."""

@@ -1,24 +1,31 @@
 """Uniform negatives (Bordes et al., Translating embeddings for modeling multi-relational data, NIPS 2013)."""
 
-from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from graph.batch import Batch, Negatives
+import math
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from generator.sampler import SamplerContext
+from generator.static import StaticSampler
+from graph.batch import Batch
 
 
-class UniformSampler(NegativeSampler):
+class UniformSampler(StaticSampler):
     """Entities drawn uniformly, with replacement; head or tail is corrupted with equal chance.
 
-    Args:
-        num_negatives: drawn for each chunk and shared by its positives.
-        mask_known: leave negatives that make a train fact out of the loss.
+    The positives of a chunk share them. With `redraw_known` they are uniform over the entities that make no train fact.
     """
 
-    def __init__(self, context: SamplerContext, *, num_negatives: int, mask_known: bool) -> None:
-        super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 1)
-        self.num_negatives = num_negatives
-        self.mask_known = mask_known
+    def __init__(self, context: SamplerContext, *, num_negatives: int, mask_known: bool, redraw_known: bool) -> None:
+        super().__init__(context, num_negatives=num_negatives, mask_known=mask_known, redraw_known=redraw_known)
+        log_q = -math.log(context.num_entities)
+        self._log_q = torch.full((1, 1), log_q, dtype=torch.float64, device=context.site.device)
 
-    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`."""
-        entity = batch.integers("negatives", self.num_negatives, self.context.num_entities)
-        return Negatives(entity, known=self.context.known.contains(batch, entity) if self.mask_known else None)
+    def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:
+        """See `StaticSampler.draw`."""
+        return batch.integers(purpose, self.num_negatives, self.context.num_entities)
+
+    def log_probability(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"]:
+        """One number for all, and no memory for more."""
+        return self._log_q.expand(len(batch.head), entity.shape[1])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from graph.batch import Batch
@@ -99,11 +99,11 @@ class KnownTriples:
         return torch.cat([head, tail])
 
 
-def per_positive(entity: Int64[Tensor, "C N"], positives: int) -> Int64[Tensor, "B N"]:
-    """Repeats the entities of a chunk for each of its positives."""
-    if len(entity) == positives:
-        return entity
-    return entity.repeat_interleave(positives // max(len(entity), 1), dim=0)
+def per_positive(value: Shaped[Tensor, "C N"], positives: int) -> Shaped[Tensor, "B N"]:
+    """Repeats the entities of a chunk, or what there is for each of them, for each of its positives."""
+    if len(value) == positives:
+        return value
+    return value.repeat_interleave(positives // max(len(value), 1), dim=0)
 
 
 def _find(ascending: Int64[Tensor, " K"], value: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:

@@ -143,6 +143,10 @@ def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
         "side": "uniform",
         "estimator": "reinforce",
         "baseline": PreviousEpoch(),
+        "replacement": True,
+        "entropy_weight": 0.0,
+        "entropy_floor": None,
+        "normalise_reward": False,
         "mask_known": False,
     }
     options = defaults | options
@@ -225,7 +229,9 @@ class KBGANRun:
                 known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1
             ),
             valid=self.graph.valid,
-            diagnostics=Diagnostics(self.runtime, context.known, known(self.graph.hidden), log_digests=True),
+            diagnostics=Diagnostics(
+                self.runtime, context.known, known(self.graph.hidden), known(self.graph.valid), log_digests=True
+            ),
             checkpointer=Checkpointer(self.folder / "checkpoints", self.runtime, keep=2),
             trackers=[JsonLinesTracker(), *self.trackers] if self.runtime.is_first else [],
             manifest={"seed": 3, "graph": self.graph.fingerprint()},
@@ -234,8 +240,8 @@ class KBGANRun:
         )
 
     def _stages(self, context: SamplerContext) -> list[Stage]:
-        random = BernoulliSampler(context, num_negatives=4, mask_known=False)
-        one = BernoulliSampler(context, num_negatives=1, mask_known=False)
+        random = BernoulliSampler(context, num_negatives=4, mask_known=False, redraw_known=False)
+        one = BernoulliSampler(context, num_negatives=1, mask_known=False, redraw_known=False)
         order = partial(order_of, self.graph, batch_size=128, chunk_size=self.chunk_size)
         common = {"epochs": self.epochs, "valid_every": self.valid_every, "patience": self.patience}
         trained = player_of(self.model, self.loss)

@@ -47,7 +47,8 @@ class Step:
     verdict: Verdict
     loss: float
     """Mean over the global batch."""
-    reward: float
+    reward: float | None
+    """Likewise; None if the sampler does not learn."""
 
 
 class Trainer:
@@ -59,8 +60,8 @@ class Trainer:
         manifest: what a run resumed from a checkpoint must have in common with this one.
         log_every: steps between lines of metrics.
         checkpoint_every: steps between checkpoints, beside one at each validation; 0 for none.
-    """
         observers: what else is watched of the run; the same on every rank.
+    """
 
     def __init__(
         self,
@@ -76,8 +77,8 @@ class Trainer:
         manifest: Mapping[str, Any],
         log_every: int,
         checkpoint_every: int,
-    ) -> None:
         observers: Sequence[Observer] = (),
+    ) -> None:
         for key, value, least in (("log_every", log_every, 1), ("checkpoint_every", checkpoint_every, 0)):
             if value < least:
                 raise InputError(f"trainer.{key} must be at least {least}, got {value}")
@@ -92,8 +93,8 @@ class Trainer:
         self.manifest = manifest
         self.log_every = log_every
         self.checkpoint_every = checkpoint_every
-        self.cursor = Cursor()
         self.observers = observers
+        self.cursor = Cursor()
         self._asked_to_stop = False
 
     def fit(self) -> None:
@@ -110,9 +111,9 @@ class Trainer:
         if cursor.stage_step == 0:
             stage.player.start_stage()
             stage.sampler.start_stage()
-        positives = stage.order.chunks_per_batch * stage.order.chunk_size
             if self.observers:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
+        positives = stage.order.chunks_per_batch * stage.order.chunk_size
         done = cursor.stage_step * positives
         with Progress(stage.name, stage.steps * positives, done, shown=self.runtime.is_first) as progress:
             self._run_steps(stage, positives, progress)
@@ -122,9 +123,9 @@ class Trainer:
         cursor = self.cursor
         logged = time.perf_counter(), cursor.step
         while cursor.stage_step < stage.steps and not self._has_converged(stage):
-            started = time.perf_counter()
             for observer in self.observers:
                 observer.before_step()
+            started = time.perf_counter()
             step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
@@ -151,31 +152,49 @@ class Trainer:
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
         stage.player.learn(verdict)
-        stage.sampler.feedback(batch, negatives, Reward(verdict.reward, reward))
-        return Step(batch, negatives, verdict, loss, reward)
+        if reward is not None:
+            stage.sampler.feedback(batch, negatives, reward)
+        return Step(batch, negatives, verdict, loss, None if reward is None else reward.mean)
 
-    def _global_means(self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict) -> tuple[float, float]:
+    def _global_means(
+        self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict
+    ) -> tuple[float, Reward | None]:
         """Loss and reward over the global batch, and the end of the run if one is no number. Collective.
 
         Signals reach ranks at different times, so the ranks also agree here whether any was asked to stop.
         """
         signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
-        shares = [signalled, verdict.loss.detach(), batch.share_of_mean(verdict.reward.mean(1))]
+        shares = {"loss": verdict.loss.detach()}
+        if stage.sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
+            shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
         if negatives.log_prob is not None:
-            shares.append(batch.share_of_mean(negatives.log_prob.mean(1)))
-        asked_to_stop, *means = self.runtime.add(torch.stack(shares)).tolist()
+            shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
+        if negatives.reward_spread:
+            shares["square of the reward"] = batch.share_of_mean(verdict.reward.double().square().mean(1))
+        if negatives.separation is not None:
+            separated = verdict.positive[:, None] - verdict.negative >= negatives.separation
+            shares["share of separated negatives"] = batch.share_of_mean(separated.double().mean(1))
+        asked_to_stop, *means = self.runtime.add(torch.stack([signalled, *shares.values()])).tolist()
         self._asked_to_stop = asked_to_stop > 0
-        for name, value in zip(("loss", "reward", "generator's log-probability"), means, strict=False):
+        mean = dict(zip(shares, means, strict=True))
+        for name, value in mean.items():
             if not abs(value) < float("inf"):
                 raise InputError(
                     f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
                     "stage; nothing was updated with it (a smaller optimizer.lr may help)"
                 )
-        return means[0], means[1]
+        spread = None
+        if negatives.reward_spread:
+            spread = max(mean["square of the reward"] - mean["reward"] ** 2, 0.0) ** 0.5
+        if not stage.sampler.learns:
+            return mean["loss"], None
+        return mean["loss"], Reward(verdict.reward, mean["reward"], spread, mean.get("share of separated negatives"))
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
-        metrics |= {"train/loss": step.loss, "generator/reward": step.reward}
+        metrics["train/loss"] = step.loss
+        if step.reward is not None:
+            metrics["generator/reward"] = step.reward
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
         metrics |= self.diagnostics.digests(step.batch, step.negatives)
         self._track({**metrics, "speed/triples_per_second": rate})
@@ -196,6 +215,10 @@ class Trainer:
             log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")
         self._save(stage, best=better)
 
+    def _observe(self, stage: Stage) -> dict[str, float | int]:
+        """What the observers have to say between two steps. Collective."""
+        return {name: value for each in self.observers for name, value in each.measure(stage, self.cursor).items()}
+
     def _track(self, metrics: dict[str, float | int | str]) -> None:
         for tracker in self.trackers:
             tracker.log(self.cursor.step, metrics)
@@ -210,10 +233,6 @@ class Trainer:
             best = self.checkpointer.folder / cursor.best_checkpoint
             self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
             cursor.finished[stage.name] = cursor.best_step
-    def _observe(self, stage: Stage) -> dict[str, float | int]:
-        """What the observers have to say between two steps. Collective."""
-        return {name: value for each in self.observers for name, value in each.measure(stage, self.cursor).items()}
-
         cursor.stage, cursor.stage_step = cursor.stage + 1, 0
         cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
         self._save(None)
@@ -226,6 +245,8 @@ class Trainer:
             state = stage.sampler.state()
         run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
         manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
+        for observer in self.observers:
+            manifest |= observer.state()
         path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
         # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
         self.checkpointer.point("latest", path)
@@ -240,8 +261,6 @@ class Trainer:
     def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
         """Goes back to where a checkpoint stood. Collective.
 
-        for observer in self.observers:
-            manifest |= observer.state()
         Args:
             manifest: the checkpoint's, verified.
         """
@@ -249,6 +268,8 @@ class Trainer:
             if manifest.get(key) != value:
                 raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
         self.cursor = Cursor(**manifest["cursor"])
+        for observer in self.observers:
+            observer.load_state(manifest)
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
         if stage is not None and self.cursor.stage_step > 0:
@@ -263,8 +284,6 @@ class Trainer:
             stage.sampler.load_state(state)
 
     @staticmethod
-        for observer in self.observers:
-            observer.load_state(manifest)
     def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
         players[stage.trained].optimizer = stage.player.optimizer
         if stage.sampler.optimizer is not None:

@@ -31,13 +31,41 @@ SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
 
 # Other settings of a sampler that must keep the promises too, beside those of its yaml.
 VARIANTS: dict[str, list[list[str]]] = {
-    "uniform": [["num_negatives=60", "mask_known=true"]],
+    "diverse": [["hardness=1.0", "mask_known=true"], ["hardness=0.0"]],
+    "eans": [["spread=5.5", "refresh_steps=2"]],
+    "hasa": [["bank_size=40"]],
+    "near_miss": [["window=around", "list_size=100"]],
+    "nearest": [["metric=dot", "refresh_epochs=1", "uniform_share=0.0"]],
+    "nscaching": [["num_negatives=3", "mask_known=true", "select=top", "refresh_epochs=2"]],
+    "bernoulli": [["redraw_known=true"]],
+    "cardinality": [["one_side_share=0.7", "mask_known=true"]],
+    "curriculum": [
+        ["/hard=nscaching", "progress=margin", "shape=cosine"],
+        ["share=[0.4,0.6]", "pool_size=[4,40]", "temperature=[2.0,0.5]", "steps=3", "hard.normalise_reward=true"],
+    ],
+    "degree": [["power=0.0", "mask_known=true"], ["redraw_known=true"]],
+    "in_batch": [["slots=both", "num_uniform=5"]],
+    "k_hop": [["hops=3", "pool=walks", "mask_known=false"], ["hops=1", "uniform_share=0.0", "redraw_known=true"]],
+    "mixture": [
+        ["/parts.hard=kbgan", "parts.easy.mask_known=true", "/parts.easy=degree"],
+        ["/parts.hard=near_miss", "/parts.easy=typed"],
+    ],
+    "typed": [["uniform_share=0.0", "mask_known=false"], ["redraw_known=true", "num_negatives=8"]],
+    "uniform": [["num_negatives=60", "mask_known=true"], ["redraw_known=true"]],
     "kbgan": [
         ["num_negatives=2"],
         ["estimator=exact", "pool_size=6"],
         ["mask_known=true", "pool_size=40", "num_negatives=2", "/baseline=leave_one_out"],
         ["/baseline=running_mean"],
+        ["/baseline=per_query", "num_negatives=2"],
+        ["replacement=false", "num_negatives=3", "entropy_weight=0.5", "entropy_floor=2.5", "normalise_reward=true"],
+        ["replacement=false", "num_negatives=20", "mask_known=true"],
     ],
+    "false_negative_aware": [
+        ["estimator=reinforce", "normalise_reward=false", "mask_known=true", "/baseline=per_query", "pool_size=2"]
+    ],
+    "influence": [["damping=0.1", "temperature=0.0", "mask_known=false", "num_negatives=64"]],
+    "whole_table_softmax": [["mask_known=false", "supervised_weight=0.0"], ["num_negatives=124"]],
 }
 
 
@@ -51,13 +79,31 @@ class Case:
         """The sampler as a run would have it, on this context."""
         return build_sampler(config_of(self), context, "generator")
 
+    def chunk_size(self, wanted: int) -> int:
+        """The size nearest to the wanted one that the sampler can work with."""
+        if self.name == "in_batch":  # the chunk's other positives are its negatives
+            return max(wanted, 2)
+        own = self.name in ("typed", "k_hop") or "redraw_known=true" not in self.options
+        return wanted if own else 1  # what is known of one positive may be unknown of another
+
+    def batch(self, chunk_size: int = 1, *, facts: int = 12, after: int = 0, epoch: int = 0) -> Batch:
+        """Positives of which half have their head corrupted."""
+        size = self.chunk_size(chunk_size)
+        chosen = families().train[after : after + facts]
+        return batch_of(chosen, heads=facts // size // 2, chunk_size=size, epoch=epoch)
+
 
 @cache
 def config_of(case: Case) -> DictConfig:
     """The sampler's part of a run's config."""
     schema.register()
     GlobalHydra.instance().clear()
-    groups = {"/baseline": "baseline@generator.baseline"}
+    groups = {
+        "/baseline": "baseline@generator.baseline",
+        "/hard": "generator@generator.hard",
+        "/parts.easy": "generator@generator.parts.easy",
+        "/parts.hard": "generator@generator.parts.hard",
+    }
     pairs = [option.split("=", 1) for option in case.options]
     options = [f"{groups.get(key, 'generator.' + key)}={value}" for key, value in pairs]
     with pytest.MonkeyPatch.context() as environment, initialize_config_dir(str(CONF), version_base="1.3"):
@@ -66,7 +112,12 @@ def config_of(case: Case) -> DictConfig:
 
 
 # What makes a yaml fit a graph of 128 entities, or a test's patience.
-SMALL: dict[str, list[str]] = {"kbgan": ["generator.dim=4"]}
+SMALL: dict[str, list[str]] = {
+    "kbgan": ["generator.dim=4"],
+    "false_negative_aware": ["generator.dim=4"],
+    "whole_table_softmax": ["generator.dim=4"],
+    "influence": ["generator.held_out=40", "generator.refresh_steps=2"],
+}
 CASES = [Case(name, tuple(options)) for name in SAMPLERS for options in [[], *VARIANTS.get(name, [])]]
 every_sampler = pytest.mark.parametrize("case", CASES, ids=[" ".join([case.name, *case.options]) for case in CASES])
 
@@ -95,8 +146,9 @@ def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None
     entity = negatives.pool if negatives.reward_pool else negatives.entity
     assert entity is not None
     value = per_positive(entity, len(batch.head)).double().mul(0.37).sin()
-    mean = (runtime or one_rank()).add(batch.share_of_mean(value.mean(1)))
-    return Reward(value, float(mean))
+    shares = [batch.share_of_mean(each.mean(1)) for each in (value, value.square())]
+    mean, square = (runtime or one_rank()).add(torch.stack(shares)).tolist()
+    return Reward(value, mean, max(square - mean**2, 0.0) ** 0.5, separated=(1 + mean) / 2)
 
 
 def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
@@ -104,7 +156,7 @@ def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
     given = context(runtime)
     sampler = case.make(given)
     sampler.start_stage()
-    order = order_of(families(), sampler, batch_size=12, chunk_size=4)
+    order = order_of(families(), sampler, batch_size=12, chunk_size=case.chunk_size(4))
     drawn = []
     for step in range(steps):
         batch = runtime.share(order.batch(step))
@@ -129,7 +181,7 @@ def test_every_sampler_has_a_yaml():
 @every_sampler
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_proposes_negatives_of_the_promised_shape(case: Case, chunk_size: int):
-    batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
+    batch = case.batch(chunk_size)
     _, negatives = propose(case, batch)
     rows, count = negatives.entity.shape
     assert rows % len(batch.chunk) == 0
@@ -154,21 +206,21 @@ def test_proposes_negatives_of_the_promised_shape(case: Case, chunk_size: int):
 @every_sampler
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_draws_do_not_depend_on_how_a_batch_is_split(case: Case, chunk_size: int):
-    batch = batch_of(families().train[:12], heads=6 // chunk_size, chunk_size=chunk_size)
+    batch = case.batch(chunk_size)
     _, whole = propose(case, batch)
     chunks = len(batch.chunk)
     for cut in (0, 1, chunks // 2, chunks):
         for start, stop in ((0, cut), (cut, chunks)):
             part = batch.chunks(start, stop)
             _, split = propose(case, part)
-            rows = slice(start * chunk_size, stop * chunk_size)
+            rows = slice(start * batch.chunk_size, stop * batch.chunk_size)
             assert per_positive(split.entity, len(part.head)).equal(per_positive(whole.entity, 12)[rows])
             assert split.known is None or split.known.equal(whole.known[rows])
 
 
 @every_sampler
 def test_a_rank_without_chunks_takes_part(case: Case):
-    batch = batch_of(families().train[:12], heads=6).chunks(0, 0)
+    batch = case.batch().chunks(0, 0)
     sampler, negatives = propose(case, batch)
     assert len(negatives.entity) == 0
     sampler.feedback(batch, negatives, reward_of(batch, negatives))
@@ -177,7 +229,7 @@ def test_a_rank_without_chunks_takes_part(case: Case):
 
 @every_sampler
 def test_draws_are_a_function_of_seed_and_epoch(case: Case):
-    batch = batch_of(families().train[:12], heads=6)
+    batch = case.batch()
 
     def draws(batch: Batch) -> Tensor:
         return per_positive(propose(case, batch)[1].entity, 12)
@@ -192,7 +244,7 @@ def test_draws_are_a_function_of_seed_and_epoch(case: Case):
 def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
     facts = set(map(tuple, families().train.tolist()))
     train = families().train[:200]
-    batch = batch_of(train, heads=len(train) // 2)
+    batch = case.batch(facts=200)
     sampler, negatives = propose(case, batch)
     if negatives.known is None:
         assert not getattr(sampler, "mask_known", False)
@@ -205,7 +257,7 @@ def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
 
 @every_sampler
 def test_metrics_are_one_value_a_positive(case: Case):
-    batch = batch_of(families().train[:12], heads=2, chunk_size=3)
+    batch = case.batch(3)
     sampler, negatives = propose(case, batch)
     sampler.feedback(batch, negatives, reward_of(batch, negatives))
     for name, value in sampler.metrics().items():
@@ -220,7 +272,7 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
     epochs = [0, 0, 1, 1, 2]  # saved in the middle of epoch 1, where a baseline has seen half of it
 
     def step(sampler: NegativeSampler, number: int) -> Tensor:
-        batch = batch_of(families().train[number * 12 : (number + 1) * 12], heads=6, epoch=epochs[number])
+        batch = case.batch(after=12 * number, epoch=epochs[number])
         negatives = sampler.propose(replace(batch, step=number), opinion(batch, given))
         sampler.feedback(batch, negatives, reward_of(batch, negatives))
         return negatives.entity

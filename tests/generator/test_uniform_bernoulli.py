@@ -32,13 +32,13 @@ def head_shares(sampler: NegativeSampler, epochs: int) -> dict[int, tuple[int, i
 
 
 def test_every_entity_is_equally_likely():
-    sampler = UniformSampler(context_of(GRAPH), num_negatives=64, mask_known=False)
+    sampler = UniformSampler(context_of(GRAPH), num_negatives=64, mask_known=False, redraw_known=False)
     entity = sampler.propose(batch_of(GRAPH.train.repeat(20, 1), heads=30), no_opinion).entity
     assert chisquare(torch.bincount(entity.flatten(), minlength=20).numpy()).pvalue > 1e-3
 
 
 def test_positives_of_a_batch_have_independent_negatives():
-    sampler = UniformSampler(context_of(GRAPH), num_negatives=16, mask_known=False)
+    sampler = UniformSampler(context_of(GRAPH), num_negatives=16, mask_known=False, redraw_known=False)
     entity = sampler.propose(batch_of(GRAPH.train[:10].repeat(50, 1)), no_opinion).entity
     # Each pair of slots of each row: equal with chance 1 / 20.
     equal = int((entity[:, :-1] == entity[:, 1:]).sum() + (entity[:-1] == entity[1:]).sum())
@@ -46,13 +46,14 @@ def test_positives_of_a_batch_have_independent_negatives():
 
 
 def test_uniform_corrupts_both_sides_alike():
-    shares = head_shares(UniformSampler(context_of(GRAPH), num_negatives=1, mask_known=False), epochs=100)
+    sampler = UniformSampler(context_of(GRAPH), num_negatives=1, mask_known=False, redraw_known=False)
+    shares = head_shares(sampler, epochs=100)
     for heads, total in shares.values():
         assert binomtest(heads, total, 0.5).pvalue > 1e-3
 
 
 def test_bernoulli_corrupts_the_side_with_fewer_answers():
-    sampler = BernoulliSampler(context_of(GRAPH), num_negatives=1, mask_known=False)
+    sampler = BernoulliSampler(context_of(GRAPH), num_negatives=1, mask_known=False, redraw_known=False)
     shares = head_shares(sampler, epochs=100)
     for relation, probability in ((FEW_TAILS, 3 / 4), (FEW_HEADS, 1 / 5)):
         assert float(sampler.head_probability[relation]) == pytest.approx(probability)
@@ -68,12 +69,12 @@ def test_bernoulli_proposes_fewer_true_facts():
         assert known is not None
         return float(known[batch.weight > 0].double().mean())
 
-    context = context_of(families())
-    shares = [share(make(context, num_negatives=64, mask_known=True)) for make in (UniformSampler, BernoulliSampler)]
+    options = {"num_negatives": 64, "mask_known": True, "redraw_known": False}
+    shares = [share(make(context_of(families()), **options)) for make in (UniformSampler, BernoulliSampler)]
     assert shares[1] < 0.8 * shares[0]
 
 
 @pytest.mark.parametrize("make", [UniformSampler, BernoulliSampler])
 def test_no_negatives_is_an_error(make: type[UniformSampler]):
     with pytest.raises(InputError, match=r"generator.num_negatives must be at least 1, got 0"):
-        make(context_of(GRAPH), num_negatives=0, mask_known=False)
+        make(context_of(GRAPH), num_negatives=0, mask_known=False, redraw_known=False)

@@ -17,14 +17,14 @@ def test_a_sampler_is_two_files(shell, environment, tiny_plain, tmp_path, monkey
     for room in ROOMS:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, flags=re.DOTALL)
-    assert [name for name, _ in blocks] == ["generator/degree.py", "conf/generator/degree.yaml"]
+    assert [name for name, _ in blocks] == ["generator/stratified.py", "conf/generator/stratified.yaml"]
     for name, text in blocks:
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(text)
 
     monkeypatch.setitem(environment, "PYTHONPATH", str(tmp_path))
     words = [tmp_path / "launch/train.py", *tiny_plain]
-    outcome = shell([*words, "generator=degree", "hydra.run.dir=run"], folder=tmp_path)
+    outcome = shell([*words, "generator=stratified", "hydra.run.dir=run"], folder=tmp_path)
     assert outcome.code == 0, outcome.errors
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] > 0
 

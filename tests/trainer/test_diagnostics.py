@@ -20,7 +20,7 @@ def diagnostics_of(graph: KnowledgeGraph, *, hidden: bool = True) -> Diagnostics
 
 
 def step_of(chunk_size: int) -> tuple[Batch, Negatives]:
-    sampler = UniformSampler(context_of(families()), num_negatives=50, mask_known=False)
+    sampler = UniformSampler(context_of(families()), num_negatives=50, mask_known=False, redraw_known=False)
     # The last batch of an epoch, part of which is filling.
     order = order_of(families(), sampler, batch_size=800, chunk_size=chunk_size)
     batch = order.batch(order.steps_per_epoch - 1)

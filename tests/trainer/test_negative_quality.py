@@ -55,7 +55,8 @@ def stage_of(sampler: NegativeSampler, *, loss: Loss | None = None, chunk_size: 
 
 
 def uniform(num_negatives: int = 8, *, mask_known: bool = False) -> UniformSampler:
-    return UniformSampler(context_of(families()), num_negatives=num_negatives, mask_known=mask_known)
+    options = {"num_negatives": num_negatives, "mask_known": mask_known, "redraw_known": False}
+    return UniformSampler(context_of(families()), **options)
 
 
 class Favourites(UniformSampler):
@@ -84,7 +85,7 @@ def drawn(quality: NegativeQuality, stage: Stage) -> list[tuple[tuple[int, int, 
 def test_shares_of_facts_and_diversity_are_those_of_counting(chunk_size: int, mask_known: bool):
     graph, quality = families(), quality_of()
     make = Favourites if mask_known else UniformSampler
-    sampler = make(context_of(graph), num_negatives=8, mask_known=mask_known)
+    sampler = make(context_of(graph), num_negatives=8, mask_known=mask_known, redraw_known=False)
     stage = stage_of(sampler, chunk_size=chunk_size)
     found = quality.measure(stage, Cursor())
     rows = drawn(quality, stage)
@@ -258,7 +259,7 @@ def test_noise_contrastive_error_by_hand():
             negatives = super().propose(batch, score)
             return replace(negatives, entity=torch.cat([batch.target.expand(1, 3), torch.tensor([[7]])], dim=1))
 
-    sampler = Always(context_of(graph), num_negatives=4, mask_known=False)
+    sampler = Always(context_of(graph), num_negatives=4, mask_known=False, redraw_known=False)
     order = order_of(graph, sampler, batch_size=1)
     player = player_of(model_of(site_of(graph)))
     stage = Stage("training", "discriminator", player, sampler, order, epochs=1, valid_every=1, patience=0)

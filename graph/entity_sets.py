@@ -1,0 +1,45 @@
+"""Sets of entities, one after the other: what samplers draw from that have a pool for each relation or entity."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64, Int32, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EntitySets:
+    """Set s is `entity[offset[s]:offset[s + 1]]`, ascending and distinct; in int32, half of what ids take elsewhere."""
+
+    offset: Int64[Tensor, " S_plus_1"]
+    entity: Int32[Tensor, " K"]
+
+    def to(self, device: torch.device) -> "EntitySets":
+        """The same sets on another device."""
+        return EntitySets(self.offset.to(device), self.entity.to(device))
+
+    def size(self, number: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """How many entities each of these sets has."""
+        return self.offset[number + 1] - self.offset[number]
+
+    def draw(self, number: Int64[Tensor, " B"], uniform: Float64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
+        """Entities of each of these sets, all equally likely for numbers uniform in (0, 1); -1 from an empty set."""
+        size = self.size(number)[:, None]
+        place = self.offset[number][:, None] + (uniform * size).long()
+        if not len(self.entity):
+            return torch.full_like(place, -1)
+        return torch.where(size > 0, self.entity[place.clamp(max=len(self.entity) - 1)].long(), -1)
+
+    def contains(self, number: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+        """Whether each entity is in its row's set."""
+        if not len(self.entity) or not len(number):
+            return torch.zeros_like(entity, dtype=torch.bool)
+        last = len(self.entity) - 1
+        place = self.offset[number][:, None].expand(entity.shape)
+        stop = self.offset[number + 1][:, None]
+        # How many of the set are smaller, a bit at a time from the highest.
+        for bit in reversed(range(int(self.size(number).max()).bit_length())):
+            further = place + (1 << bit)
+            smaller = (further <= stop) & (self.entity[(further - 1).clamp(max=last)] < entity)
+            place = torch.where(smaller, further, place)
+        return (place < stop) & (self.entity[place.clamp(max=last)] == entity)
