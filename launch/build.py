@@ -55,6 +55,11 @@ class Run:
         """Train and valid facts: the filter of validation, which must not see test."""
         return self._known("train", "valid")
 
+    @property
+    def held_out(self) -> KnownTriples:
+        """Valid and test facts: what is reported of the negatives, used for nothing else."""
+        return self._known("valid", "test")
+
     def _known(self, *splits: str) -> KnownTriples:
         triples = torch.cat([getattr(self.graph, split) for split in splits]).to(self.runtime.device)
         return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
@@ -137,7 +142,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         {name: Player(model, None) for name, model in models.items()},
         evaluator=run.evaluator(run.known_in_validation),
         valid=run.graph.valid,
-        diagnostics=Diagnostics(runtime, run.context.known, hidden, log_digests=options.log_digests),
+        diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
         manifest={
