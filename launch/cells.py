@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch.report import write_text
+from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _RECORD = "cell.json"
@@ -68,7 +69,7 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
         entry = options.entries.get(sampler, [f"generator={sampler}"])
         named = [f"graph={graph}", f"discriminator={discriminator}", f"quality={chosen['quality']}"]
         for seed in seeds:
-            place = folder / "cells" / graph / discriminator / sampler / f"seed_{seed}"
+            place = folder / "cells" / f"{sampler}-{discriminator}-{graph}-{seed}"
             lines = last_of_each([*options.common, *given, *entry, *named, f"seed={seed}"])
             cells.append(Cell(graph, discriminator, sampler, seed, config.launch.ranks, place, lines))
     return cells
@@ -114,14 +115,6 @@ def _is_ours(line: str) -> bool:
 def last_of_each(lines: Sequence[str]) -> list[str]:
     """Of several values of one option the last."""
     return list({_key(line): line for line in lines}.values())
-
-
-class Stopped(Exception):
-    """The scorecard was asked to stop; `signal` is the signal's number."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 def read_record(folder: Path) -> dict[str, Any]:

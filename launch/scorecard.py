@@ -21,12 +21,13 @@ from graph.errors import InputError
 from launch import schema
 from launch.budget import epochs_within
 from launch.build import instantiate, plain
-from launch.cells import Cell, Stopped, find_cells, plan, refuse_others, run_cell
+from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
 from launch.ranks import is_rank, prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text
 from launch.scorecard_page import Heading, as_page
 from launch.scorecard_plots import draw_plots
 from launch.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
+from trainer.loop import Stopped
 
 log = logging.getLogger(__name__)
 _failed_cells: list[str] = []
@@ -129,6 +130,7 @@ def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
 
 def main() -> None:
     """The command."""
+    _failed_cells.clear()
     schema.register()
     sys.argv[1:] = prepare_arguments(sys.argv[1:])
     with one_line_config_errors():

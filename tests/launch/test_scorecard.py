@@ -128,7 +128,7 @@ def test_pretraining_and_pools_are_part_of_the_budget(composing):
 
 def make_cell(folder: Path, sampler: str, seed: int, mrr: float | None, *, discriminator: str = "transe") -> Path:
     """The folder of a cell, as a run leaves it; one that failed without an MRR."""
-    cell = folder / "cells" / "synthetic" / discriminator / sampler / f"seed_{seed}"
+    cell = folder / "cells" / f"{sampler}-{discriminator}-synthetic-{seed}"
     cell.mkdir(parents=True)
     record = {"graph": "synthetic", "discriminator": discriminator, "sampler": sampler, "seed": seed, "ranks": 1}
     record |= {"limit": {"budget": 1e6, "epochs": None}, "epochs": 4, "wall_seconds": 2.0, "options": []}
@@ -163,7 +163,7 @@ def made(tmp_path) -> Path:
 
 
 def test_figures_of_a_cell_are_means_over_its_last_stage(made):
-    result = read_result(made / "cells/synthetic/transe/uniform/seed_1")
+    result = read_result(made / "cells/uniform-transe-synthetic-1")
     expected = {"valid_mrr": 0.3, "test_hits10": 0.6, "hardness": 0.15, "step_ms": 3.0, "peak_mb": 102.0}
     expected |= {"candidates": 1e6, "seconds": 2.5, "epochs": 4}
     assert {key: result.figures[key] for key in expected} == pytest.approx(expected)
@@ -245,7 +245,7 @@ def test_a_page_of_failures_alone(tmp_path):
 
 def test_folders_are_put_together(made, command):
     outcome = command(
-        scorecard, f"scorecard.folders=[{made / 'cells/synthetic/transe/uniform'},{made}]", "hydra.run.dir=all"
+        scorecard, f"scorecard.folders=[{made / 'cells/uniform-transe-synthetic-0'},{made}]", "hydra.run.dir=all"
     )
     assert outcome.code == 0, outcome.errors
     assert "transe on synthetic" in outcome.output
@@ -280,7 +280,7 @@ def test_a_scorecard_lists_failures_and_runs_what_is_left(command, tmp_path):
     assert "1 of 4 runs failed" in (folder / "scorecard.html").read_text()
 
     # A cell is an ordinary run.
-    cell = folder / "cells/synthetic/transe/kbgan/seed_0"
+    cell = folder / "cells/kbgan-transe-synthetic-0"
     ranked = command(evaluate, f"run={cell}", "split=valid")
     assert ranked.code == 0, ranked.errors
     assert f"{float(rows['kbgan']['valid_mrr']):.4f}" in ranked.output
@@ -313,19 +313,19 @@ def child_of(process: subprocess.Popen) -> int:
 
 @pytest.mark.slow
 def test_a_killed_cell_is_listed_and_goes_on(environment, tmp_path):
-    options = [*TINY, "scorecard.generators=[uniform,bernoulli]", "scorecard.budget=null", "scorecard.epochs=150"]
+    options = [*TINY, "scorecard.generators=[uniform,bernoulli]", "scorecard.budget=null", "scorecard.epochs=80"]
     options += ["trainer.checkpoint_every=5", "scorecard.validations=3"]
     unbroken = start([*options, "hydra.run.dir=unbroken"], environment, tmp_path)
     assert unbroken.wait(200) == 0, unbroken.stderr.read()
     killed = start([*options, "hydra.run.dir=run"], environment, tmp_path)
-    cells = tmp_path / "run/cells/synthetic/transe"
-    wait_for(cells / "uniform/seed_0/checkpoints/latest.json")
+    cells = tmp_path / "run/cells"
+    wait_for(cells / "uniform-transe-synthetic-0/checkpoints/latest.json")
     os.kill(child_of(killed), signal.SIGKILL)
-    wait_for(cells / "bernoulli/seed_0/checkpoints/latest.json")
+    wait_for(cells / "bernoulli-transe-synthetic-0/checkpoints/latest.json")
     killed.send_signal(signal.SIGTERM)
     assert killed.wait(100) == 128 + signal.SIGTERM
     assert "stopped by signal 15" in killed.stdout.read() + killed.stderr.read()
-    assert read_record(cells / "uniform/seed_0")["error"] == "killed by SIGKILL"
+    assert read_record(cells / "uniform-transe-synthetic-0")["error"] == "killed by SIGKILL"
     assert "killed by SIGKILL" in (tmp_path / "run/scorecard.md").read_text()
     assert not list((tmp_path / "run").rglob("result.json"))
 
@@ -334,7 +334,7 @@ def test_a_killed_cell_is_listed_and_goes_on(environment, tmp_path):
     expected, found = rows_of(tmp_path / "unbroken"), rows_of(tmp_path / "run")
     measured = [key for key in FIGURES if key not in {"seconds", "step_ms", "peak_mb"}]
     for name in ("uniform", "bernoulli"):
-        assert "resumed from" in (cells / name / "seed_0/log.txt").read_text()
+        assert "resumed from" in (cells / f"{name}-transe-synthetic-0/log.txt").read_text()
         assert [found[name][key] for key in measured] == [expected[name][key] for key in measured]
     for process in (unbroken, killed, again):
         process.communicate()
