@@ -14,6 +14,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from discriminator.discriminator import Discriminator
+from discriminator.loss.loss import Loss
+from discriminator.loss.table_loss import TableLoss
 from embedding.model import KGEModel, ModelSite
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
@@ -119,7 +121,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
     if sampler.model is not None:
         models["generator"] = sampler.model
     checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
-    player = _player(config, run.discriminator, config.loss)
+    player = _player(run, run.discriminator, config.loss)
     last = Stage(
         name="training" if sampler.model is None else "adversarial",
         trained="discriminator",
@@ -157,13 +159,8 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         },
         log_every=options.log_every,
         checkpoint_every=options.checkpoint_every,
-    )
-
-
-def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
-    """A sampler from its yaml; `key` names it in errors."""
         observers=_observers(run, models),
-    return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
+    )
 
 
 def _observers(run: Run, models: dict[str, KGEModel]) -> list[Observer]:
@@ -172,6 +169,11 @@ def _observers(run: Run, models: dict[str, KGEModel]) -> list[Observer]:
     measure = instantiate(run.config.quality)
     quality = _name_key("quality", lambda: measure(run.runtime, run.graph, run.context.known, run.config.seed))
     return [quality, Cost(run.runtime, models.values())]
+
+
+def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
+    """A sampler from its yaml; `key` names it in errors."""
+    return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
 
 
 def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> list[Stage]:
@@ -198,7 +200,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer:
     stage = Stage(
         name=f"pretrain_{name}",
         trained=name,
-        player=_player(run.config, models[name], options.loss, generator=name == "generator"),
+        player=_player(run, models[name], options.loss, generator=name == "generator"),
         sampler=sampler,
         order=_order(run, sampler),
         epochs=options.epochs,
@@ -208,12 +210,20 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer:
     return [stage]
 
 
-def _player(config: DictConfig, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:
+def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:
+    config = run.config
     optimizer = instantiate(config.generator.optimizer if generator else config.optimizer)
     terms = [] if generator else [instantiate(term) for term in config.terms.values()]
     reward = instantiate(config.reward)
-    make = partial(Discriminator, model, loss=instantiate(loss), reward=reward, optimizer=optimizer, terms=terms)
+    judge = build_loss(loss, run.context.known)
+    make = partial(Discriminator, model, loss=judge, reward=reward, optimizer=optimizer, terms=terms)
     return _name_key("generator" if generator else "optimizer", make)
+
+
+def build_loss(config: DictConfig, known: KnownTriples) -> Loss | TableLoss:
+    """A loss from its yaml; one that is partial there is given the train facts."""
+    loss = instantiate(config)
+    return loss(known) if isinstance(loss, partial) else loss
 
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:

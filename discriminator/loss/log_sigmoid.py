@@ -5,30 +5,45 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from discriminator.loss.compiled import compiled_loss
-from discriminator.loss.loss import Loss, Scores, mean_of_unknown
+from discriminator.loss.loss import Loss, Scores, mean_of_unknown, sum_of_unknown
+from graph.errors import InputError
 from kernels.library import usable
 from kernels.losses import OnePassLoss, RowLoss
 
+_REDUCTIONS = {"mean": mean_of_unknown, "sum": sum_of_unknown}
+
 
 class LogSigmoid(Loss):
-    """-log sigmoid(margin + s(positive)) - mean log sigmoid(-margin - s(negative)).
+    """-log sigmoid(margin + s(positive)) - the mean, or the sum, of log sigmoid(-margin - s(negative)).
+
+    With margin 0 this is binary cross-entropy on raw scores, labels 1 and 0 (conf/loss/bce.yaml).
+
+    The mean gives all negatives together the weight of one positive. The sum leaves the negative part unrestricted:
+    for scores without bounds the best ones are log N lower and rank the same, the gradient of N negatives outweighs
+    that of the positive, and only the mean is compiled.
 
     Args:
         margin: the score -margin is where a triple counts as even; 0 for bilinear scores, positive for distances.
+        reduction: "mean" or "sum", over the negatives of a positive.
     """
 
-    def __init__(self, margin: float) -> None:
+    def __init__(self, *, margin: float, reduction: str) -> None:
+        if reduction not in _REDUCTIONS:
+            raise InputError(f"loss.reduction must be {' or '.join(_REDUCTIONS)}, got {reduction!r}")
         super().__init__()
         self.margin = margin
+        self.reduction = reduction
 
     @property
-    def one_pass(self) -> OnePassLoss:
+    def one_pass(self) -> OnePassLoss | None:
         """See `Loss.one_pass`."""
-        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0)
+        # The same as self-adversarial weights at temperature 0.
+        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0) if self.reduction == "mean" else None
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
-        if usable(negative):  # the same as self-adversarial weights at temperature 0
+        if self.reduction == "mean" and usable(negative):
             return compiled_loss(RowLoss.SELF_ADVERSARIAL, positive, negative, known, float(self.margin), 0.0)
-        return softplus(-self.margin - positive) + mean_of_unknown(softplus(self.margin + negative), known)
+        reduce = _REDUCTIONS[self.reduction]
+        return softplus(-self.margin - positive) + reduce(softplus(self.margin + negative), known)

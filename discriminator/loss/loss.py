@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from graph.batch import Proposal
+from graph.errors import InputError
 from kernels.losses import OnePassLoss
 
 
@@ -23,6 +24,10 @@ class Scores:
     """What the negatives were drawn from, where the sampler knows it: for losses that correct for it."""
     suspected: Bool[Tensor, "B N"] | None = None
     """True where the sampler takes a negative for a missing fact; None if it does not judge that."""
+
+    def kept(self) -> Bool[Tensor, "B N"]:
+        """True where a negative is not masked."""
+        return torch.ones_like(self.negative, dtype=torch.bool) if self.known is None else ~self.known
 
 
 class Loss(nn.Module, ABC):
@@ -43,10 +48,32 @@ class Loss(nn.Module, ABC):
         """The loss of each positive."""
 
 
+def proposal_of(scores: Scores, key: str) -> Proposal:
+    """What the negatives were drawn from.
+
+    Args:
+        key: the option that asks for it, for the error.
+
+    Raises:
+        InputError: the sampler does not know.
+    """
+    if scores.proposal is None:
+        raise InputError(
+            f"{key} needs a generator that knows what it draws from (Negatives.proposal), and this run's does not; "
+            "take one that does, such as generator=uniform, or a loss that does not correct for it, such as "
+            "loss=log_sigmoid or loss=softmax"
+        )
+    return scores.proposal
+
+
+def sum_of_unknown(value: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None) -> Float[Tensor, " B"]:
+    """The sum over each row's negatives that are not masked."""
+    # `where`, not a product: a masked value may be infinite.
+    return value.sum(1) if known is None else torch.where(known, 0.0, value).sum(1)
+
+
 def mean_of_unknown(value: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None) -> Float[Tensor, " B"]:
     """The mean over each row's negatives that are not masked; 0 where all are."""
     if known is None:
         return value.mean(1)
-    kept = ~known
-    # `where`, not a product: a masked value may be infinite.
-    return torch.where(kept, value, 0.0).sum(1) / kept.sum(1).clamp(min=1)
+    return sum_of_unknown(value, known) / (~known).sum(1).clamp(min=1)

@@ -1,7 +1,7 @@
 """Softmax cross-entropy over a positive and its negatives (KBGAN, section 3.1: the generator's pre-training)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discriminator.loss.compiled import compiled_loss
@@ -20,9 +20,15 @@ class Softmax(Loss):
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
-        positive, negative, known = scores.positive, scores.negative, scores.known
-        if usable(negative):
-            return compiled_loss(RowLoss.SOFTMAX, positive, negative, known)
-        if known is not None:
-            negative = negative.masked_fill(known, -torch.inf)
-        return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive
+        return cross_entropy(scores.positive, scores.negative, scores.known)
+
+
+def cross_entropy(
+    positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
+) -> Float[Tensor, " B"]:
+    """log(e^positive + sum e^negative) - positive, by a kernel where there is one."""
+    if usable(negative):
+        return compiled_loss(RowLoss.SOFTMAX, positive, negative, known)
+    if known is not None:
+        negative = negative.masked_fill(known, -torch.inf)
+    return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive

@@ -23,4 +23,5 @@ class L2(Term):
 
     def __call__(self, model: KGEModel, batch: Batch) -> Float[Tensor, " B"]:
         """See `Term`."""
-        return self.weight * sum(row.square().sum(1) for row in model.triple_rows(batch))
+        head, relation, tail = (row.square().sum(1) for row in model.triple_rows(batch))
+        return self.weight * (head + relation + tail)

@@ -20,6 +20,7 @@ class ComplEx(QueryScoring):
     """
 
     combination = Combination.ROTATION
+    entity_components = relation_components = 2
 
     def __init__(self, dim: int, precision: str) -> None:
         if dim % 2:

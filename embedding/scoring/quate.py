@@ -22,6 +22,8 @@ class QuatE(QueryScoring):
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
 
+    entity_components = relation_components = 4
+
     def __init__(self, dim: int, precision: str) -> None:
         if dim % 4:
             raise InputError(f"dim must be a multiple of 4 for QuatE (a real and three imaginary parts), got {dim}")

@@ -21,6 +21,7 @@ class RotatE(QueryScoring):
     """
 
     combination = Combination.ROTATION
+    entity_components = 2
 
     def __init__(self, dim: int) -> None:
         if dim % 2:

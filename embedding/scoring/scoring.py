@@ -32,6 +32,11 @@ class ScoringFunction(nn.Module, ABC):
     are those of the exported files. What is learned beside rows is made by `dense_parameter`, and by nothing else.
     """
 
+    entity_components: int = 1
+    """How many real numbers make one number of an entity row, the first of all numbers first: 2 for complex ones."""
+    relation_components: int = 1
+    """The same of a relation row."""
+
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
         self.dim = dim

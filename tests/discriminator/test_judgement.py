@@ -33,7 +33,7 @@ SCORINGS: dict[str, Callable[[int], ScoringFunction]] = {
 LOSSES: dict[str, Loss] = {
     "softmax": Softmax(),
     "self-adversarial": SelfAdversarial(2.0, 0.5),
-    "log-sigmoid": LogSigmoid(2.0),
+    "log-sigmoid": LogSigmoid(margin=2.0, reduction="mean"),
 }
 every_scoring = pytest.mark.parametrize("scoring", SCORINGS)
 every_loss = pytest.mark.parametrize("loss", LOSSES)

@@ -1,0 +1,47 @@
+"""Relation prediction (Chen et al., Relation prediction as an auxiliary training objective for improving
+multi-relational graph representations, AKBC 2021)."""
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from discriminator.term.term import Term
+from embedding.model import KGEModel
+from embedding.scoring.candidates import Candidates
+from embedding.scoring.scoring import in_blocks
+from graph.batch import Batch
+from graph.errors import InputError
+
+
+class RelationPrediction(Term):
+    """weight times -log p(relation | head, tail), the softmax of the scores with every relation.
+
+    With reciprocal relations a positive whose head is corrupted is taken the other way round, and its relation is told
+    from those of both ways. In float64, so that sums over positives do not show how many ranks there are.
+
+    Args:
+        weight: of the cross-entropy, beside the loss whose weight is 1.
+    """
+
+    def __init__(self, *, weight: float) -> None:
+        if weight <= 0:
+            raise InputError(f"terms.relation_prediction.weight must be positive, got {weight}")
+        self.weight = weight
+
+    def __call__(self, model: KGEModel, batch: Batch) -> Float[Tensor, " B"]:
+        """See `Term`."""
+        first, second = (batch.anchor, batch.target) if model.reciprocal else (batch.head, batch.tail)
+        head, tail = model.entity(torch.cat([first, second])).double().chunk(2)
+        relation, _ = model.asked(batch.relation, batch.head_rows)
+        score = _scores(model, head, tail)
+        return self.weight * (score.logsumexp(1) - score.gather(1, relation[:, None])[:, 0])
+
+
+def _scores(model: KGEModel, head: Float64[Tensor, "B E"], tail: Float64[Tensor, "B E"]) -> Float64[Tensor, "B R_"]:
+    """With every row of relations, a block at a time."""
+    return in_blocks(
+        lambda h, t, r: model.scoring.score(h[:, :, None], r[:, None], t[:, :, None]),
+        (head, tail),
+        Candidates.of(model.scorer.relation[None]),
+        model.scoring.pair_numbers,
+    )
