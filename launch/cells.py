@@ -48,6 +48,11 @@ class Cell:
         """Whether it ran to its end."""
         return (self.folder / "result.json").is_file()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.folder / "checkpoints" / "latest.json").is_file()
+
 
 def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], folder: Path) -> list[Cell]:
     """Every cell of a scorecard, in the order in which they run.
@@ -76,10 +81,12 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
 
 
 def _check(options: DictConfig, typed: Sequence[str]) -> None:
-    if not options.generators:
-        raise InputError("scorecard.generators must name at least 1 sampler, got []")
     for key in ("generators", "discriminators", "graphs", "seeds"):
-        values = list(options[key] or [])
+        values = None if options[key] is None else list(options[key])
+        if values is None:
+            continue
+        if not values:
+            raise InputError(f"scorecard.{key} must name at least 1, got []")
         if len(set(values)) < len(values):
             raise InputError(f"scorecard.{key} must not name anything twice, got {values}")
     if (options.budget is None) == (options.epochs is None):
@@ -137,12 +144,17 @@ def refuse_others(cells: Sequence[Cell], limit: Mapping[str, Any]) -> None:
     """Raises InputError if a cell's folder holds a run with other options than the cell's."""
     for cell in cells:
         record = read_record(cell.folder)
-        if record and (record["options"] != cell.options or record["limit"] != limit):
-            other = [line for line in cell.options if line not in record["options"]]
+        if (cell.has_begun or cell.is_finished) and not _is_of(record, cell, limit):
+            other = [line for line in cell.options if line not in record.get("options", [])]
+            what = ", ".join(other) or record.get("limit")
             raise InputError(
-                f"hydra.run.dir: {cell.folder} holds a run with other options ({', '.join(other) or record['limit']}); "
-                "give the same ones as before to go on, or name another folder"
+                f"hydra.run.dir: {cell.folder} holds a run with other options ({what}); give the same ones as before to "
+                "go on, or name another folder"
             )
+
+
+def _is_of(record: Mapping[str, Any], cell: Cell, limit: Mapping[str, Any]) -> bool:
+    return bool(record) and record["options"] == cell.options and record["limit"] == limit
 
 
 def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs: Callable[[Cell], int]) -> None:
@@ -151,16 +163,18 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
     Raises:
         Stopped: this process was asked to stop; the cell has saved a checkpoint if it could.
     """
-    record = read_record(cell.folder) or {
-        "graph": cell.graph,
-        "discriminator": cell.discriminator,
-        "sampler": cell.sampler,
-        "seed": cell.seed,
-        "ranks": cell.ranks,
-        "options": cell.options,
-        "limit": dict(limit),
-        "wall_seconds": 0.0,
-    }
+    record = read_record(cell.folder)
+    if not _is_of(record, cell, limit):
+        record = {
+            "graph": cell.graph,
+            "discriminator": cell.discriminator,
+            "sampler": cell.sampler,
+            "seed": cell.seed,
+            "ranks": cell.ranks,
+            "options": cell.options,
+            "limit": dict(limit),
+            "wall_seconds": 0.0,
+        }
     record["error"] = "it did not end"
     cell.folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
@@ -170,7 +184,7 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
         _write(cell.folder, record)
         every = max(1, record["epochs"] // validations)
         lines = [*cell.options, f"trainer.epochs={record['epochs']}", f"trainer.valid_every={every}"]
-        record["error"] = _train(cell.folder, lines)
+        record["error"] = _train(cell, lines)
     except InputError as error:
         record["error"] = str(error)
     finally:
@@ -182,9 +196,10 @@ def _write(folder: Path, record: Mapping[str, Any]) -> None:
     write_text(folder / _RECORD, json.dumps(record, indent=1))
 
 
-def _train(folder: Path, options: Sequence[str]) -> str | None:
+def _train(cell: Cell, options: Sequence[str]) -> str | None:
     """Runs train.py in a process of its own; returns what went wrong."""
-    resume = [f"resume={folder}"] if (folder / "checkpoints" / "latest.json").exists() else []
+    folder = cell.folder
+    resume = [f"resume={folder}"] if cell.has_begun else []
     command = [sys.executable, str(_SCRIPT), *options, *resume, f"hydra.run.dir={folder}"]
     with (folder / "log.txt").open("a") as log:
         print("$", *command[1:], file=log, flush=True)

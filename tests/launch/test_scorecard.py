@@ -48,7 +48,8 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["scorecard.generators=[]"], "scorecard.generators must name at least 1 sampler, got []"),
+        (["scorecard.generators=[]"], "scorecard.generators must name at least 1, got []"),
+        (["scorecard.seeds=[]"], "scorecard.seeds must name at least 1, got []"),
         (["scorecard.generators=[typo]"], "generator=typo: there is no such generator; there are .*uniform"),
         (["scorecard.discriminators=[typo]"], "discriminator=typo: there is no such discriminator"),
         (
@@ -280,16 +281,20 @@ def test_a_scorecard_lists_failures_and_runs_what_is_left(command, tmp_path):
     assert "1 of 4 runs failed" in (folder / "scorecard.html").read_text()
 
     # A cell is an ordinary run.
-    cell = folder / "cells/kbgan-transe-synthetic-0"
+    cells = folder / "cells"
+    cell = cells / "kbgan-transe-synthetic-0"
     ranked = command(evaluate, f"run={cell}", "split=valid")
     assert ranked.code == 0, ranked.errors
     assert f"{float(rows['kbgan']['valid_mrr']):.4f}" in ranked.output
 
-    # Nothing that was finished runs again; with other options nothing runs at all.
+    # Nothing that was finished runs again, only what failed; with other options nothing runs at all.
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
-    assert command(scorecard, *options).code == 1
+    mended = [line.replace("num_negatives=0", "num_negatives=2") for line in options]
+    assert command(scorecard, *mended).code == 0
+    assert 0 < float(rows_of(folder)["broken"]["valid_mrr"]) < 1
+    (cells / "broken-transe-synthetic-0/result.json").unlink()
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == stamps
-    other = command(scorecard, *options, "optimizer.lr=0.5")
+    other = command(scorecard, *mended, "optimizer.lr=0.5")
     assert re.fullmatch(r"error: hydra.run.dir: .* other options \(optimizer.lr=0.5\); .*\n", other.errors)
 
 
