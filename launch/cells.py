@@ -148,8 +148,8 @@ def refuse_others(cells: Sequence[Cell], limit: Mapping[str, Any]) -> None:
             other = [line for line in cell.options if line not in record.get("options", [])]
             what = ", ".join(other) or record.get("limit")
             raise InputError(
-                f"hydra.run.dir: {cell.folder} holds a run with other options ({what}); give the same ones as before to "
-                "go on, or name another folder"
+                f"hydra.run.dir: {cell.folder} holds a run with other options ({what}); give the same ones as before "
+                "to go on, or name another folder"
             )
 
 

@@ -69,7 +69,5 @@ class Cost(Observer):
     def load_state(self, manifest: Mapping[str, Any]) -> None:
         """Takes what `state` gave."""
         if _SCORED not in manifest:
-            raise InputError(
-                "quality: the run that is resumed did not count what it scored; resume it without quality"
-            )
+            raise InputError("quality: the run that is resumed did not count what it scored; resume it without quality")
         self._candidates, self._own = int(manifest[_SCORED]), 0
