@@ -187,6 +187,9 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
         record["error"] = _train(cell, lines)
     except InputError as error:
         record["error"] = str(error)
+    except Stopped as stopped:
+        record["error"] = f"stopped by signal {stopped.signal}"
+        raise
     finally:
         record["wall_seconds"] += time.time() - started
         _write(cell.folder, record)

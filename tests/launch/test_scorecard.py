@@ -298,15 +298,12 @@ def test_a_scorecard_lists_failures_and_runs_what_is_left(command, tmp_path):
     assert re.fullmatch(r"error: hydra.run.dir: .* other options \(optimizer.lr=0.5\); .*\n", other.errors)
 
 
-def start(options: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen:
-    words = [sys.executable, str(SCRIPT), *options]
-    return subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+_PATIENCE = 500
+"""Seconds, for a busy machine that also has to build the kernels."""
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.time() + 100
+    deadline = time.time() + _PATIENCE
     while not path.exists():
         assert time.time() < deadline
         time.sleep(0.02)
@@ -317,39 +314,39 @@ def child_of(process: subprocess.Popen) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_cell_is_listed_and_goes_on(environment, tmp_path):
+def test_a_killed_cell_is_listed_and_goes_on(environment, shell, tmp_path):
     options = [*TINY, "scorecard.generators=[uniform,bernoulli]", "scorecard.budget=null", "scorecard.epochs=80"]
-    options += ["trainer.checkpoint_every=5", "scorecard.validations=3"]
-    unbroken = start([*options, "hydra.run.dir=unbroken"], environment, tmp_path)
-    assert unbroken.wait(200) == 0, unbroken.stderr.read()
-    killed = start([*options, "hydra.run.dir=run"], environment, tmp_path)
+    options += ["trainer.checkpoint_every=20", "scorecard.validations=3"]
+    unbroken = shell([SCRIPT, *options, "hydra.run.dir=unbroken"], folder=tmp_path, timeout=_PATIENCE)
+    assert unbroken.code == 0, unbroken.errors
     cells = tmp_path / "run/cells"
-    wait_for(cells / "uniform-transe-synthetic-0/checkpoints/latest.json")
-    os.kill(child_of(killed), signal.SIGKILL)
-    wait_for(cells / "bernoulli-transe-synthetic-0/checkpoints/latest.json")
-    killed.send_signal(signal.SIGTERM)
-    assert killed.wait(100) == 128 + signal.SIGTERM
-    assert "stopped by signal 15" in killed.stdout.read() + killed.stderr.read()
+    words = [sys.executable, str(SCRIPT), *options, "hydra.run.dir=run"]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as killed:
+        wait_for(cells / "uniform-transe-synthetic-0/checkpoints/latest.json")
+        os.kill(child_of(killed), signal.SIGKILL)
+        wait_for(cells / "bernoulli-transe-synthetic-0/checkpoints/latest.json")
+        killed.send_signal(signal.SIGTERM)
+        said, _ = killed.communicate(timeout=_PATIENCE)
+    assert killed.returncode == 128 + signal.SIGTERM
+    assert "stopped by signal 15" in said
     assert read_record(cells / "uniform-transe-synthetic-0")["error"] == "killed by SIGKILL"
     assert "killed by SIGKILL" in (tmp_path / "run/scorecard.md").read_text()
     assert not list((tmp_path / "run").rglob("result.json"))
 
-    again = start([*options, "hydra.run.dir=run"], environment, tmp_path)
-    assert again.wait(200) == 0, again.stderr.read()
+    again = shell([SCRIPT, *options, "hydra.run.dir=run"], folder=tmp_path, timeout=_PATIENCE)
+    assert again.code == 0, again.errors
     expected, found = rows_of(tmp_path / "unbroken"), rows_of(tmp_path / "run")
     measured = [key for key in FIGURES if key not in {"seconds", "step_ms", "peak_mb"}]
     for name in ("uniform", "bernoulli"):
         assert "resumed from" in (cells / f"{name}-transe-synthetic-0/log.txt").read_text()
         assert [found[name][key] for key in measured] == [expected[name][key] for key in measured]
-    for process in (unbroken, killed, again):
-        process.communicate()
 
 
 @pytest.mark.slow
 def test_sweeps_over_seeds_and_ranks(shell, command, tmp_path):
     options = [*TINY, "scorecard.generators=[uniform]", "scorecard.budget=null", "scorecard.epochs=2"]
     words = [SCRIPT, "--multirun", *options, "seed=0,1", "launch.ranks=1,2", "hydra.sweep.dir=sweep"]
-    outcome = shell(words, folder=tmp_path, timeout=300)
+    outcome = shell(words, folder=tmp_path, timeout=_PATIENCE)
     assert outcome.code == 0, outcome.errors
     rows = [rows_of(tmp_path / "sweep" / str(job))["uniform"] for job in range(4)]
     assert [(row["seed"], row["ranks"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
