@@ -1,16 +1,17 @@
 import json
 import signal
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from embedding.scoring.transd import TransD
 from embedding.whole_table import draw_entities, log_sum_exp
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
-from tests.worlds import KBGANRun, batch_of, families, model_of, one_rank, site_of
+from tests.worlds import KBGANRun, batch_of, families, model_of, one_rank, site_of, transe
 from trainer.checkpoint import find_checkpoint
 from trainer.cost import Cost
 from trainer.loop import Stopped
@@ -86,11 +87,12 @@ def test_a_run_that_did_not_count_cannot_be_resumed_as_if_it_had(tmp_path: Path)
         again.trainer.resume(checkpoint, again.trainer.checkpointer.read_manifest(checkpoint))
 
 
-def test_the_whole_table_counts_once_a_query():
+@pytest.mark.parametrize("scoring", [transe, partial(TransD, norm=1)], ids=["transe", "transd"])
+def test_the_whole_table_counts_once_a_query(scoring: Any):
     graph = families()
-    model = model_of(site_of(graph))
+    model = model_of(site_of(graph), scoring=scoring)
     scored = ScoredCandidates([model])
-    batch = replace(batch_of(graph.train[:6], heads=2))
+    batch = batch_of(graph.train[:6], heads=2)
     draw_entities(model, batch, 2, "some")
     assert scored.count == 6 * graph.num_entities
     log_sum_exp(model, batch).sum().backward()  # the second pass, which makes the gradient, is not another opinion

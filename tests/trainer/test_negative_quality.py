@@ -283,8 +283,8 @@ def test_a_run_that_is_measured_is_the_same_run(tmp_path):
         assert value.equal(expected[name]), name
 
 
-def test_a_sampler_is_left_as_it_was():
-    sampler = NSCachingSampler(
+def caching() -> NSCachingSampler:
+    return NSCachingSampler(
         context_of(families()),
         num_negatives=2,
         cache_size=5,
@@ -294,9 +294,22 @@ def test_a_sampler_is_left_as_it_was():
         refresh_epochs=1,
         mask_known=False,
     )
+
+
+def test_a_sampler_is_left_as_it_was():
+    sampler = caching()
     before = sampler.caches.row.clone()
     quality_of().measure(stage_of(sampler), Cursor())
     assert sampler.caches.row.equal(before)
+
+
+def test_every_proposal_is_of_the_state_that_the_sampler_has():
+    quality, sampler = quality_of(draws=40), caching()
+    stage = stage_of(sampler)
+    batch = quality._batch(stage, Cursor())
+    cached = sampler.caches.fetch(sampler.keys.of(batch))
+    for row, entities in zip(cached.tolist(), quality._draw(stage, batch).entity.tolist(), strict=True):
+        assert set(entities) <= set(row)
 
 
 def test_all_of_a_small_train_set_is_measured():
