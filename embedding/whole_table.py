@@ -44,6 +44,11 @@ def sum_softplus(model: KGEModel, batch: Batch, margin: float) -> Float64[Tensor
     return _reduce(model, batch, _SumSoftplus(margin))
 
 
+def sum_scores(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
+    """sum_e s(query, e) over all entities e, differentiable."""
+    return _reduce(model, batch, _SumScores())
+
+
 @torch.no_grad()
 def best_entities(model: KGEModel, batch: Batch, count: int) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
     """The entities with the highest scores for each query, best first, and the scores."""
@@ -106,6 +111,17 @@ class _SumSoftplus(_Reduction):
 
     def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
         return (self.margin + score).sigmoid()
+
+
+class _SumScores(_Reduction):
+    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
+        return score.sum(1, dtype=torch.float64)
+
+    def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
+        return part.sum(0)
+
+    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
+        return torch.ones_like(score)
 
 
 @dataclass(frozen=True)

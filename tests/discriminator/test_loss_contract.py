@@ -42,7 +42,7 @@ VARIANTS: dict[str, list[list[str]]] = {
     "log_sigmoid": [["margin=2.0"], ["margin=1.0", "reduction=sum"]],
     "margin_ranking": [["margin=1.5"]],
     "self_adversarial": [["margin=1.0", "temperature=0.7"], ["margin=1.0", "temperature=0.0"]],
-    "k_vs_all": [["loss=bce"]],
+    "k_vs_all": [["loss=bce"], ["smoothing=0.2"], ["loss=bce", "smoothing=0.1"]],
 }
 
 
@@ -174,9 +174,11 @@ def one_vs_all(score: list[float], target: int, answers: set[int], o: DictConfig
 
 
 def k_vs_all(score: list[float], target: int, answers: set[int], o: DictConfig) -> float:
+    right = 1.0 if o.loss == "bce" else 1 / len(answers)
+    label = [(1 - o.smoothing) * right * (e in answers) + o.smoothing / len(score) for e in range(len(score))]
     if o.loss == "bce":
-        return mean([softplus(-s if entity in answers else s) for entity, s in enumerate(score)])
-    return mean([one_vs_all(score, answer, answers, o) for answer in answers])
+        return mean([y * softplus(-s) + (1 - y) * softplus(s) for y, s in zip(label, score, strict=True)])
+    return sum(y * one_vs_all(score, entity, answers, o) for entity, y in enumerate(label))
 
 
 # Of the scores of all entities.
@@ -429,6 +431,8 @@ def overflowing(case: Case, row: Row) -> float:
         ("hasa", ["prior=1.5"], "loss.prior must be above 0 and below 1, got 1.5"),
         ("hasa", ["margin=-1.0"], "loss.margin must be at least 0, got -1.0"),
         ("hasa", ["hardness=-1.0"], "loss.hardness must be at least 0, got -1.0"),
+        ("k_vs_all", ["smoothing=1.0"], "loss.smoothing must be at least 0 and below 1, got 1.0"),
+        ("k_vs_all", ["smoothing=-0.1"], "loss.smoothing must be at least 0 and below 1, got -0.1"),
         ("k_vs_all", ["loss=margin"], "loss.loss must be softmax or bce, got 'margin'"),
     ],
 )

@@ -1,7 +1,7 @@
 """Where losses have their optimum: free scores s(x, y), and the exact expectation over facts and draws.
 
-A few queries x have answers y of known probability p(y | x); negatives come from some distribution q(y | x). Every choice
-of a fact and of N negatives is a row that weighs by its probability, so that nothing is sampled.
+A few queries x have answers y of known probability p(y | x); negatives come from some distribution q(y | x). Every
+choice of a fact and of N negatives is a row that weighs by its probability, so that nothing is sampled.
 """
 
 from itertools import product

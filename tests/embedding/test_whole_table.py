@@ -18,7 +18,7 @@ from embedding.scoring.complex import ComplEx
 from embedding.scoring.conve import ConvE
 from embedding.scoring.transd import TransD
 from embedding.scoring.tucker import TuckER
-from embedding.whole_table import best_entities, draw_entities, log_sum_exp, sum_softplus
+from embedding.whole_table import best_entities, draw_entities, log_sum_exp, sum_scores, sum_softplus
 from graph.batch import Batch
 from graph.known import KnownTriples
 from tests.ranks import run_on_ranks
@@ -97,7 +97,9 @@ def by_blocks(rank: int, world_size: int, name: str, chunks: int) -> Found:
     batch = runtime.share(whole_batch(chunks=chunks))
     positive, _ = model.score(batch, batch.target.view(-1, 2))
     known = answers(batch)
-    value = log_sum_exp(model, batch) - positive + 0.1 * sum_softplus(model, batch, 1.0)
+    value = (
+        log_sum_exp(model, batch) - positive + 0.1 * sum_softplus(model, batch, 1.0) + 0.3 * sum_scores(model, batch)
+    )
     return finish(
         model, batch, value + 2 * log_sum_exp(model, batch, known) - 0.2 * sum_of_answers(model, batch, known)
     )
@@ -109,7 +111,7 @@ def by_matrix(name: str, chunks: int) -> Found:
     positive, score = model.score(batch, torch.arange(128).expand(len(batch.chunk), -1).contiguous())
     known = torch.zeros(score.shape, dtype=torch.bool)
     known[answers(batch)] = True
-    value = score.logsumexp(1) - positive + 0.1 * softplus(1 + score).sum(1)
+    value = score.logsumexp(1) - positive + 0.1 * softplus(1 + score).sum(1) + 0.3 * score.sum(1)
     value = value + 2 * score.masked_fill(known, -torch.inf).logsumexp(1) - 0.2 * score.where(known, 0.0).sum(1)
     return finish(model, batch, value)
 
