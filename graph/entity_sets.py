@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 
+from kernels.known import mask_known
+from kernels.library import usable
+
 
 @dataclass(frozen=True, eq=False)
 class EntitySets:
@@ -32,6 +35,8 @@ class EntitySets:
 
     def contains(self, number: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
         """Whether each entity is in its row's set."""
+        if usable(entity):
+            return mask_known(number, self.offset, self.entity, entity.contiguous())
         if not len(self.entity) or not len(number):
             return torch.zeros_like(entity, dtype=torch.bool)
         last = len(self.entity) - 1

@@ -40,7 +40,8 @@ class PoolMap {
 };
 
 // query: the answers' row of each positive, or -1; entity: the negatives of each chunk of `positives` of them.
-void mask_known(const int64_t* query, const int64_t* offset, const int64_t* answer, const int64_t* entity, bool* known,
+template <class Id>
+void mask_known(const int64_t* query, const int64_t* offset, const Id* answer, const int64_t* entity, bool* known,
                 int64_t chunks, int64_t positives, int64_t negatives, int threads) {
 #pragma omp parallel num_threads(threads)
   {
@@ -53,9 +54,9 @@ void mask_known(const int64_t* query, const int64_t* offset, const int64_t* answ
         bool* const mask = known + row * negatives;
         std::fill(mask, mask + negatives, false);
         if (query[row] < 0) continue;
-        const int64_t *const first = answer + offset[query[row]], *const last = answer + offset[query[row] + 1];
+        const Id *const first = answer + offset[query[row]], *const last = answer + offset[query[row] + 1];
         if (positives > 1)
-          for (const int64_t* a = first; a < last; ++a) map.mark(*a, mask);
+          for (const Id* a = first; a < last; ++a) map.mark(*a, mask);
         else
           for (int64_t j = 0; j < negatives; ++j) mask[j] = std::binary_search(first, last, pool[j]);
       }
@@ -65,4 +66,5 @@ void mask_known(const int64_t* query, const int64_t* offset, const int64_t* answ
 
 }  // namespace kernel
 
-EXPORT(mask_known, mask_known)
+EXPORT(mask_known_int32, mask_known<int32_t>)
+EXPORT(mask_known_int64, mask_known<int64_t>)

@@ -1,7 +1,7 @@
 """Known answers in compressed rows: which negatives they are (known.cpp), and all of them written out."""
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 from kernels.library import call
@@ -10,7 +10,7 @@ from kernels.library import call
 def mask_known(
     query: Int64[Tensor, " B"],
     offset: Int64[Tensor, " Q_plus_1"],
-    answer: Int64[Tensor, " T"],
+    answer: Int32[Tensor, " T"] | Int64[Tensor, " T"],
     entity: Int64[Tensor, "C N"],
 ) -> Bool[Tensor, "B N"]:
     """Whether each negative is a known answer of the query whose chunk it belongs to.
@@ -23,7 +23,8 @@ def mask_known(
     chunks, negatives = entity.shape
     known = torch.empty((len(query), negatives), dtype=torch.bool)
     sizes = chunks, len(query) // max(chunks, 1), negatives, torch.get_num_threads()
-    call("mask_known", query, offset, answer, entity, known, *sizes)
+    name = "mask_known_int32" if answer.dtype == torch.int32 else "mask_known_int64"
+    call(name, query, offset, answer, entity, known, *sizes)
     return known
 
 

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from scipy.stats import chisquare
 
+import graph.entity_sets
 from graph.entity_sets import EntitySets
 
 SETS = [[1, 4, 5, 9, 10], [], [0], list(range(0, 64, 2)), []]
@@ -10,6 +12,12 @@ def sets_of(members: list[list[int]]) -> EntitySets:
     size = torch.tensor([len(each) for each in members])
     entity = torch.tensor([each for one in members for each in one], dtype=torch.int32)
     return EntitySets(torch.cat([torch.zeros(1, dtype=torch.int64), size.cumsum(0)]), entity)
+
+
+@pytest.fixture(params=["compiled", "plain"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    if request.param == "plain":
+        monkeypatch.setattr(graph.entity_sets, "usable", lambda _: False)
 
 
 def test_contains_what_was_put_in():
