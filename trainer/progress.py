@@ -22,11 +22,11 @@ class Progress:
         )
         self._fields: dict[str, str] = {}
 
-    def advance(self, positives: int, **fields: float) -> None:
-        """Moves on, with new values of the fields beside the bar."""
+    def advance(self, positives: int, **fields: float | None) -> None:
+        """Moves on, with new values of the fields beside the bar; None leaves a field as it is."""
         if self._bar.disable:
             return
-        self._fields |= {name: f"{value:.4g}" for name, value in fields.items()}
+        self._fields |= {name: f"{value:.4g}" for name, value in fields.items() if value is not None}
         self._bar.set_postfix(self._fields, refresh=False)
         self._bar.update(positives)
 

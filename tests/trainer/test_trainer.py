@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from discriminator.loss.loss import Loss
+from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.margin_ranking import MarginRanking
 from generator.baseline import LeaveOneOut, PerQuery, RunningMean
 from generator.sampler import Reward
@@ -253,13 +253,14 @@ class SpoiledLoss(Loss):
     """A hinge that gives `value` at one of its calls."""
 
     def __init__(self, call: int, value: float) -> None:
+        super().__init__()
         self.plain = MarginRanking(3.0)
         self.left = call
         self.value = value
 
-    def __call__(self, positive: Tensor, negative: Tensor, known: Tensor | None) -> Tensor:
+    def forward(self, scores: Scores) -> Tensor:
         self.left -= 1
-        return self.plain(positive, negative, known) + (self.value if self.left == 0 else 0.0)
+        return self.plain(scores) + (self.value if self.left == 0 else 0.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
