@@ -121,6 +121,8 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
     if sampler.model is not None:
         models["generator"] = sampler.model
     checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
+    for name in ("generator", "discriminator"):  # before a player lets its loss be saved and loaded with the model
+        _load_pretrained(run, name, models, checkpointer)
     player = _player(run, run.discriminator, config.loss)
     last = Stage(
         name="training" if sampler.model is None else "adversarial",
@@ -132,9 +134,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         valid_every=options.valid_every,
         patience=options.patience,
     )
-    stages = [
-        stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models, checkpointer)
-    ]
+    stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
@@ -176,19 +176,24 @@ def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> Nega
     return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
 
 
-def _pretraining(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> list[Stage]:
-    """The stage that pre-trains one model: none if it is skipped, or given as a checkpoint, which is then loaded."""
+def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> None:
+    """Fills a model from the checkpoint that stands for its pre-training, if one is given."""
+    given = run.config.pretrain[name].checkpoint
+    if given is None:
+        return
+    key = f"pretrain.{name}.checkpoint"
+    if name not in models:
+        raise InputError(f"{key}: this run has no {name} model, got {given}")
+    checkpoint = find_checkpoint(Path(given), f"best_pretrain_{name}", key)
+    if checkpointer.read_manifest(checkpoint)["graph"] != run.graph.fingerprint():
+        raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
+    checkpointer.load(checkpoint, {name: Player(models[name], None)})
+
+
+def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage]:
+    """The stage that pre-trains one model: none if it is skipped, or given as a checkpoint."""
     options = run.config.pretrain[name]
-    if options.checkpoint is not None:
-        key = f"pretrain.{name}.checkpoint"
-        if name not in models:
-            raise InputError(f"{key}: this run has no {name} model, got {options.checkpoint}")
-        checkpoint = find_checkpoint(Path(options.checkpoint), f"best_pretrain_{name}", key)
-        if checkpointer.read_manifest(checkpoint)["graph"] != run.graph.fingerprint():
-            raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
-        checkpointer.load(checkpoint, {name: Player(models[name], None)})
-        return []
-    if options.epochs == 0:
+    if options.checkpoint is not None or options.epochs == 0:
         return []
     if name not in models or options.sampler is None or options.loss is None:
         raise InputError(
