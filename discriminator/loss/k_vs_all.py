@@ -20,7 +20,7 @@ class KvsAll(TableLoss):
     """The query of each positive against every entity; its answers in train are right, all others wrong.
 
     A query comes as often as it has answers on the side that is corrupted, so frequent ones weigh more than in the
-    papers, where each comes once an epoch; trainer.subsampling=true evens that out.
+    papers, where each comes once an epoch; trainer.subsampling=true softens that.
 
     Args:
         known: the train facts.
