@@ -14,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
 from launch.report import write_text
@@ -22,6 +23,7 @@ from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _RECORD = "cell.json"
+_NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,24 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
     cells = []
     for graph, discriminator, sampler in product(graphs, discriminators, options.generators):
         entry = options.entries.get(sampler, [f"generator={sampler}"])
+        common = _fitting(options.common, entry)
         named = [f"graph={graph}", f"discriminator={discriminator}", f"quality={chosen['quality']}"]
         for seed in seeds:
             place = folder / "cells" / f"{sampler}-{discriminator}-{graph}-{seed}"
-            lines = last_of_each([*options.common, *given, *entry, *named, f"seed={seed}"])
+            lines = last_of_each([*common, *given, *entry, *named, f"seed={seed}"])
             cells.append(Cell(graph, discriminator, sampler, seed, config.launch.ranks, place, lines))
     return cells
+
+
+def _fitting(common: Sequence[str], entry: Sequence[str]) -> list[str]:
+    """What all cells start from, without options that this one's generator does not have."""
+    choice = [line for line in entry if _key(line) == "generator"]
+    generator = compose("train", choice).generator
+    return [line for line in common if not _key(line).startswith("generator.") or _has(generator, _key(line))]
+
+
+def _has(generator: DictConfig, key: str) -> bool:
+    return OmegaConf.select(generator, key.removeprefix("generator."), default=_NOTHING) is not _NOTHING
 
 
 def _check(options: DictConfig, typed: Sequence[str]) -> None:

@@ -1,11 +1,12 @@
 """Checks a config's options against the constructors that take them, before anything is built."""
 
 import inspect
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from hydra.utils import get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from graph.errors import InputError
 
@@ -23,6 +24,9 @@ def check_options(config: DictConfig, key: str = "") -> None:
     parameters = inspect.signature(get_object(target)).parameters if target else {}
     for name, value in config.items():
         path = f"{key}.{name}" if key else str(name)
+        annotation = parameters[str(name)].annotation if name in parameters else None
+        if get_origin(annotation) is Mapping and isinstance(value, DictConfig):
+            _check_parts(path, value)
         if isinstance(value, DictConfig):
             check_options(value, path)
         elif target and name not in ("_target_", "_partial_"):
@@ -31,9 +35,19 @@ def check_options(config: DictConfig, key: str = "") -> None:
             _check_type(path, value, parameters[str(name)].annotation)
 
 
+def _check_parts(key: str, parts: DictConfig) -> None:
+    """Each part is one of a group, not the name of one."""
+    for name, part in parts.items():
+        if not isinstance(part, DictConfig):
+            group = key.split(".", maxsplit=1)[0]
+            raise InputError(f"{key}.{name} must be chosen from a group, {group}@{key}.{name}={part}, got {part!r}")
+
+
 def _check_type(key: str, value: Any, annotation: Any) -> None:
     """Only plain types are checked: what a constructor makes of others is its own."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if any(get_origin(kind) is Sequence for kind in kinds) and not isinstance(value, ListConfig | NoneType):
+        raise InputError(f"{key} must be a list, as in {key}=[1,2], got {value!r}")
     if not all(kind in _ALLOWED for kind in kinds):
         return
     # bool is an int in Python, but no user means 1 by true

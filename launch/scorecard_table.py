@@ -188,7 +188,7 @@ def read_result(folder: Path) -> Result:
     figures = _figures(record, json.loads(path.read_text()), lines) if path.is_file() else {}
     error = None if figures else record["error"]
     budget, epochs = record["limit"]["budget"], record["limit"]["epochs"]
-    limit = f"{epochs} epochs each" if budget is None else f"{budget / 1e6:g} M scored candidates each"
+    limit = f"{epochs} epochs each" if budget is None else f"{budget / 1e6:g} M scored candidates each at most"
     return Result(identity, error, figures, moments, limit, record["wall_seconds"], folder)
 
 

@@ -53,8 +53,9 @@ def train(config: DictConfig, folder: Path) -> None:
         if runtime.is_first:
             log.info("%s", run.graph.summary())
         run_id = None if checkpoint is None else _resume(checkpoint, trainer)
-        # Only now: a resume that is refused leaves the run folder as it was.
-        if runtime.is_first:
+        # Only now: a resume that is refused leaves the run folder as it was; so does one of a run that is finished.
+        finished = trainer.cursor.stage == len(trainer.stages)
+        if runtime.is_first and not (finished and (folder / "config.yaml").exists()):
             _write_config(config, folder)
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)

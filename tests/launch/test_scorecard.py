@@ -20,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from graph.errors import InputError
 from launch import evaluate, schema, scorecard
 from launch.budget import epochs_within
-from launch.cells import find_cells, last_of_each, read_record
+from launch.cells import find_cells, last_of_each, plan, read_record
 from launch.scorecard_page import Heading, as_page
 from launch.scorecard_plots import draw_plots
 from launch.scorecard_table import FIGURES, as_csv, as_markdown, blocks, mean_places, read_result
@@ -86,6 +86,15 @@ def test_one_line_says_what_is_wrong_before_anything_runs(wrong, message, comman
 def test_of_several_values_the_last_is_taken():
     lines = ["loss=softmax", "trainer.epochs=1", "+loss.x=2", "loss=log_sigmoid", "loss.x=3"]
     assert last_of_each(lines) == ["loss=log_sigmoid", "trainer.epochs=1", "loss.x=3"]
+
+
+@pytest.mark.parametrize(("generator", "taken"), [("uniform", True), ("in_batch", False), ("hasa", False)])
+def test_a_generator_gets_only_options_that_it_has(composing, tmp_path, generator: str, taken: bool):
+    typed = [f"scorecard.generators=[{generator}]"]
+    config = compose("scorecard", typed)
+    (cell,) = plan(config, typed, {"graph": "umls", "discriminator": "transe", "quality": "sampled"}, tmp_path)
+    assert ("generator.num_negatives=16" in cell.options) == taken
+    assert "discriminator.dim=64" in cell.options
 
 
 @pytest.fixture

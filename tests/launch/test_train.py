@@ -58,6 +58,25 @@ def test_metrics_by_line(finished):
     assert result["valid"]["both"]["mrr"] == pytest.approx(best)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            ["generator=curriculum", "generator.share=0.5"],
+            "generator.share must be a list, as in generator.share=[1,2], got 0.5",
+        ),
+        (
+            ["generator=mixture", "generator.parts.hard=typed"],
+            "generator.parts.hard must be chosen from a group, generator@generator.parts.hard=typed, got 'typed'",
+        ),
+    ],
+)
+def test_what_is_no_list_and_no_sampler_is_said(wrong, message, command, tiny_plain):
+    outcome = command(train, *tiny_plain, *wrong, "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert outcome.errors == f"error: {message}\n"
+
+
 def test_nothing_but_the_table_on_stdout(command, tiny_plain):
     outcome = command(train, *tiny_plain, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
@@ -259,7 +278,9 @@ def test_a_resumed_folder_may_not_name_code(saved, complaint, command, tmp_path)
 def test_resuming_a_finished_run_says_that_it_is_and_ranks_it_again(shell, finished, tmp_path):
     run = tmp_path / "again"
     shutil.copytree(finished, run)
-    outcome = shell([SCRIPT, f"resume={run}"], folder=tmp_path)
+    before = (run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()
+    outcome = shell([SCRIPT, f"resume={run}", "trainer.epochs=9"], folder=tmp_path)
+    assert ((run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()) == before
     assert outcome.code == 0
     assert "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=" in outcome.output
     before, after = (json.loads((folder / "result.json").read_text()) for folder in (finished, run))
