@@ -89,10 +89,6 @@ INLINE T judge(T positive, const T* scores, const bool* known, int64_t count, T 
   return loss;
 }
 
-// A pair is near if its squared distance is at most this share of |q|^2 + |c|^2: what is left of terms that cancel
-// would be rounding, so that it is done again from its difference. Two rows of zeros are near.
-constexpr double NEAR = 0.125;
-
 template <class T>
 INLINE T square_of(const T* row, int64_t width) {
   Vec<T> total = {};

@@ -8,9 +8,6 @@
 
 namespace kernel {
 
-// A pair is near if its squared distance is at most this share of |q|^2 + |c|^2; two rows of zeros are.
-constexpr double NEAR = 0.125;
-
 template <class T>
 bool is_near(T score, T query_square, T candidate_square) {
   return score * score <= (T)NEAR * (query_square + candidate_square);

@@ -4,6 +4,10 @@
 
 enum Kind { DOT, L1, L2, MODULUS };
 
+// By |q - c|^2 = |q|^2 + |c|^2 - 2 q.c a pair is near if its squared distance is at most this share of |q|^2 + |c|^2: what is
+// left of terms that cancel would be rounding, so that it is done again from its difference. Two rows of zeros are near.
+constexpr double NEAR = 0.125;
+
 // Columns that are walked: the modulus takes a real and an imaginary part together.
 template <Kind K>
 INLINE int64_t walked(int64_t width) {

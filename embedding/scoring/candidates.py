@@ -8,6 +8,9 @@ from torch import Tensor
 
 from embedding.lookup import Lookup
 
+_LEAST_SHARED = 4
+"""Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -27,6 +30,10 @@ class Candidates:
     def rows(self) -> Float[Tensor, "C N E"]:
         """Their rows, differentiable; a copy unless they were at hand."""
         return self.lookup.gather(self.place) if self.given is None else self.given
+
+    def shared_by(self, queries: int) -> bool:
+        """Whether so many queries share pools widely enough for matrix products."""
+        return queries >= _LEAST_SHARED * len(self.place)
 
     def chunks(self, start: int, stop: int) -> "Candidates":
         """Those of the chunks [start, stop)."""

@@ -17,8 +17,6 @@ from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.rows import PairGradient
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-_LEAST_SHARED = 4
-"""Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
 
 
 def product_type(precision: str) -> torch.dtype | None:
@@ -36,7 +34,7 @@ def inner_products(
     query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None
 ) -> Float[Tensor, "B N"]:
     """The inner product of each query with each candidate of its chunk."""
-    if _shared(query, candidates):
+    if candidates.shared_by(len(query)):
         rows, used = candidates.rows(), _training_type(query, dtype)
         return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
     if usable(query):
@@ -56,7 +54,7 @@ def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tenso
 def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None) -> Float[Tensor, "B N"]:
     """Minus the Euclidean distance; accurate also where it is small beside the norms."""
     if usable(query):
-        if not _shared(query, candidates):
+        if not candidates.shared_by(len(query)):
             return _in_place(Comparison.L2, query, candidates)
         rows = candidates.rows()
         used = _training_type(query, dtype)
@@ -87,10 +85,6 @@ def modulus_sum(difference: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
 def _training_type(query: Tensor, dtype: torch.dtype | None) -> torch.dtype:
     """What products are made in. Without gradients it is the rows' own type: ranking by rounded scores would tie."""
     return dtype if dtype is not None and torch.is_grad_enabled() else query.dtype
-
-
-def _shared(query: Tensor, candidates: Candidates) -> bool:
-    return len(query) >= _LEAST_SHARED * len(candidates.place)
 
 
 def _in_place(kind: Comparison, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:

@@ -15,9 +15,6 @@ from kernels.losses import OnePassLoss
 from kernels.pairs import Comparison
 from kernels.rows import GatheredGradient, PairGradient
 
-_LEAST_SHARED = 4
-"""Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -42,7 +39,7 @@ class Judged:
 
 def can_judge(kind: Comparison | None, queries: int, candidates: Candidates) -> bool:
     """Whether `judge` has a way for so many queries that are compared so."""
-    shared = queries >= _LEAST_SHARED * len(candidates.place) and candidates.place.numel() > 0
+    shared = candidates.shared_by(queries) and candidates.place.numel() > 0
     return kind is not None and shared and can_contrast(kind, candidates.lookup.rows)
 
 
