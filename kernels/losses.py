@@ -25,6 +25,11 @@ class OnePassLoss:
     margin: float = 0.0
     temperature: float = 1.0
 
+    @property
+    def options(self) -> tuple[float, ...]:
+        """Those that its kernel takes, in its order."""
+        return () if self.kind == RowLoss.SOFTMAX else (float(self.margin), float(self.temperature))
+
 
 def row_loss(
     kind: RowLoss,

@@ -13,6 +13,9 @@ from trainer.runtime import Runtime
 from trainer.scored import ScoredCandidates
 from trainer.stage import Stage
 
+_LATE_EPOCH = 100_000
+"""By then every schedule that goes by steps has come to its end."""
+
 
 @dataclass(frozen=True)
 class _StageCost:
@@ -26,8 +29,8 @@ class _StageCost:
 def epochs_within(config: DictConfig, budget: int) -> int:
     """The most epochs of the last stage with which the whole run scores at most `budget` candidates.
 
-    Two steps of each stage are run, in this process, and thrown away. A sampler that scores less in some epochs than in
-    the first spends less than the budget.
+    Four steps of each stage are run, two of them late ones, in this process, and thrown away. A sampler whose steps score
+    more after a long time, such as a curriculum's, is taken to do so from the first: it spends less, not more.
 
     Args:
         config: of a run, whose `trainer.epochs` is tried out; pre-training that is a share of it follows.
@@ -68,13 +71,15 @@ def _measure_stage(trainer: Trainer, stage: Stage, scored: ScoredCandidates) -> 
     stage.player.start_stage()
     stage.sampler.start_stage()
     counts = []
+    second = 1 % stage.order.steps_per_epoch
+    late = _LATE_EPOCH * stage.order.steps_per_epoch
     # The last step of an epoch may be smaller, so a step's cost is that of its positives.
-    for number in (0, 1 % stage.order.steps_per_epoch):
+    for number in (0, second, late, late + second):
         scored.count = 0
         trainer.train_step(stage, number)
         counts.append(scored.count)
     positives = stage.order.num_chunks * stage.order.chunk_size
     in_first = len(stage.order.batch(0).head)
-    in_second = len(stage.order.batch(1 % stage.order.steps_per_epoch).head)
-    an_epoch = round(counts[1] * positives / max(in_second, 1))
+    in_second = len(stage.order.batch(second).head)
+    an_epoch = round(max(counts[1], counts[3]) * positives / max(in_second, 1))
     return _StageCost(max(0, counts[0] - round(counts[1] * in_first / max(in_second, 1))), an_epoch)

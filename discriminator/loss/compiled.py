@@ -7,19 +7,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from kernels.losses import RowLoss, row_loss, row_loss_gradient
+from kernels.losses import OnePassLoss, RowLoss, row_loss, row_loss_gradient
 
 
 def compiled_loss(
-    kind: RowLoss,
+    loss: OnePassLoss,
     positive: Float[Tensor, " B"],
     negative: Float[Tensor, "B N"],
     known: Bool[Tensor, "B N"] | None,
-    *options: float,
 ) -> Float[Tensor, " B"]:
-    """The loss of each positive, differentiable. `options` are those of the kernel, in its order."""
+    """The loss of each positive, differentiable."""
     mask = None if known is None else known.contiguous()
-    return cast(Tensor, _CompiledLoss.apply(kind, positive.contiguous(), negative.contiguous(), mask, options))
+    scores = positive.contiguous(), negative.contiguous()
+    return cast(Tensor, _CompiledLoss.apply(loss.kind, *scores, mask, loss.options))
 
 
 class _CompiledLoss(torch.autograd.Function):

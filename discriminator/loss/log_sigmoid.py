@@ -43,7 +43,7 @@ class LogSigmoid(Loss):
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
-        if self.reduction == "mean" and usable(negative):
-            return compiled_loss(RowLoss.SELF_ADVERSARIAL, positive, negative, known, float(self.margin), 0.0)
+        if self.one_pass is not None and usable(negative):
+            return compiled_loss(self.one_pass, positive, negative, known)
         reduce = _REDUCTIONS[self.reduction]
         return softplus(-self.margin - positive) + reduce(softplus(self.margin + negative), known)

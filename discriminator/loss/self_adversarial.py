@@ -36,8 +36,7 @@ class SelfAdversarial(Loss):
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
         if usable(negative):
-            options = float(self.margin), float(self.temperature)
-            return compiled_loss(RowLoss.SELF_ADVERSARIAL, positive, negative, known, *options)
+            return compiled_loss(self.one_pass, positive, negative, known)
         logits = negative.detach() * self.temperature
         if known is None:
             weight = logits.softmax(1)

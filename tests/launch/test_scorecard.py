@@ -126,6 +126,15 @@ def test_epochs_follow_from_what_is_scored(composing):
         epochs_within(config, 5)
 
 
+def test_a_curriculum_spends_at_most_the_budget(composing):
+    facts = train_facts()
+    hard = ["generator.hard.pool_size=8", "generator.hard.dim=4", "pretrain.generator.epochs=0"]
+    options = ["generator=curriculum", "generator.num_negatives=4", "generator.steps=10", *hard]
+    config = compose("train", [*SMALL_RUN, *options, "pretrain.discriminator.epochs=0"])
+    # At its end all four negatives are draws from a pool of eight that a model scores; at first none are.
+    assert epochs_within(config, facts * (8 + 4) * 7) == 7
+
+
 def test_pretraining_and_pools_are_part_of_the_budget(composing):
     facts = train_facts()
     options = ["generator=kbgan", "generator.num_negatives=2", "generator.pool_size=8", "generator.dim=4"]
