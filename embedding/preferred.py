@@ -24,9 +24,8 @@ def preferred_entities(
 ) -> Int64[Tensor, "B k"]:
     """For each positive the `count` entities other than its target that `prefer` wants most, best first; count < E.
 
-    Unlike `whole_table.best_entities` it may ask for more than the highest scores, and knows the known answers: those
-    of `leave_out` come only where there are not enough others. Every rank scores its own queries against the whole
-    table, in float64, so that no near tie shows how many ranks there are. Collective.
+    Known answers, those of `leave_out`, come only where there are not enough others. Every rank scores its own queries
+    against the whole table, in float64, so that no near tie shows how many ranks there are. Collective.
     """
     anchor, relation, heads = model.query_rows(batch)
     target = model.entity(batch.target)

@@ -50,17 +50,10 @@ def sum_scores(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
 
 
 @torch.no_grad()
-def best_entities(model: KGEModel, batch: Batch, count: int) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
-    """The entities with the highest scores for each query, best first, and the scores."""
-    entity, score, _ = _best(model, batch, count, None)
-    return entity, score
-
-
-@torch.no_grad()
 def draw_entities(
     model: KGEModel, batch: Batch, count: int, purpose: str, excluded: Answers | None = None
-) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"]]:
-    """Entities drawn without replacement from the softmax of their scores over the whole table, and the scores.
+) -> Int64[Tensor, "B {count}"]:
+    """Entities drawn without replacement from the softmax of their scores over the whole table.
 
     The excluded are drawn only where there are not enough others.
 
@@ -69,8 +62,24 @@ def draw_entities(
     epoch, chunk) and of the row that placement gives an entity.
     """
     key = stream(purpose, batch.seed, batch.epoch)
-    entity, score, _ = _best(model, batch, count, key, excluded)
-    return entity, score
+    anchor, relation, heads = model.query_rows(batch)
+    ranks, rank = model.site.world_size, model.site.rank
+    slot = torch.arange(batch.chunk_size, device=batch.chunk.device)
+    counter = combine(batch.chunk[:, None], slot).flatten()
+    found = []
+    sizes = [heads, len(anchor) - heads]
+    for side, mine in zip(_sides(model, anchor, relation, heads, excluded), counter.split(sizes), strict=True):
+        counters = torch.cat(gather_ranks(mine, ranks))
+        score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
+        best = _Best.none(len(counters), anchor.device)
+        for first, last in _aligned(model):
+            value = side.without_excluded(score(Candidates.of(model.entity.weight[first:last][None])), first).double()
+            value += _gumbel(model, key, counters, first, last)
+            best = best.joined(_Best(model.entity.entity[first:last].expand(value.shape), value), count)
+        parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled(count)]
+        entity, value = (part.transpose(0, 1).flatten(1) for part in parts)
+        found.append(_Best(entity, value).joined(_Best.none(len(mine), anchor.device), count).entity)
+    return torch.cat(found)
 
 
 class _Reduction(ABC):
@@ -308,56 +317,29 @@ def _nothing(reduction: _Reduction, side: _Side, like: Tensor) -> Float64[Tensor
     return reduction.of_block(like.new_empty((sum(side.sizes), 0)))
 
 
-def _best(
-    model: KGEModel, batch: Batch, count: int, key: int | None, excluded: Answers | None = None
-) -> tuple[Int64[Tensor, "B k"], Float64[Tensor, "B k"], Float64[Tensor, "B k"]]:
-    """The entities of highest score, with Gumbel noise if there is a key of random numbers; score, and with noise."""
-    anchor, relation, heads = model.query_rows(batch)
-    ranks, rank = model.site.world_size, model.site.rank
-    slot = torch.arange(batch.chunk_size, device=batch.chunk.device)
-    counter = combine(batch.chunk[:, None], slot).flatten()
-    found = []
-    sizes = [heads, len(anchor) - heads]
-    for side, mine in zip(_sides(model, anchor, relation, heads, excluded), counter.split(sizes), strict=True):
-        counters = torch.cat(gather_ranks(mine, ranks))
-        score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
-        best = _Best.none(len(counters), anchor.device)
-        for first, last in _aligned(model):
-            rows = model.entity.weight[first:last]
-            value = side.without_excluded(score(Candidates.of(rows[None])), first).double()
-            noisy = value if key is None else value + _gumbel(model, key, counters, first, last)
-            best = best.joined(_Best(model.entity.entity[first:last].expand(value.shape), value, noisy), count)
-        parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled(count)]
-        entity, value, noisy = (part.transpose(0, 1).flatten(1) for part in parts)
-        found.append(_Best(entity, value, noisy).joined(_Best.none(len(mine), anchor.device), count))
-    return tuple(torch.cat([getattr(each, name) for each in found]) for name in ("entity", "value", "noisy"))  # pyright: ignore[reportReturnType]
-
-
 @dataclass(frozen=True)
 class _Best:
-    """The best entities seen so far, best first."""
+    """The entities of highest value seen so far, best first."""
 
     entity: Int64[Tensor, "Q k"]
     value: Float64[Tensor, "Q k"]
-    noisy: Float64[Tensor, "Q k"]
 
     @classmethod
     def none(cls, queries: int, device: torch.device) -> "_Best":
         nothing = torch.empty((queries, 0), dtype=torch.float64, device=device)
-        return cls(nothing.long(), nothing, nothing)
+        return cls(nothing.long(), nothing)
 
     def joined(self, other: "_Best", count: int) -> "_Best":
-        entity, value, noisy = (
-            torch.cat([getattr(self, name), getattr(other, name)], dim=1) for name in ("entity", "value", "noisy")
-        )
-        noisy, place = noisy.topk(min(count, noisy.shape[1]), dim=1)
-        return _Best(entity.gather(1, place), value.gather(1, place), noisy)
+        entity = torch.cat([self.entity, other.entity], dim=1)
+        value = torch.cat([self.value, other.value], dim=1)
+        value, place = value.topk(min(count, value.shape[1]), dim=1)
+        return _Best(entity.gather(1, place), value)
 
     def filled(self, count: int) -> list[Tensor]:
         """The same number of columns on every rank, however few rows it has; what fills them up is never chosen."""
         missing = (0, count - self.entity.shape[1])
         pad = torch.nn.functional.pad
-        return [pad(self.entity, missing), *(pad(each, missing, value=-torch.inf) for each in (self.value, self.noisy))]
+        return [pad(self.entity, missing), pad(self.value, missing, value=-torch.inf)]
 
 
 def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:

@@ -97,7 +97,7 @@ class WholeTableSoftmaxSampler(NegativeSampler):
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Draws from the model's softmax; `score` is not asked."""
         excluded = self._excluded(batch) if self.mask_known else None
-        entity, _ = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
+        entity = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
         total = log_sum_exp(self.model, batch, excluded)
         # One pass through the scorer, whose backward sums the gradients of relations over ranks: log_sum_exp's too.
         scores = self.model.score_candidates(batch, torch.cat([entity, batch.target[:, None]], dim=1)).double()

@@ -29,7 +29,7 @@ class _StageCost:
 def epochs_within(config: DictConfig, budget: int) -> int:
     """The most epochs of the last stage with which the whole run scores at most `budget` candidates.
 
-    Four steps of each stage are run, two of them late ones, in this process, and thrown away. A sampler whose steps score
+    Four steps of each stage are run in this process and thrown away, two of them late ones. A sampler whose steps score
     more after a long time, such as a curriculum's, is taken to do so from the first: it spends less, not more.
 
     Args:
