@@ -106,7 +106,11 @@ class Discriminator:
         positive, scores = self.model.score(batch, negatives.pool)
         return Judged(positive, scores.gather(1, negatives.pick)), scores
 
-    def learn(self, verdict: Verdict) -> None:
-        """Steps the model down the gradient of the loss. Collective."""
+    def learn(self, verdict: Verdict, *, lr_factor: float = 1.0) -> None:
+        """Steps the model down the gradient of the loss. Collective.
+
+        Args:
+            lr_factor: what the optimiser's learning rates are multiplied by in this step.
+        """
         verdict.loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(lr_factor=lr_factor)

@@ -23,13 +23,17 @@ State = dict[str, Tensor]
 class ModelOptimizer(ABC):
     """Steps a model: its dense parameters, and the rows of its entity table that this rank owns."""
 
-    def __init__(self, model: KGEModel, lr: float, eps: float) -> None:
-        if lr <= 0:
-            raise InputError(f"optimizer.lr must be positive, got {lr}")
+    def __init__(self, model: KGEModel, lr: float, relation_lr: float | None, eps: float) -> None:
+        for name, value in (("lr", lr), ("relation_lr", relation_lr)):
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"optimizer.{name} must be a positive number, got {value}")
         if eps <= 0:  # a row whose gradients were all 0 would divide 0 by 0
             raise InputError(f"optimizer.eps must be positive, got {eps}")
         self.model = model
+        self._base_lr = lr
+        self._relation_share = 1.0 if relation_lr is None else relation_lr / lr
         self.lr = lr
+        """The learning rate of the last step."""
         self.eps = eps
         self.steps = torch.zeros((), dtype=torch.int64)
         # A parameter as rows, which is how kernels take it.
@@ -38,13 +42,20 @@ class ModelOptimizer(ABC):
         self.row_state = self._new_row_state()
         """One row of state a row of the table, by name."""
 
-    def step(self) -> None:
-        """Applies the gradients of the last backward and forgets them. Collective when partitioned."""
+    def step(self, *, lr_factor: float = 1.0) -> None:
+        """Applies the gradients of the last backward and forgets them. Collective when partitioned.
+
+        Args:
+            lr_factor: what a schedule multiplies the learning rates by in this step.
+        """
+        self.lr = self._base_lr * lr_factor
         self.steps += 1
         self.model.add_attached_gradients()
+        relation = self.model.scorer.relation
         for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
             if parameter.grad is not None:
-                self._update_dense(rows, parameter.grad.view(rows.shape), state)
+                lr = self.lr * (self._relation_share if parameter is relation else 1.0)
+                self._update_dense(rows, parameter.grad.view(rows.shape), state, lr)
                 parameter.grad = None
         self.model.relation_ball.clip_(self.model.scorer.relation.detach())
         self._update_rows(self.model.entity.take_gradient())
@@ -56,7 +67,9 @@ class ModelOptimizer(ABC):
     def _new_row_state(self) -> State: ...
 
     @abstractmethod
-    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None: ...
+    def _update_dense(
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
+    ) -> None: ...
 
     @abstractmethod
     def _update_rows(self, gradient: RowGradient) -> None:
@@ -78,7 +91,15 @@ class _RowAdam(ModelOptimizer):
     """Adam (Kingma and Ba, ICLR 2015) with two rows of state a row, and one count of steps for all."""
 
     def __init__(
-        self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
+        self,
+        model: KGEModel,
+        *,
+        lr: float,
+        relation_lr: float | None,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
     ) -> None:
         for name, value in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= value < 1:
@@ -87,7 +108,7 @@ class _RowAdam(ModelOptimizer):
             raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
-        super().__init__(model, lr, eps)
+        super().__init__(model, lr, relation_lr, eps)
 
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
         return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
@@ -95,12 +116,21 @@ class _RowAdam(ModelOptimizer):
     def _new_row_state(self) -> State:
         return self._new_dense_state(self.model.entity.weight)
 
-    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None:
+    def _update_dense(
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
+    ) -> None:
         every = RowGradient(torch.arange(len(rows), device=rows.device), gradient)
-        self._move(rows, every, state, _FREE, everywhere=True)
+        self._move(rows, every, state, lr, _FREE, everywhere=True)
 
     def _move(
-        self, rows: Float[Tensor, "K W"], gradient: RowGradient, state: State, ball: Ball, *, everywhere: bool
+        self,
+        rows: Float[Tensor, "K W"],
+        gradient: RowGradient,
+        state: State,
+        lr: float,
+        ball: Ball,
+        *,
+        everywhere: bool,
     ) -> None:
         adam(
             rows,
@@ -109,7 +139,7 @@ class _RowAdam(ModelOptimizer):
             gradient,
             everywhere=everywhere,
             step=int(self.steps),
-            lr=self.lr,
+            lr=lr,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
@@ -127,17 +157,21 @@ class DenseAdam(_RowAdam):
     """
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.entity.weight, gradient, self.row_state, self.model.entity_ball, everywhere=True)
+        self._move(self.model.entity.weight, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=True)
 
 
 class LazyAdam(_RowAdam):
     """Adam that updates only the rows a step touched, moments included; bias correction by the number of steps."""
 
-    def __init__(self, model: KGEModel, *, lr: float, beta1: float, beta2: float, eps: float) -> None:
-        super().__init__(model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
+    def __init__(
+        self, model: KGEModel, *, lr: float, relation_lr: float | None, beta1: float, beta2: float, eps: float
+    ) -> None:
+        super().__init__(model, lr=lr, relation_lr=relation_lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.entity.weight, gradient, self.row_state, self.model.entity_ball, everywhere=False)
+        self._move(
+            self.model.entity.weight, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=False
+        )
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -146,8 +180,8 @@ class RowwiseAdagrad(ModelOptimizer):
     Dense parameters have one number each (Duchi et al., JMLR 2011).
     """
 
-    def __init__(self, model: KGEModel, *, lr: float, eps: float) -> None:
-        super().__init__(model, lr, eps)
+    def __init__(self, model: KGEModel, *, lr: float, relation_lr: float | None, eps: float) -> None:
+        super().__init__(model, lr, relation_lr, eps)
 
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
         return {"square_sum": torch.zeros_like(rows)}
@@ -155,8 +189,10 @@ class RowwiseAdagrad(ModelOptimizer):
     def _new_row_state(self) -> State:
         return {"square_sum": torch.zeros_like(self.model.entity.weight[:, :1])}
 
-    def _update_dense(self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State) -> None:
-        adagrad(rows, state["square_sum"], gradient, lr=self.lr, eps=self.eps)
+    def _update_dense(
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
+    ) -> None:
+        adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps)
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]

@@ -33,6 +33,7 @@ from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
 from trainer.observer import Observer
 from trainer.runtime import Runtime
+from trainer.schedule.constant import Constant
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
 
@@ -133,6 +134,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         epochs=options.epochs,
         valid_every=options.valid_every,
         patience=options.patience,
+        schedule=_name_key("schedule", lambda: instantiate(config.schedule)),
     )
     stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     hidden = None
@@ -211,6 +213,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
         epochs=options.epochs,
         valid_every=options.valid_every,
         patience=options.patience,
+        schedule=Constant(warm_up=0.0),
     )
     return [stage]
 

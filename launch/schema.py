@@ -74,6 +74,7 @@ class RunOptions:
     terms: dict[str, Any] = field(default_factory=dict)
     reward: Any = MISSING
     optimizer: Any = MISSING
+    schedule: Any = MISSING
     generator: Any = MISSING
     tracker: Any = None
     quality: Any = None

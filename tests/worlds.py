@@ -37,6 +37,8 @@ from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
 from trainer.runtime import Runtime
+from trainer.schedule.constant import Constant
+from trainer.schedule.schedule import Schedule
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
 
@@ -113,11 +115,11 @@ def model_of(
 
 
 def adam(model: KGEModel) -> ModelOptimizer:
-    return DenseAdam(model, lr=0.02, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
+    return DenseAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
 
 
 def lazy_adam(model: KGEModel) -> ModelOptimizer:
-    return LazyAdam(model, lr=0.02, beta1=0.9, beta2=0.999, eps=1e-8)
+    return LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8)
 
 
 def player_of(
@@ -213,6 +215,7 @@ class KBGANRun:
     loss: Loss | None = None
     baseline: Baseline = field(default_factory=PreviousEpoch)
     trackers: list[Tracker] = field(default_factory=list)
+    schedule: Schedule = field(default_factory=lambda: Constant(warm_up=0.0))
 
     def __post_init__(self) -> None:
         # A third of the triples: 5 steps an epoch.
@@ -243,7 +246,12 @@ class KBGANRun:
         random = BernoulliSampler(context, num_negatives=4, mask_known=False, redraw_known=False)
         one = BernoulliSampler(context, num_negatives=1, mask_known=False, redraw_known=False)
         order = partial(order_of, self.graph, batch_size=128, chunk_size=self.chunk_size)
-        common = {"epochs": self.epochs, "valid_every": self.valid_every, "patience": self.patience}
+        common = {
+            "epochs": self.epochs,
+            "valid_every": self.valid_every,
+            "patience": self.patience,
+            "schedule": self.schedule,
+        }
         trained = player_of(self.model, self.loss)
         return [
             Stage(

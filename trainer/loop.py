@@ -109,8 +109,7 @@ class Trainer:
     def _run_stage(self, stage: Stage) -> None:
         cursor = self.cursor
         if cursor.stage_step == 0:
-            stage.player.start_stage()
-            stage.sampler.start_stage()
+            stage.start()
             if self.observers:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
@@ -151,7 +150,8 @@ class Trainer:
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
-        stage.player.learn(verdict)
+        factor = stage.schedule.factor(number / stage.order.steps_per_epoch, stage.epochs)
+        stage.player.learn(verdict, lr_factor=factor)
         if reward is not None:
             stage.sampler.feedback(batch, negatives, reward)
         return Step(batch, negatives, verdict, loss, None if reward is None else reward.mean)
@@ -193,6 +193,7 @@ class Trainer:
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
         metrics["train/loss"] = step.loss
+        metrics["train/lr"] = stage.player.optimizer.lr
         if step.reward is not None:
             metrics["generator/reward"] = step.reward
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
@@ -208,6 +209,7 @@ class Trainer:
             cursor.best_checkpoint = self._checkpoint_name()
         else:
             cursor.stale += 1
+        stage.schedule.validated(mrr)
         flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
         epoch = cursor.stage_step // stage.order.steps_per_epoch - 1
         self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
@@ -245,6 +247,7 @@ class Trainer:
             state = stage.sampler.state()
         run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
         manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
+        manifest["schedule"] = {} if stage is None else stage.schedule.state()
         for observer in self.observers:
             manifest |= observer.state()
         path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
@@ -273,8 +276,8 @@ class Trainer:
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
         if stage is not None and self.cursor.stage_step > 0:
-            stage.player.start_stage()
-            stage.sampler.start_stage()
+            stage.start()
+            stage.schedule.load_state(manifest["schedule"])
             self._attach_optimizers(stage, players)
         state = self.checkpointer.load(checkpoint, players)
         if stage is not None and self.cursor.best_checkpoint is not None:

@@ -7,6 +7,7 @@ from discriminator.discriminator import Discriminator
 from generator.sampler import NegativeSampler
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
+from trainer.schedule.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Stage:
     """Epochs between validations; 0 for none."""
     patience: int
     """Validations without a better MRR before the stage ends; 0 for never."""
+    schedule: Schedule
+    """Of the learning rates of the trained model's optimiser."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "valid_every", "patience"):
@@ -39,6 +42,12 @@ class Stage:
     def steps(self) -> int:
         """Steps of the whole stage."""
         return self.epochs * self.order.steps_per_epoch
+
+    def start(self) -> None:
+        """Forgets what an earlier stage left: optimiser, sampler and schedule begin anew."""
+        self.player.start_stage()
+        self.sampler.start_stage()
+        self.schedule.start_stage()
 
     def validates_after(self, stage_step: int) -> bool:
         """Whether validation is due once so many steps of the stage are done."""

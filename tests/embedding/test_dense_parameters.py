@@ -37,9 +37,11 @@ MODELS: dict[str, Callable[..., KGEModel]] = {
     "ComplEx, reciprocal": partial(model_of, scoring=partial(ComplEx, precision="float32"), reciprocal=True),
 }
 OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
-    "dense_adam": lambda model: DenseAdam(model, lr=0.02, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01),
-    "lazy_adam": lambda model: LazyAdam(model, lr=0.02, beta1=0.9, beta2=0.99, eps=1e-8),
-    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, eps=1e-10),
+    "dense_adam": lambda model: DenseAdam(
+        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01
+    ),
+    "lazy_adam": lambda model: LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8),
+    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, relation_lr=None, eps=1e-10),
 }
 # What float32 rows make of a gradient is rounded; dense parameters are not, so their sums differ by less than that.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-6}

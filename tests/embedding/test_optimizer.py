@@ -21,10 +21,16 @@ from tests.worlds import graph_of, model_of, site_of
 from trainer.runtime import Runtime
 
 ENTITIES, RELATIONS, DIM = 11, 3, 4
-OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
-    "dense_adam": lambda model: DenseAdam(model, lr=0.05, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.01),
-    "lazy_adam": lambda model: LazyAdam(model, lr=0.05, beta1=0.8, beta2=0.95, eps=1e-14),
-    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, eps=1e-10),
+OPTIMIZERS: dict[str, Callable[..., ModelOptimizer]] = {
+    "dense_adam": lambda model, relation_lr=None: DenseAdam(
+        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.01
+    ),
+    "lazy_adam": lambda model, relation_lr=None: LazyAdam(
+        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-14
+    ),
+    "rowwise_adagrad": lambda model, relation_lr=None: RowwiseAdagrad(
+        model, lr=0.05, relation_lr=relation_lr, eps=1e-10
+    ),
 }
 
 TOLERANCE = {torch.float64: {"rtol": 1e-12, "atol": 1e-13}, torch.float32: {"rtol": 1e-6, "atol": 1e-7}}
@@ -167,7 +173,7 @@ def test_lazy_adams_eps_is_adams() -> None:
     ids, target = torch.arange(ENTITIES), torch.linspace(-1, 1, ENTITIES, dtype=torch.float64)[:, None]
     options = {"lr": 0.05, "eps": 0.1}
     model = tiny_model()
-    optimizer = LazyAdam(model, beta1=0.8, beta2=0.95, **options)
+    optimizer = LazyAdam(model, relation_lr=None, beta1=0.8, beta2=0.95, **options)
     rows = model.entity(ids).detach().requires_grad_()
     reference = torch.optim.Adam([rows], betas=(0.8, 0.95), **options)
     for _ in range(5):
@@ -205,26 +211,29 @@ def test_rows_stay_in_the_ball(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m: RowwiseAdagrad(m, lr=0.0, eps=1e-10), "optimizer.lr must be positive, got 0.0"),
         (
-            lambda m: LazyAdam(m, lr=0.1, beta1=1.0, beta2=0.9, eps=1e-8),
+            lambda m: RowwiseAdagrad(m, lr=0.0, relation_lr=None, eps=1e-10),
+            "optimizer.lr must be a positive number, got 0.0",
+        ),
+        (
+            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=1.0, beta2=0.9, eps=1e-8),
             r"optimizer.beta1 must be in \[0, 1\), got 1.0",
         ),
         (
-            lambda m: DenseAdam(m, lr=0.1, beta1=0.9, beta2=-0.1, eps=1e-8, weight_decay=0.0),
+            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=-0.1, eps=1e-8, weight_decay=0.0),
             r"optimizer.beta2 must be in \[0, 1\), got -0.1",
         ),
-        (lambda m: RowwiseAdagrad(m, lr=0.1, eps=0.0), "optimizer.eps must be positive, got 0.0"),
+        (lambda m: RowwiseAdagrad(m, lr=0.1, relation_lr=None, eps=0.0), "optimizer.eps must be positive, got 0.0"),
         (
-            lambda m: LazyAdam(m, lr=0.1, beta1=0.9, beta2=0.9, eps=-1e-8),
+            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=-1e-8),
             "optimizer.eps must be positive, got -1e-08",
         ),
         (
-            lambda m: DenseAdam(m, lr=0.1, beta1=0.9, beta2=0.9, eps=0.0, weight_decay=0.0),
+            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=0.0, weight_decay=0.0),
             "optimizer.eps must be positive, got 0.0",
         ),
         (
-            lambda m: DenseAdam(m, lr=0.1, beta1=0.9, beta2=0.9, eps=1e-8, weight_decay=-1.0),
+            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=1e-8, weight_decay=-1.0),
             "optimizer.weight_decay must be at least 0, got -1.0",
         ),
     ],
@@ -232,3 +241,26 @@ def test_rows_stay_in_the_ball(name: str) -> None:
 def test_bad_options_are_named(make: Callable[[KGEModel], ModelOptimizer], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make(tiny_model())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_factor_and_relations_own_rate(name: str):
+    """One step with half the rate, and relations at a third of theirs, moves rows and relations by as much less."""
+    moved = {}
+    for case, options, factor in (("plain", {}, 1.0), ("half", {}, 0.5), ("apart", {"relation_lr": 0.05 / 3}, 1.0)):
+        model = tiny_model()
+        optimizer = OPTIMIZERS[name](model, **options)
+        before = model.entity.weight.detach().clone(), model.scorer.relation.detach().clone()
+        loss_of(model, batches(1)[0]).backward()
+        optimizer.step(lr_factor=factor)
+        moved[case] = model.entity.weight.detach() - before[0], model.scorer.relation.detach() - before[1]
+    torch.testing.assert_close(moved["half"][0], moved["plain"][0] / 2)
+    torch.testing.assert_close(moved["half"][1], moved["plain"][1] / 2)
+    torch.testing.assert_close(moved["apart"][0], moved["plain"][0])
+    torch.testing.assert_close(moved["apart"][1], moved["plain"][1] / 3)
+
+
+@pytest.mark.parametrize(("lr", "relation_lr"), [(0.05, 0.0), (0.05, float("nan")), (0.05, float("inf"))])
+def test_a_bad_rate_of_relations_is_named(lr: float, relation_lr: float):
+    with pytest.raises(InputError, match=rf"optimizer.relation_lr must be a positive number, got {relation_lr}"):
+        RowwiseAdagrad(tiny_model(), lr=lr, relation_lr=relation_lr, eps=1e-10)

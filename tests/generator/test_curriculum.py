@@ -15,6 +15,7 @@ from generator.uniform import UniformSampler
 from graph.batch import Batch
 from graph.errors import InputError
 from tests.worlds import KBGANRun, batch_of, context_of, families, kbgan_of, no_opinion, order_of, player_of
+from trainer.schedule.constant import Constant
 from trainer.stage import Stage
 
 TRAIN = families().train
@@ -107,7 +108,7 @@ def test_progress_follows_what_is_separated(tmp_path: Path):
     run = KBGANRun(tmp_path)
     sampler = CurriculumSampler(context_of(run.graph), hard=hard, **(OPTIONS | {"progress": "margin", "margin": 0.3}))
     order = order_of(run.graph, sampler)
-    stage = Stage("adversarial", "discriminator", player_of(run.model), sampler, order, 1, 1, 0)
+    stage = Stage("adversarial", "discriminator", player_of(run.model), sampler, order, 1, 1, 0, Constant(warm_up=0.0))
     average = 0.0
     for number in range(5):
         assert hard_negatives(sampler, 0) in [int(average / 0.8 * 10) + extra for extra in (0, 1)]

@@ -44,7 +44,7 @@ class Recorder:
 
 
 def fast_adam(model: KGEModel) -> ModelOptimizer:
-    return DenseAdam(model, lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
+    return DenseAdam(model, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
 
 
 def sampler_of(**options: Any) -> KBGANSampler:

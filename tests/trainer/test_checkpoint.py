@@ -29,7 +29,7 @@ MANIFEST = {"cursor": {"step": 7}, "seed": 3}
 
 
 def adagrad(model: KGEModel) -> ModelOptimizer:
-    return RowwiseAdagrad(model, lr=0.1, eps=1e-10)
+    return RowwiseAdagrad(model, lr=0.1, relation_lr=None, eps=1e-10)
 
 
 OPTIMIZERS = {"adam": adam, "lazy adam": lazy_adam, "adagrad": adagrad}

@@ -39,6 +39,7 @@ from trainer.negative_quality import NegativeQuality
 from trainer.runtime import Runtime
 from trainer.stage import Cursor, Stage
 
+CONSTANT = Constant(warm_up=0.0)
 OPTIONS = {"positives": 24, "draws": 20, "data_smoothing": 0.1, "noise_smoothing": 0.5}
 
 
@@ -51,7 +52,17 @@ def quality_of(graph=None, **options: Any) -> NegativeQuality:
 def stage_of(sampler: NegativeSampler, *, loss: Loss | None = None, chunk_size: int = 1, scoring=distmult) -> Stage:
     player = player_of(model_of(site_of(families()), scoring=scoring), loss)
     order = order_of(families(), sampler, batch_size=63, chunk_size=chunk_size)
-    return Stage("training", "discriminator", player, sampler, order, epochs=1, valid_every=1, patience=0)
+    return Stage(
+        "training",
+        "discriminator",
+        player,
+        sampler,
+        order,
+        epochs=1,
+        valid_every=1,
+        patience=0,
+        schedule=CONSTANT,
+    )
 
 
 def uniform(num_negatives: int = 8, *, mask_known: bool = False) -> UniformSampler:
@@ -159,7 +170,7 @@ def measured_on(rank: int, world_size: int) -> dict[str, float]:
         mask_known=False,
     )
     order = order_of(graph, sampler, chunk_size=4)
-    stage = Stage("training", "discriminator", player_of(model_of(site)), sampler, order, 1, 1, 0)
+    stage = Stage("training", "discriminator", player_of(model_of(site)), sampler, order, 1, 1, 0, CONSTANT)
     train = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
     return NegativeQuality(runtime, graph, train, 3, **OPTIONS).measure(stage, Cursor(stage_step=2))
 
@@ -262,7 +273,17 @@ def test_noise_contrastive_error_by_hand():
     sampler = Always(context_of(graph), num_negatives=4, mask_known=False, redraw_known=False)
     order = order_of(graph, sampler, batch_size=1)
     player = player_of(model_of(site_of(graph)))
-    stage = Stage("training", "discriminator", player, sampler, order, epochs=1, valid_every=1, patience=0)
+    stage = Stage(
+        "training",
+        "discriminator",
+        player,
+        sampler,
+        order,
+        epochs=1,
+        valid_every=1,
+        patience=0,
+        schedule=CONSTANT,
+    )
     quality = quality_of(graph, positives=1, draws=8)
     found = quality.measure(stage, Cursor())["quality/nce_error"]
     data, noise = 0.9 + 0.1 / 10, 0.5 * 0.75 + 0.5 / 10

@@ -1,0 +1,10 @@
+"""The same learning rate throughout."""
+
+from trainer.schedule.schedule import Schedule
+
+
+class Constant(Schedule):
+    """Factor 1, after the warm-up."""
+
+    def _factor(self, epoch: float, epochs: int) -> float:
+        return 1.0
