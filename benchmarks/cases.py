@@ -76,7 +76,7 @@ def find(name: str) -> Case:
 
 def model_options(model: str) -> tuple[str, ...]:
     """A model at the benchmarks' size; its rows start small, so that distances begin near the margin."""
-    return (*MODELS[model], f"discriminator.dim={DIMENSION}", "discriminator.init_range=0.05")
+    return (*MODELS[model], f"discriminator.dim={DIMENSION}", "discriminator.init_scale=0.05")
 
 
 def _training_options(model: str, loss: str, *, chunk: int, sides: int, bf16: bool = False) -> tuple[str, ...]:

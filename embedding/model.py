@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from embedding.exchange import add_over_ranks
+from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.judgement import Judged, Judgement
@@ -17,7 +18,7 @@ from embedding.scoring.queries import Queries, relation_rows
 from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
-from graph.counter_random import combine, random_uniform, stream
+from graph.counter_random import combine, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
 from kernels.updates import Ball
@@ -82,7 +83,11 @@ class KGEModel:
         scoring: makes the scoring function from `dim`.
         max_norm: every part of an entity row and of a relation row is scaled back to this L2 norm after an update
             (Bordes et al. 2013; KBGAN: 1); None leaves them free.
-        init_range: entity rows start uniform in +- this; None takes the scoring function's own.
+        init: how entity rows start: uniform, normal, xavier_uniform or xavier_normal; see `InitialValues`.
+        init_scale: half the width of the uniform distribution, the standard deviation of the normal one, or what
+            Xavier's is multiplied by; None takes the scoring function's own.
+        relation_init_scale: the same for relation rows, which then have the distribution `init`; None leaves them
+            uniform in the scoring function's own range, as those that are angles need.
         reciprocal: gives each relation r a second row, r + R, for the way from tail to head: a query for heads (r, t)
             then is the query for tails of (t, r + R), while training, ranking and exporting (Lacroix et al., Canonical
             tensor decomposition for knowledge base completion, ICML 2018).
@@ -96,18 +101,22 @@ class KGEModel:
         dim: int,
         scoring: Callable[[int], ScoringFunction],
         max_norm: float | None,
-        init_range: float | None,
+        init: str,
+        init_scale: float | None,
+        relation_init_scale: float | None,
         reciprocal: bool,
     ) -> None:
         if dim < 1:
             raise InputError(f"{name}.dim must be at least 1, got {dim}")
         if max_norm is not None and max_norm <= 0:
             raise InputError(f"{name}.max_norm must be positive or null, got {max_norm}")
-        if init_range is not None and init_range <= 0:
-            raise InputError(f"{name}.init_range must be positive or null, got {init_range}")
+        if relation_init_scale is not None and not 0 < relation_init_scale < float("inf"):
+            raise InputError(f"{name}.relation_init_scale must be a positive number or null, got {relation_init_scale}")
         self.site = site
         self.name = name
-        self.init_range = init_range
+        self.init = init
+        self.init_scale = init_scale
+        self.relation_init_scale = relation_init_scale
         self.reciprocal = reciprocal
         self.scoring = scoring(dim)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
@@ -123,15 +132,22 @@ class KGEModel:
             scoring.entity_width,
             rank=site.rank,
             world_size=site.world_size,
-            init_range=_widths(scoring, scoring.entity_parts) if self.init_range is None else self.init_range,
+            initial=InitialValues.of(
+                self.init,
+                self.init_scale,
+                _widths(scoring, scoring.entity_parts),
+                len(site.placement.row_of_entity),
+                key=self.name,
+            ),
             seed=site.seed,
             dtype=site.dtype,
             device=site.device,
         )
         num_rows = site.num_relations * (2 if self.reciprocal else 1)
+        own, scale = _widths(scoring, scoring.relation_parts), self.relation_init_scale
+        initial = InitialValues.of("uniform" if scale is None else self.init, scale, own, num_rows, key=self.name)
         counter = combine(torch.arange(num_rows)[:, None], torch.arange(scoring.relation_width))
-        uniform = random_uniform(stream(f"{self.name} relation", site.seed), counter)
-        relation = (2 * uniform - 1) * _widths(scoring, scoring.relation_parts)
+        relation = initial(stream(f"{self.name} relation", site.seed), counter)
         scoring.fill_dense(self.name, site.seed)
         self.scorer = TripleScorer(scoring.to(site.device), relation.to(site.device), site.dtype)
         self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from embedding.exchange import Route, deliver_rows, fetch_rows, plan_route
+from embedding.initial import InitialValues
 from embedding.lookup import Lookup
-from graph.counter_random import combine, random_uniform, stream
+from graph.counter_random import combine, stream
 from graph.partition import EntityPlacement
 from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
 
@@ -31,7 +32,7 @@ class EmbeddingTable:
         *,
         rank: int,
         world_size: int,
-        init_range: float | Float64[Tensor, " D"],
+        initial: InitialValues,
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -47,15 +48,13 @@ class EmbeddingTable:
         self.weight = torch.empty((stop - start, width), dtype=dtype, device=device)
         self._lookups: list[tuple[Lookup, Route | None]] = []
         self._own: list[RowGradient] = []
-        self._initialise(init_range, stream(name, seed))
+        self._initialise(initial, stream(name, seed))
 
-    def _initialise(self, init_range: float | Float64[Tensor, " D"], key: int) -> None:
+    def _initialise(self, initial: InitialValues, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
-        init_range = torch.as_tensor(init_range, dtype=torch.float64, device=self.entity.device)
         for start in range(0, len(self.entity), 1 << 16):
             rows = slice(start, start + (1 << 16))
-            uniform = random_uniform(key, combine(self.entity[rows, None], column))
-            self.weight[rows] = ((2 * uniform - 1) * init_range).to(self.weight.dtype)
+            self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
 
     def look_up(self, *entities: Int64[Tensor, "..."]) -> tuple[Lookup, list[Int64[Tensor, "..."]]]:
         """The rows of these entities, and their places for each tensor of entities. Collective when partitioned.

@@ -109,8 +109,10 @@ def model_of(
     scoring: Callable[[int], ScoringFunction] = transe,
     max_norm: float | None = None,
     reciprocal: bool = False,
+    **initial: Any,
 ) -> KGEModel:
-    options = {"max_norm": max_norm, "init_range": None, "reciprocal": reciprocal}
+    options = {"init": "uniform", "init_scale": None, "relation_init_scale": None} | initial
+    options |= {"max_norm": max_norm, "reciprocal": reciprocal}
     return KGEModel(site, name=name, dim=dim, scoring=scoring, **options)
 
 
@@ -136,7 +138,15 @@ def set_entities(model: KGEModel, rows: Float[Tensor, "E D"]) -> None:
 
 def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
     defaults: dict[str, Any] = {
-        "model": partial(KGEModel, scoring=distmult, max_norm=None, init_range=0.7, reciprocal=False),
+        "model": partial(
+            KGEModel,
+            scoring=distmult,
+            max_norm=None,
+            init="uniform",
+            init_scale=0.7,
+            relation_init_scale=None,
+            reciprocal=False,
+        ),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 2,

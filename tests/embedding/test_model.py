@@ -1,9 +1,10 @@
 """A model's scores against those of single triples, and on many ranks against one."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -166,6 +167,35 @@ def test_a_reset_model_has_its_first_values() -> None:
     assert not torch.equal(*(each.entity.gather_all(each.entity.weight.detach()) for each in (model, other)))
 
 
+OWN = 6 / 20**0.5  # half the width of TransE's uniform distribution at d 20
+ENTITY_XAVIER = (2 / (128 + 20)) ** 0.5  # 128 entities
+RELATION_XAVIER = (2 / (20 + 20)) ** 0.5  # 20 relations
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds", "deviations"),
+    [
+        ({}, "uu", (OWN / 3**0.5, OWN / 3**0.5)),
+        ({"init_scale": 0.3}, "uu", (0.3 / 3**0.5, OWN / 3**0.5)),
+        ({"init": "normal"}, "nu", (OWN / 3**0.5, OWN / 3**0.5)),
+        ({"init": "normal", "init_scale": 0.1, "relation_init_scale": 0.2}, "nn", (0.1, 0.2)),
+        ({"init": "xavier_uniform", "relation_init_scale": 1.0}, "uu", (ENTITY_XAVIER, RELATION_XAVIER)),
+        ({"init": "xavier_normal", "init_scale": 0.5}, "nu", (ENTITY_XAVIER / 2, OWN / 3**0.5)),
+    ],
+)
+def test_rows_start_with_the_distribution_that_is_asked_for(
+    options: dict[str, Any], kinds: str, deviations: tuple[float, float]
+) -> None:
+    model = model_of(site_of(families()), dim=20, **options)
+    for rows, kind, deviation in zip((model.entity.weight, model.scorer.relation), kinds, deviations, strict=True):
+        values = rows.detach().double().flatten()
+        if kind == "n":
+            expected = scipy.stats.norm(scale=deviation)
+        else:
+            expected = scipy.stats.uniform(-(3**0.5) * deviation, 2 * 3**0.5 * deviation)
+        assert scipy.stats.kstest(values.numpy(), expected.cdf).pvalue > 1e-3
+
+
 def test_max_norm_holds_for_each_part_of_a_row_from_the_start() -> None:
     model = model_of(site_of(families()), dim=6, scoring=lambda dim: TransD(dim, norm=1), max_norm=0.7)
     for part in (*model.entity.weight.split(6, dim=1), *model.scorer.relation.split(6, dim=1)):
@@ -177,10 +207,23 @@ def test_max_norm_holds_for_each_part_of_a_row_from_the_start() -> None:
     [
         ({"dim": 0}, "generator.dim must be at least 1, got 0"),
         ({"max_norm": 0.0}, "generator.max_norm must be positive or null, got 0.0"),
-        ({"init_range": -1.0}, "generator.init_range must be positive or null, got -1.0"),
+        ({"init_scale": -1.0}, "generator.init_scale must be a positive number or null, got -1.0"),
+        ({"init_scale": float("nan")}, "generator.init_scale must be a positive number or null, got nan"),
+        ({"relation_init_scale": 0.0}, "generator.relation_init_scale must be a positive number or null, got 0.0"),
+        (
+            {"init": "zeros"},
+            "generator.init must be one of uniform, normal, xavier_uniform, xavier_normal, got 'zeros'",
+        ),
     ],
 )
 def test_bad_options_are_named(options: dict[str, float], message: str) -> None:
-    defaults = {"dim": 4, "max_norm": None, "init_range": None, "reciprocal": False}
+    defaults = {
+        "dim": 4,
+        "max_norm": None,
+        "init": "uniform",
+        "init_scale": None,
+        "relation_init_scale": None,
+        "reciprocal": False,
+    }
     with pytest.raises(InputError, match=message):
         KGEModel(site_of(families()), name="generator", scoring=transe, **(defaults | options))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from embedding.initial import InitialValues
 from embedding.table import EmbeddingTable
 from graph.partition import EntityPlacement
 from tests.ranks import run_on_ranks
@@ -29,7 +30,7 @@ def table_of(
         WIDTH,
         rank=rank,
         world_size=world_size,
-        init_range=1.0,
+        initial=InitialValues(False, torch.ones(WIDTH, dtype=torch.float64)),
         seed=7,
         dtype=torch.float64,
         device=torch.device("cpu"),

@@ -19,7 +19,15 @@ FACTS = set(map(tuple, families().train.tolist()))
 
 def sampler_of(context: SamplerContext | None = None, **options: Any) -> FalseNegativeAwareSampler:
     defaults: dict[str, Any] = {
-        "model": partial(KGEModel, scoring=distmult, max_norm=None, init_range=0.7, reciprocal=False),
+        "model": partial(
+            KGEModel,
+            scoring=distmult,
+            max_norm=None,
+            init="uniform",
+            init_scale=0.7,
+            relation_init_scale=None,
+            reciprocal=False,
+        ),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 4,

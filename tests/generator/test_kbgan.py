@@ -371,7 +371,15 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str):
 
 
 def test_model_options_are_the_users():
-    model = partial(KGEModel, scoring=distmult, max_norm=None, init_range=None, reciprocal=False)
+    model = partial(
+        KGEModel,
+        scoring=distmult,
+        max_norm=None,
+        init="uniform",
+        init_scale=None,
+        relation_init_scale=None,
+        reciprocal=False,
+    )
     sampler = sampler_of(model=model, dim=5)
     assert sampler.model.entity.width == 5
     assert sampler.model.name == "generator"

@@ -48,7 +48,15 @@ def fast_adam(model: KGEModel) -> ModelOptimizer:
 
 def sampler_of(runtime: Runtime | None = None, *, scoring: Any = distmult, **options: Any) -> WholeTableSoftmaxSampler:
     defaults: dict[str, Any] = {
-        "model": partial(KGEModel, scoring=scoring, max_norm=None, init_range=1.2, reciprocal=False),
+        "model": partial(
+            KGEModel,
+            scoring=scoring,
+            max_norm=None,
+            init="uniform",
+            init_scale=1.2,
+            relation_init_scale=None,
+            reciprocal=False,
+        ),
         "optimizer": adam,
         "dim": 3,
         "num_negatives": 3,
