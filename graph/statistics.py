@@ -33,6 +33,7 @@ class RelationStatistics:
         `domain_entity[domain_offset[r]:domain_offset[r + 1]]`
     range_offset, range_entity: likewise for the tails
     entity_degree: number of times that an entity is a head or a tail
+    relation_triples: number of triples of each relation
     """
 
     tails_per_head: Float64[Tensor, " R"]
@@ -44,6 +45,7 @@ class RelationStatistics:
     range_offset: Int64[Tensor, " R+1"]
     range_entity: Int64[Tensor, " K"]
     entity_degree: Int64[Tensor, " E"]
+    relation_triples: Int64[Tensor, " R"]
 
     @classmethod
     def of(cls, train: Int64[Tensor, "T 3"], num_entities: int, num_relations: int) -> "RelationStatistics":
@@ -77,6 +79,7 @@ class RelationStatistics:
             range_offset=range_offset,
             range_entity=range_entity,
             entity_degree=torch.bincount(head, minlength=num_entities) + torch.bincount(tail, minlength=num_entities),
+            relation_triples=triples,
         )
 
     def domain(self, relation: int) -> Int64[Tensor, " K"]:

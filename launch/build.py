@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from discriminator.discriminator import Discriminator
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
+from discriminator.term.term import Term
 from embedding.model import KGEModel, ModelSite
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
@@ -221,7 +222,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
 def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:
     config = run.config
     optimizer = instantiate(config.generator.optimizer if generator else config.optimizer)
-    terms = [] if generator else [instantiate(term) for term in config.terms.values()]
+    terms = [] if generator else [build_term(term, run.context) for term in config.terms.values()]
     reward = instantiate(config.reward)
     judge = build_loss(loss, run.context.known)
     make = partial(Discriminator, model, loss=judge, reward=reward, optimizer=optimizer, terms=terms)
@@ -232,6 +233,12 @@ def build_loss(config: DictConfig, known: KnownTriples) -> Loss | TableLoss:
     """A loss from its yaml; one that is partial there is given the train facts."""
     loss = instantiate(config)
     return loss(known) if isinstance(loss, partial) else loss
+
+
+def build_term(config: DictConfig, context: SamplerContext) -> Term:
+    """A term from its yaml; one that is partial there is given the statistics of train."""
+    term = instantiate(config)
+    return term(context.statistics) if isinstance(term, partial) else term
 
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:

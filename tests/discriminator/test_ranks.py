@@ -25,7 +25,7 @@ from graph.subsampling import subsampling_weights
 from launch.build import build_loss
 from tests.discriminator.test_loss_contract import CASES, LEARNED, TABLE_CASES, config_of
 from tests.ranks import run_on_ranks
-from tests.worlds import KBGANRun, families, lazy_adam, model_of, site_of
+from tests.worlds import KBGANRun, context_of, families, lazy_adam, model_of, site_of
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
 from trainer.runtime import Runtime
@@ -35,9 +35,10 @@ MODELS: dict[str, Callable[..., KGEModel]] = {
     "plain": partial(model_of, scoring=bilinear),
     "reciprocal": partial(model_of, scoring=bilinear, reciprocal=True),
 }
+STATISTICS = context_of(families()).statistics
 TERMS = {
-    "l2": L2(weight=0.1),
-    "n3": N3(weight=0.1),
+    "l2": L2(STATISTICS, weight=0.1, relation_weight=None, by_frequency=False),
+    "n3": N3(STATISTICS, weight=0.1, relation_weight=0.2, by_frequency=True),
     "relation_prediction": RelationPrediction(weight=0.5),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,8 +31,8 @@ from embedding.scoring.scoring import ScoringFunction
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from launch import schema
-from launch.build import build_run, build_trainer, instantiate
-from tests.worlds import adam, batch_of, distmult, families, model_of, site_of, transe
+from launch.build import build_run, build_term, build_trainer
+from tests.worlds import adam, batch_of, context_of, distmult, families, model_of, site_of, transe
 from trainer.runtime import Runtime
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -78,8 +79,9 @@ def config_of(name: str, *options: str) -> DictConfig:
         return compose(f"term/{name}", [f"terms.{name}.{option}" for option in options]).terms[name]
 
 
-def term_of(name: str, weight: float = 0.7) -> Term:
-    return instantiate(config_of(name, f"weight={weight}"))
+def term_of(name: str, weight: float = 0.7, **options: Any) -> Term:
+    given = [f"{option}={value}" for option, value in options.items()]
+    return build_term(config_of(name, f"weight={weight}", *given), context_of(families()))
 
 
 def weighted_batch(*, heads: int = 3) -> Batch:
@@ -181,11 +183,45 @@ def test_reciprocal_relations_are_told_from_those_of_both_ways():
     assert term_of("relation_prediction")(model, batch).tolist() == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("weight", [0.0, -1.0])
-def test_a_weight_that_is_not_positive_is_an_error(name: str, weight: float):
-    with pytest.raises(InputError, match=f"^terms.{name}.weight must be positive, got {weight}"):
-        term_of(name, weight)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("relation_prediction", {"weight": 0.0}, "terms.relation_prediction.weight must be positive, got 0.0"),
+        ("relation_prediction", {"weight": -1.0}, "terms.relation_prediction.weight must be positive, got -1.0"),
+        ("l2", {"weight": -1.0}, "terms.l2.weight must be at least 0, got -1.0"),
+        ("n3", {"relation_weight": -0.5}, "terms.n3.relation_weight must be at least 0, got -0.5"),
+        ("n3", {"weight": 0.0}, "terms.n3.weight is 0 for entities and relations: leave the term out instead"),
+    ],
+)
+def test_a_bad_weight_is_an_error(name: str, options: dict[str, float], message: str):
+    with pytest.raises(InputError, match=f"^{message}"):
+        term_of(name, **options)
+
+
+@pytest.mark.parametrize("name", ["l2", "n3"])
+def test_entities_and_relations_have_weights_of_their_own(name: str):
+    model, batch = model_of(site_of(families()), scoring=distmult), weighted_batch()
+    entities, relations = term_of(name, 1.0, relation_weight=0.0), term_of(name, 0.0, relation_weight=1.0)
+    both = term_of(name, 0.3, relation_weight=0.02)(model, batch)
+    torch.testing.assert_close(both, 0.3 * entities(model, batch) + 0.02 * relations(model, batch))
+
+
+@pytest.mark.parametrize("name", ["l2", "n3"])
+def test_rows_are_pulled_equally_however_often_train_uses_them(name: str):
+    graph = families()
+    model, train = model_of(site_of(graph), scoring=distmult), graph.train
+    epoch = batch_of(train)
+    term_of(name, 1.0, relation_weight=1.0, by_frequency=False)(model, epoch).sum().backward()
+    power = 2 if name == "l2" else 3
+    rows, found = model.entity.weight, model.entity.take_gradient()
+    degree = torch.bincount(train[:, [0, 2]].flatten(), minlength=graph.num_entities)
+    mean_degree = 2 * len(train) / int((degree > 0).sum())
+    expected = mean_degree * power * rows.abs() ** (power - 1) * rows.sign()
+    torch.testing.assert_close(found.value, expected[found.row])
+    relation = model.scorer.relation
+    assert relation.grad is not None
+    expected = len(train) / graph.num_relations * power * relation.abs() ** (power - 1) * relation.sign()
+    torch.testing.assert_close(relation.grad, expected.detach())
 
 
 def test_terms_are_added_to_the_loss():

@@ -47,6 +47,8 @@ def test_equals_brute_force(seed: int) -> None:
         heads[relation, tail].add(head)
         degree.update([head, tail])
     assert statistics.entity_degree.tolist() == [degree[entity] for entity in range(num_entities)]
+    triples = Counter(relation for _, relation, _ in set(map(tuple, train.tolist())))
+    assert statistics.relation_triples.tolist() == [triples[relation] for relation in range(num_relations)]
     for relation in range(num_relations):
         domain = sorted(head for r, head in tails if r == relation)
         range_ = sorted(tail for r, tail in heads if r == relation)
