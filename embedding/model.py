@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from embedding.dropout import RowDropout
 from embedding.exchange import add_over_ranks
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
@@ -63,9 +64,11 @@ class TripleScorer(nn.Module):
         candidates: Int64[Tensor, "C N"],
         head_rows: int,
         judgement: Judgement | None = None,
+        entity_scale: Float[Tensor, "B E"] | None = None,
+        relation_scale: Float[Tensor, "B R"] | None = None,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
         """See `ScoringFunction.score_batch` and `judge_batch`; entities are places in the look-up."""
-        queries = Queries(lookup, anchor, self.relation, relation, head_rows)
+        queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
         if judgement is not None and targets is not None:
             judged = self.scoring.judge_batch(queries, targets, others, judgement)
@@ -91,6 +94,7 @@ class KGEModel:
         reciprocal: gives each relation r a second row, r + R, for the way from tail to head: a query for heads (r, t)
             then is the query for tails of (t, r + R), while training, ranking and exporting (Lacroix et al., Canonical
             tensor decomposition for knowledge base completion, ICML 2018).
+        entity_dropout, relation_dropout: see `RowDropout`.
     """
 
     def __init__(
@@ -105,6 +109,8 @@ class KGEModel:
         init_scale: float | None,
         relation_init_scale: float | None,
         reciprocal: bool,
+        entity_dropout: float,
+        relation_dropout: float,
     ) -> None:
         if dim < 1:
             raise InputError(f"{name}.dim must be at least 1, got {dim}")
@@ -118,6 +124,7 @@ class KGEModel:
         self.init_scale = init_scale
         self.relation_init_scale = relation_init_scale
         self.reciprocal = reciprocal
+        self.dropout = RowDropout(name, entity_dropout, relation_dropout)
         self.scoring = scoring(dim)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
@@ -187,7 +194,16 @@ class KGEModel:
         """The same scores, judged on the way if there is a judgement and a kernel for it. Collective."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return Judged(*self._replicated(lookup, anchor, relation, target, place, head_rows, judgement))
+        scales = self._dropout_scales(batch)
+        return Judged(*self._replicated(lookup, anchor, relation, target, place, head_rows, judgement, *scales))
+
+    def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
+        """What dropout multiplies the rows of a batch's queries by."""
+        scoring, dtype = self.scoring, self.site.dtype
+        return (
+            self.dropout.entity_scale(batch, scoring.entity_width, dtype),
+            self.dropout.relation_scale(batch, scoring.relation_width, dtype),
+        )
 
     def asked(self, relation: Int64[Tensor, " B"], head_rows: int) -> tuple[Int64[Tensor, " B"], int]:
         """The relation row of each query, and how many of the queries ask for heads.
@@ -205,10 +221,18 @@ class KGEModel:
     def query_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], int]:
         """The rows of the kept entities and of the relations, differentiable; how many of them ask for heads, first.
 
+        With dropout, if gradients are on.
+
         Collective.
         """
-        relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return self.entity(batch.anchor), self.scorer.relation_rows(relation), head_rows
+        row, head_rows = self.asked(batch.relation, batch.head_rows)
+        entity, relation = self.entity(batch.anchor), self.scorer.relation_rows(row)
+        entity_scale, relation_scale = self._dropout_scales(batch)
+        if entity_scale is not None:
+            entity = entity * entity_scale
+        if relation_scale is not None:
+            relation = relation * relation_scale
+        return entity, relation, head_rows
 
     def triple_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], Float[Tensor, "B E"]]:
         """Copies of the rows of each positive's head, relation and tail, differentiable. Collective.

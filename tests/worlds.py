@@ -109,10 +109,11 @@ def model_of(
     scoring: Callable[[int], ScoringFunction] = transe,
     max_norm: float | None = None,
     reciprocal: bool = False,
-    **initial: Any,
+    **others: Any,
 ) -> KGEModel:
-    options = {"init": "uniform", "init_scale": None, "relation_init_scale": None} | initial
-    options |= {"max_norm": max_norm, "reciprocal": reciprocal}
+    options = {"init": "uniform", "init_scale": None, "relation_init_scale": None}
+    options |= {"entity_dropout": 0.0, "relation_dropout": 0.0}
+    options |= {"max_norm": max_norm, "reciprocal": reciprocal} | others
     return KGEModel(site, name=name, dim=dim, scoring=scoring, **options)
 
 
@@ -145,6 +146,8 @@ def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
             init="uniform",
             init_scale=0.7,
             relation_init_scale=None,
+            entity_dropout=0.0,
+            relation_dropout=0.0,
             reciprocal=False,
         ),
         "optimizer": adam,

@@ -24,14 +24,25 @@ class Queries:
     """The rows of all relations."""
     relation: Int64[Tensor, " B"]
     head_rows: int
+    entity_scale: Float[Tensor, "B E"] | None = None
+    """What the kept entities' rows are multiplied by, by dropout; None for nothing."""
+    relation_scale: Float[Tensor, "B R"] | None = None
+    """The same for the relations' rows."""
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether rows are used as their tables have them, so that a kernel may read them there."""
+        return self.entity_scale is None and self.relation_scale is None
 
     def entity_rows(self) -> Float[Tensor, "B E"]:
         """Copies of the kept entities' rows, differentiable."""
-        return self.lookup.gather(self.place)
+        rows = self.lookup.gather(self.place)
+        return rows if self.entity_scale is None else rows * self.entity_scale
 
     def relation_rows(self) -> Float[Tensor, "B R"]:
         """Copies of the relations' rows in the entities' type, differentiable."""
-        return relation_rows(self.relations, self.relation, self.lookup.rows.dtype)
+        rows = relation_rows(self.relations, self.relation, self.lookup.rows.dtype)
+        return rows if self.relation_scale is None else rows * self.relation_scale
 
     def combined(self, kind: Combination, relations: Float64[Tensor, "R_ E"]) -> Float[Tensor, "B E"]:
         """One vector a query by a kernel, differentiable; `relations` is what the entities are combined with."""

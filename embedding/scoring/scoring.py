@@ -231,7 +231,7 @@ class QueryScoring(ScoringFunction):
         return None if query is None else judge(self.comparison, query, target, candidates, judgement)
 
     def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
-        if self.combination is not None and usable(queries.lookup.rows):
+        if self.combination is not None and queries.as_stored and usable(queries.lookup.rows):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
         if not queries.head_rows:
             return self.tail_query(queries.entity_rows(), queries.relation_rows())

@@ -209,6 +209,8 @@ def test_max_norm_holds_for_each_part_of_a_row_from_the_start() -> None:
         ({"max_norm": 0.0}, "generator.max_norm must be positive or null, got 0.0"),
         ({"init_scale": -1.0}, "generator.init_scale must be a positive number or null, got -1.0"),
         ({"init_scale": float("nan")}, "generator.init_scale must be a positive number or null, got nan"),
+        ({"entity_dropout": 1.0}, "generator.entity_dropout must be at least 0 and below 1, got 1.0"),
+        ({"relation_dropout": -0.1}, "generator.relation_dropout must be at least 0 and below 1, got -0.1"),
         ({"relation_init_scale": 0.0}, "generator.relation_init_scale must be a positive number or null, got 0.0"),
         (
             {"init": "zeros"},
@@ -223,6 +225,8 @@ def test_bad_options_are_named(options: dict[str, float], message: str) -> None:
         "init": "uniform",
         "init_scale": None,
         "relation_init_scale": None,
+        "entity_dropout": 0.0,
+        "relation_dropout": 0.0,
         "reciprocal": False,
     }
     with pytest.raises(InputError, match=message):

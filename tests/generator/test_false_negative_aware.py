@@ -26,6 +26,8 @@ def sampler_of(context: SamplerContext | None = None, **options: Any) -> FalseNe
             init="uniform",
             init_scale=0.7,
             relation_init_scale=None,
+            entity_dropout=0.0,
+            relation_dropout=0.0,
             reciprocal=False,
         ),
         "optimizer": adam,

@@ -378,6 +378,8 @@ def test_model_options_are_the_users():
         init="uniform",
         init_scale=None,
         relation_init_scale=None,
+        entity_dropout=0.0,
+        relation_dropout=0.0,
         reciprocal=False,
     )
     sampler = sampler_of(model=model, dim=5)

@@ -55,6 +55,8 @@ def sampler_of(runtime: Runtime | None = None, *, scoring: Any = distmult, **opt
             init="uniform",
             init_scale=1.2,
             relation_init_scale=None,
+            entity_dropout=0.0,
+            relation_dropout=0.0,
             reciprocal=False,
         ),
         "optimizer": adam,
