@@ -109,6 +109,26 @@ class ScorecardRunOptions(RunOptions):
 
 
 @dataclass
+class SearchOptions:
+    """How a search goes."""
+
+    trials: int = MISSING
+    workers: int = MISSING
+    metric: str = MISSING
+    first: int = MISSING
+    warm_up: int = MISSING
+
+
+@dataclass
+class SearchRunOptions(RunOptions):
+    """conf/search.yaml: that of a run, whose values stay as they are where this says MISSING."""
+
+    tracker: Any = MISSING
+    quality: Any = MISSING
+    search: SearchOptions = MISSING
+
+
+@dataclass
 class GraphPlace:
     """Where the files of a saved run's graph are now; None for where the run found them."""
 
@@ -153,6 +173,7 @@ def register() -> None:
     for name, node in (
         ("schema", RunOptions),
         ("scorecard_schema", ScorecardRunOptions),
+        ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
     ):

@@ -1,0 +1,137 @@
+"""Searches for good options: `python launch/search.py graph=... 'optimizer.lr=tag(log,interval(1e-4,0.1))' ...`.
+
+Runs are proposed by Optuna's tree-structured Parzen estimator (Bergstra et al., NIPS 2011), and one whose validations
+are below the median of the others at the same point is stopped. Started again with the same hydra.run.dir it goes on
+where it stopped.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from graph.errors import InputError
+from launch import schema
+from launch.options import check_options
+from launch.ranks import is_rank, prepare_arguments
+from launch.report import one_line_config_errors, one_line_errors
+from launch.search_report import write_report
+from launch.search_space import Dimension, as_options, split_space
+from launch.trial import run_trial
+
+log = logging.getLogger(__name__)
+_space: list[Dimension] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="search")
+def run_job(config: DictConfig) -> None:
+    """One search."""
+    with one_line_errors(), one_line_config_errors():
+        if is_rank():
+            raise InputError("a search starts its runs itself; type: python launch/search.py ...")
+        job = HydraConfig.get()
+        check_options(config)
+        _check(config.search)
+        given = [line for line in job.overrides.task if not line.startswith("search.")]
+        _Search(config.search, _space, given, Path(job.runtime.output_dir)).run()
+
+
+def _check(options: DictConfig) -> None:
+    if not _space:
+        raise InputError(
+            "nothing is varied; give at least one option several values, as in loss=softmax,margin_ranking"
+        )
+    for key in ("trials", "workers", "first", "warm_up"):
+        if options[key] < 1:
+            raise InputError(f"search.{key} must be at least 1, got {options[key]}")
+
+
+class _Search:
+    """A study in its folder: `study.jsonl` is Optuna's journal, `trials/` has a run folder for each trial."""
+
+    def __init__(self, options: DictConfig, space: list[Dimension], given: list[str], folder: Path) -> None:
+        self.options = options
+        self.space = {dimension.key: dimension.distribution for dimension in space}
+        self.given = given
+        self.folder = folder
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
+            study_name="search",
+            load_if_exists=True,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=options.first, multivariate=True),
+            pruner=optuna.pruners.MedianPruner(options.first, options.warm_up),
+        )
+        self._refuse_another_search()
+
+    def _refuse_another_search(self) -> None:
+        described = {"space": {key: str(value) for key, value in self.space.items()}, "given": self.given}
+        before = self.study.user_attrs.get("search")
+        if before is not None and before != described:
+            raise InputError(
+                f"hydra.run.dir: {self.folder} holds a search with other options ({_difference(before, described)}); "
+                "give the same ones as before to go on, or name another folder"
+            )
+        self.study.set_user_attr("search", described)
+
+    def run(self) -> None:
+        """Runs what is left of the trials, then writes the table and the plot."""
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            # Its search was stopped or killed: the same options are tried again.
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(trial.params)
+        done = len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        left = max(0, self.options.trials - done)
+        self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=())
+        print(write_report(self.study, self.options.metric, self.given, self.folder))
+
+    def _try(self, trial: optuna.Trial) -> float:
+        values = {key: trial._suggest(key, distribution) for key, distribution in self.space.items()}
+        lines = as_options(values)
+        threads = max(1, (os.cpu_count() or 1) // self.options.workers)
+
+        def is_hopeless(number: int, metric: float) -> bool:
+            trial.report(metric, number)
+            return trial.should_prune()
+
+        place = self.folder / "trials" / f"{trial.number:04d}"
+        outcome = run_trial([*self.given, *lines], place, self.options.metric, threads, is_hopeless)
+        shown = "none" if outcome.best is None else f"{outcome.best:.4f}"
+        end = "pruned" if outcome.pruned else outcome.error or "finished"
+        log.info("trial %d: %s %s, %s: %s", trial.number, self.options.metric, shown, end, " ".join(lines))
+        if outcome.error is not None:
+            trial.set_user_attr("error", outcome.error)
+        if outcome.pruned:
+            raise optuna.TrialPruned
+        return 0.0 if outcome.best is None else outcome.best
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    old, new = ({*each["given"], *(f"{key}={value}" for key, value in each["space"].items())} for each in (before, now))
+    return ", ".join(sorted(old ^ new))
+
+
+def main() -> None:
+    """The command."""
+    schema.register()
+    with one_line_errors():
+        dimensions, others = split_space(sys.argv[1:])
+    _space[:] = dimensions
+    sys.argv[1:] = prepare_arguments(others)
+    with one_line_config_errors():
+        run_job()
+
+
+if __name__ == "__main__":
+    main()

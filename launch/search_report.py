@@ -1,0 +1,76 @@
+"""What a search leaves: a table of its trials, a plot, and the command of the best one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from launch.report import write_text
+from launch.search_space import as_options
+
+_SHOWN = 10
+
+
+def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder: Path) -> str:
+    """Writes trials.csv and search.svg; returns the best trials as a table, and the command of the best."""
+    trials = [trial for trial in study.get_trials() if trial.state != TrialState.WAITING]
+    write_text(folder / "trials.csv", _csv(trials, metric))
+    finished = sorted((each for each in trials if each.state == TrialState.COMPLETE), key=lambda each: -_value(each))
+    if not finished:
+        return f"no trial has finished; {folder / 'trials.csv'} says how each ended"
+    _draw(trials, finished, metric, folder / "search.svg")
+    rows = [f"{'trial':>6}{metric:>12}  options"]
+    rows += [
+        f"{each.number:>6}{_value(each):>12.4f}  {' '.join(as_options(each.params))}" for each in finished[:_SHOWN]
+    ]
+    counts = f"{len(finished)} finished, {sum(each.state == TrialState.PRUNED for each in trials)} pruned"
+    best = " ".join([*given, *as_options(finished[0].params)])
+    return "\n".join([*rows, counts, f"the best: python launch/train.py {best}", f"folder: {folder}"])
+
+
+def _value(trial: FrozenTrial) -> float:
+    return trial.value if trial.value is not None else max(trial.intermediate_values.values(), default=0.0)
+
+
+def _csv(trials: Sequence[FrozenTrial], metric: str) -> str:
+    keys = sorted({key for trial in trials for key in trial.params})
+    lines = [",".join(["trial", "state", metric, "validations", "seconds", *keys, "error"])]
+    for trial in trials:
+        seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
+        cells = [
+            str(trial.number),
+            trial.state.name.lower(),
+            f"{_value(trial):.6f}",
+            str(len(trial.intermediate_values)),
+        ]
+        cells += [seconds, *(str(trial.params.get(key, "")) for key in keys), str(trial.user_attrs.get("error", ""))]
+        lines.append(",".join(f'"{cell}"' if "," in cell or '"' in cell else cell for cell in cells))
+    return "\n".join(lines) + "\n"
+
+
+def _draw(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial], metric: str, path: Path) -> None:
+    """The metric trial by trial, and against each option."""
+    # Not at the top: a search that only checks its options need not wait for it.
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    keys = sorted(finished[0].params)
+    figure, axes = plt.subplots(1, 1 + len(keys), figsize=(3.2 * (1 + len(keys)), 3), sharey=True, squeeze=False)
+    for axis, key in zip(axes[0], [None, *keys], strict=True):
+        for state, colour, label in ((TrialState.PRUNED, "#b8c0c8", "pruned"), (TrialState.COMPLETE, "#0072B2", "run")):
+            shown = [trial for trial in trials if trial.state == state]
+            across = [trial.number if key is None else trial.params.get(key) for trial in shown]
+            axis.scatter(across, [_value(trial) for trial in shown], s=14, c=colour, label=label)
+        axis.set_xlabel("trial" if key is None else key)
+        distribution = None if key is None else finished[0].distributions[key]
+        if isinstance(distribution, FloatDistribution) and distribution.log:
+            axis.set_xscale("log")
+    axes[0][0].set_ylabel(metric)
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,77 @@
+"""A trial of a search: a training run in a process and a folder of its own, watched while it runs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SCRIPT = Path(__file__).parent / "train.py"
+_LOOK_EVERY = 0.5
+"""Seconds between looks at the metrics of a run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: with a metric, or pruned, or with an error."""
+
+    best: float | None
+    """The best of its validations; None if there was none."""
+    pruned: bool
+    error: str | None
+
+
+def run_trial(
+    options: Sequence[str], folder: Path, metric: str, threads: int, is_hopeless: Callable[[int, float], bool]
+) -> Outcome:
+    """Trains, and stops the run as soon as a validation of its last stage shows it to be hopeless.
+
+    Args:
+        metric: a key of metrics.jsonl, the higher the better.
+        is_hopeless: takes the number of a validation, from 0 on, and its metric.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(_SCRIPT), *options, f"hydra.run.dir={folder}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    pruned = False
+    with (folder / "log.txt").open("w") as log:
+        print("$", *command[1:], file=log, flush=True)
+        with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
+            try:
+                seen = 0
+                while process.poll() is None and not pruned:
+                    time.sleep(_LOOK_EVERY)
+                    values = validations(folder, metric)
+                    for number in range(seen, len(values)):
+                        pruned = pruned or is_hopeless(number, values[number])
+                    seen = len(values)
+            finally:
+                if process.poll() is None:
+                    process.kill()  # nothing of a hopeless run is wanted, nor of one whose search was stopped
+                code = process.wait()
+    values = validations(folder, metric)
+    error = None if pruned or code == 0 else _last_words(folder / "log.txt", code)
+    return Outcome(max(values, default=None), pruned, error)
+
+
+def validations(folder: Path, metric: str) -> list[float]:
+    """The metric at each validation of the last stage so far."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    found = []
+    for line in file.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):  # the last one may be half written
+            record = json.loads(line)
+            if metric in record and not str(record.get("stage", "")).startswith("pretrain"):
+                found.append(float(record[metric]))
+    return found
+
+
+def _last_words(log: Path, code: int) -> str:
+    said = log.read_text().strip().splitlines()
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    return errors[0] if errors else f"exit code {code}: {said[-1] if said else ''}"
