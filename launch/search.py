@@ -70,9 +70,11 @@ class _Search:
             study_name="search",
             load_if_exists=True,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=options.first, multivariate=True),
             pruner=optuna.pruners.MedianPruner(options.first, options.warm_up),
         )
+        # The seed moves on with the trials, or a search that is continued would draw its first trials once more.
+        seed = len(self.study.get_trials())
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=options.first, multivariate=True)
         self._refuse_another_search()
 
     def _refuse_another_search(self) -> None:

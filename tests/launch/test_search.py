@@ -1,0 +1,126 @@
+"""The search over options: what is varied, what a search leaves, and that it goes on where it stopped."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from graph.errors import InputError
+from launch import search
+from launch.search_space import Dimension, as_options, split_space
+from launch.trial import run_trial, validations
+
+RUN = (
+    "graph.num_people=60",
+    "generator=uniform",
+    "generator.num_negatives=4",
+    "discriminator.dim=8",
+    "trainer.batch_size=128",
+    "trainer.epochs=3",
+    "trainer.valid_every=1",
+    "launch.device=cpu",
+)
+
+
+def test_what_is_varied_is_what_has_several_values():
+    dimensions, others = split_space(
+        [
+            "graph=umls",
+            "loss=softmax,log_sigmoid",
+            "optimizer.lr=tag(log,interval(1e-4,0.1))",
+            "discriminator.dim=range(8,25,8)",
+            "loss.margin=interval(1,5)",
+            "term=[n3,l2]",
+            "--cfg",
+        ]
+    )
+    assert dimensions == [
+        Dimension("loss", CategoricalDistribution(["softmax", "log_sigmoid"])),
+        Dimension("optimizer.lr", FloatDistribution(1e-4, 0.1, log=True)),
+        Dimension("discriminator.dim", CategoricalDistribution(["8", "16", "24"])),
+        Dimension("loss.margin", FloatDistribution(1.0, 5.0)),
+    ]
+    assert others == ["graph=umls", "term=[n3,l2]", "--cfg"]
+    assert as_options({"loss": "softmax", "optimizer.lr": 0.0123456}) == ["loss=softmax", "optimizer.lr=0.01235"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("optimizer.lr=interval(1,0.5)", "optimizer.lr: an interval must go from a lower number to a higher one"),
+        ("optimizer.lr=tag(log,interval(0,1))", "optimizer.lr: an interval with the tag log must start above 0"),
+        ("optimizer.lr=tag(lgo,interval(1,2))", "optimizer.lr: an interval may have the tag log, got lgo"),
+        ("optimizer.lr=interval(1", "'optimizer.lr=interval\\(1' can't be read"),
+    ],
+)
+def test_what_can_not_be_varied_is_named(argument: str, message: str):
+    with pytest.raises(InputError, match=message):
+        split_space([argument])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: nothing is varied; give at least one option several values"),
+        (["seed=0,1", "search.trials=0"], "error: search.trials must be at least 1, got 0"),
+        (["seed=0,1", "optimizer.rate=1"], "error: Could not override 'optimizer.rate'"),
+    ],
+)
+def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list[str], message: str):
+    outcome = command(search, *RUN, *arguments, f"hydra.run.dir={tmp_path / 'search'}")
+    assert outcome.code == 1
+    assert outcome.errors.startswith(message)
+    assert not (tmp_path / "search" / "trials").exists()
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
+    folder = tmp_path / "search"
+    given = [*RUN, "optimizer.lr=tag(log,interval(1e-3,0.1))", "loss=softmax,nce", f"hydra.run.dir={folder}"]
+    first = command(search, *given, "search.trials=2")
+    assert first.code == 0, first.errors
+    # As if it had been killed in its second trial.
+    journal = (folder / "study.jsonl").read_text().splitlines()
+    last = max(number for number, line in enumerate(journal) if json.loads(line)["op_code"] == 6)
+    (folder / "study.jsonl").write_text("\n".join(journal[:last]) + "\n")
+    outcome = command(search, *given, "search.trials=4")
+    assert outcome.code == 0, outcome.errors
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+    ended = [row["state"] for row in rows]
+    assert ended.count("complete") + ended.count("pruned") == 4
+    assert ended.count("fail") == 1
+    # What the killed one tried is tried again.
+    killed = next(row for row in rows if row["state"] == "fail")
+    assert sum(row["optimizer.lr"] == killed["optimizer.lr"] for row in rows) == 2
+    assert len({row["optimizer.lr"] for row in rows}) == 4
+    best = max((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["valid/mrr"]))
+    assert f"the best: python launch/train.py {' '.join(RUN)}" in outcome.output
+    assert f"loss={best['loss']}" in outcome.output.split("the best: ")[1].splitlines()[0]
+    metric = max(validations(folder / "trials" / f"{int(best['trial']):04d}", "valid/mrr"))
+    assert float(best["valid/mrr"]) == pytest.approx(metric, abs=1e-6)
+    assert (folder / "search.svg").read_text().startswith("<?xml")
+    other = command(search, *given, "search.trials=5", "seed=3")
+    assert other.code == 1
+    assert f"hydra.run.dir: {folder} holds a search with other options (seed=3)" in other.errors
+
+
+@pytest.mark.slow
+def test_a_hopeless_run_is_stopped_and_a_failed_one_says_why(tmp_path: Path):
+    seen: list[float] = []
+
+    def is_hopeless(number: int, metric: float) -> bool:
+        assert number == len(seen)
+        seen.append(metric)
+        return number == 1
+
+    options = [*RUN, "trainer.epochs=100000"]
+    outcome = run_trial(options, tmp_path / "one", "valid/mrr", 1, is_hopeless)
+    assert outcome.pruned
+    assert outcome.error is None
+    assert outcome.best == max(validations(tmp_path / "one", "valid/mrr"))
+    assert len(seen) >= 2
+    failed = run_trial([*RUN, "discriminator.dim=0"], tmp_path / "two", "valid/mrr", 1, is_hopeless)
+    assert failed.error == "discriminator.dim must be at least 1, got 0"
+    assert failed.best is None
