@@ -31,6 +31,12 @@ from launch.trial import run_trial
 
 log = logging.getLogger(__name__)
 _space: list[Dimension] = []
+_MOST_FAILURES = 3
+"""Runs that may fail before one succeeds: then the options are wrong, and not unlucky."""
+
+
+class _Failed(Exception):
+    """A run ended with an error; the search goes on without it."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="search")
@@ -95,7 +101,7 @@ class _Search:
             self.study.enqueue_trial(trial.params)
         done = len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
         left = max(0, self.options.trials - done)
-        self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=())
+        self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=(_Failed,))
         print(write_report(self.study, self.options.metric, self.given, self.folder))
 
     def _try(self, trial: optuna.Trial) -> float:
@@ -112,11 +118,20 @@ class _Search:
         shown = "none" if outcome.best is None else f"{outcome.best:.4f}"
         end = "pruned" if outcome.pruned else outcome.error or "finished"
         log.info("trial %d: %s %s, %s: %s", trial.number, self.options.metric, shown, end, " ".join(lines))
-        if outcome.error is not None:
-            trial.set_user_attr("error", outcome.error)
         if outcome.pruned:
             raise optuna.TrialPruned
-        return 0.0 if outcome.best is None else outcome.best
+        if outcome.error is None and outcome.best is not None:
+            return outcome.best
+        reason = outcome.error or f"it had no validation with {self.options.metric} (see trainer.valid_every)"
+        trial.set_user_attr("error", reason)
+        self._give_up_if_none_works(reason)
+        raise _Failed
+
+    def _give_up_if_none_works(self, reason: str) -> None:
+        ended = self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+        failed = self.study.get_trials(states=(TrialState.FAIL,))
+        if not ended and len(failed) + 1 >= _MOST_FAILURES:
+            raise InputError(f"no run succeeds, {len(failed) + 1} have failed: {reason}")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

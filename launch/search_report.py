@@ -1,5 +1,6 @@
 """What a search leaves: a table of its trials, a plot, and the command of the best one."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,13 +26,15 @@ def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder:
     rows += [
         f"{each.number:>6}{_value(each):>12.4f}  {' '.join(as_options(each.params))}" for each in finished[:_SHOWN]
     ]
-    counts = f"{len(finished)} finished, {sum(each.state == TrialState.PRUNED for each in trials)} pruned"
+    ended = {state: sum(each.state == state for each in trials) for state in (TrialState.PRUNED, TrialState.FAIL)}
+    counts = f"{len(finished)} finished, {ended[TrialState.PRUNED]} pruned, {ended[TrialState.FAIL]} failed"
     best = " ".join([*given, *as_options(finished[0].params)])
     return "\n".join([*rows, counts, f"the best: python launch/train.py {best}", f"folder: {folder}"])
 
 
 def _value(trial: FrozenTrial) -> float:
-    return trial.value if trial.value is not None else max(trial.intermediate_values.values(), default=0.0)
+    """The best of a trial's validations; nan if it had none."""
+    return trial.value if trial.value is not None else max(trial.intermediate_values.values(), default=math.nan)
 
 
 def _csv(trials: Sequence[FrozenTrial], metric: str) -> str:

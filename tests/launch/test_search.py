@@ -13,7 +13,7 @@ from launch.search_space import Dimension, as_options, split_space
 from launch.trial import run_trial, validations
 
 RUN = (
-    "graph.num_people=60",
+    "graph.num_people=100",
     "generator=uniform",
     "generator.num_negatives=4",
     "discriminator.dim=8",
@@ -104,6 +104,14 @@ def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     other = command(search, *given, "search.trials=5", "seed=3")
     assert other.code == 1
     assert f"hydra.run.dir: {folder} holds a search with other options (seed=3)" in other.errors
+
+
+@pytest.mark.slow
+def test_a_search_whose_runs_all_fail_says_why(command, tmp_path: Path):
+    varied = ["discriminator.dim=-1,-2", "search.trials=9", f"hydra.run.dir={tmp_path / 'search'}"]
+    outcome = command(search, *RUN, *varied)
+    assert outcome.code == 1
+    assert "error: no run succeeds, 3 have failed: discriminator.dim must be at least 1, got -" in outcome.errors
 
 
 @pytest.mark.slow
