@@ -141,14 +141,18 @@ def propose(case: Case, batch: Batch) -> tuple[NegativeSampler, Negatives]:
     return sampler, sampler.propose(batch, opinion(batch, given))
 
 
-def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
+def reward_of(sampler: NegativeSampler, batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
     """A reward that depends on the entity alone."""
     entity = negatives.pool if negatives.reward_pool else negatives.entity
     assert entity is not None
     value = per_positive(entity, len(batch.head)).double().mul(0.37).sin()
-    shares = [batch.share_of_mean(each.mean(1)) for each in (value, value.square())]
-    mean, square = (runtime or one_rank()).add(torch.stack(shares)).tolist()
-    return Reward(value, mean, max(square - mean**2, 0.0) ** 0.5, separated=(1 + mean) / 2)
+    negative = value if negatives.pick is None or not negatives.reward_pool else value.gather(1, negatives.pick)
+    wanted = sampler.wanted_means(negatives, value, torch.zeros_like(value[:, 0]), negative)
+    shares = {name: batch.share_of_mean(each) for name, each in wanted.items()}
+    if not shares:
+        return Reward(value, {})
+    means = (runtime or one_rank()).add(torch.stack(list(shares.values()))).tolist()
+    return Reward(value, dict(zip(shares, means, strict=True)))
 
 
 def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
@@ -161,7 +165,7 @@ def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
     for step in range(steps):
         batch = runtime.share(order.batch(step))
         negatives = sampler.propose(batch, opinion(batch, given))
-        sampler.feedback(batch, negatives, reward_of(batch, negatives, runtime))
+        sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives, runtime))
         drawn.append((per_positive(negatives.entity, len(batch.head)), batch.head_rows))
     return drawn
 
@@ -223,7 +227,7 @@ def test_a_rank_without_chunks_takes_part(case: Case):
     batch = case.batch().chunks(0, 0)
     sampler, negatives = propose(case, batch)
     assert len(negatives.entity) == 0
-    sampler.feedback(batch, negatives, reward_of(batch, negatives))
+    sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
     assert all(value.shape == (0,) for value in sampler.metrics().values())
 
 
@@ -259,7 +263,7 @@ def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
 def test_metrics_are_one_value_a_positive(case: Case):
     batch = case.batch(3)
     sampler, negatives = propose(case, batch)
-    sampler.feedback(batch, negatives, reward_of(batch, negatives))
+    sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
     for name, value in sampler.metrics().items():
         assert name.startswith("generator/")
         assert value.shape == (12,)
@@ -274,7 +278,7 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
     def step(sampler: NegativeSampler, number: int) -> Tensor:
         batch = case.batch(after=12 * number, epoch=epochs[number])
         negatives = sampler.propose(replace(batch, step=number), opinion(batch, given))
-        sampler.feedback(batch, negatives, reward_of(batch, negatives))
+        sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
         return negatives.entity
 
     given = context()
