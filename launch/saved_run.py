@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from graph.errors import InputError
 from launch.build import Run, build_run
 from launch.schema import SavedRunOptions
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint, load_manifest
+from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
 
 _ROOMS = ("graph", "embedding", "generator", "discriminator", "trainer")
@@ -29,7 +30,7 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     config = _read_config(folder, options)
     checkpoint = _choose_checkpoint(folder, options.checkpoint)
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
-    manifest = checkpointer.read_manifest(checkpoint)
+    manifest = checkpointer.read_manifest(checkpoint, "graph")
     run = build_run(config, runtime)
     if run.graph.fingerprint() != manifest["graph"]:
         raise InputError(
@@ -99,7 +100,7 @@ def _check_target(path: Path, target: str) -> None:
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:
     """By its name; without one the best of the last stage, or the newest where that stage was never validated."""
     if name is None:
-        stage = load_manifest(find_checkpoint(folder, "latest", "run"))["stages"][-1]
+        stage = load_manifest(find_checkpoint(folder, "latest", "run"), "stages")["stages"][-1]
         name = f"best_{stage}" if (folder / "checkpoints" / f"best_{stage}.json").is_file() else "latest"
     checkpoint = folder / "checkpoints" / name
     return checkpoint if (checkpoint / "manifest.json").is_file() else find_checkpoint(folder, name, "checkpoint")

@@ -87,7 +87,7 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
 
 def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
     """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
-    manifest = trainer.checkpointer.read_manifest(checkpoint)
+    manifest = trainer.checkpointer.read_manifest(checkpoint, "cursor", "tracker_run_id", *trainer.manifest)
     trainer.resume(checkpoint, manifest)
     log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
     if trainer.cursor.stage == len(trainer.stages):
