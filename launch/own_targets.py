@@ -32,13 +32,15 @@ def check_plain(source: Path | str, values: Any) -> None:
         source: where the options are from, for the message.
     Raises:
         InputError: a target that conf/ does not name, or not at this place; a key of hydra's that it does not have; an
-            interpolation; names the key.
+            interpolation; no value at all; names the key.
     """
     allowed = {call.target for calls in _calls_in_conf().values() for call in calls}
     for key, value in _entries((), values):
         name = ".".join(key)[:200]
         if isinstance(value, str) and "${" in value:
             raise InputError(f"{source}: {name} must be a plain value, but has an interpolation (${{)")
+        if value == "???":
+            raise InputError(f"{source}: {name} has no value")
         if not isinstance(value, dict):
             continue
         for part in map(str, value):

@@ -23,6 +23,7 @@ from trainer.checkpoint_files import shown
 
 _OF_THE_USER = ("launch", "tracker", "resume")
 _CACHE = ["graph", "cache"]
+_OPTIONAL = {"quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _MOST_BRACKETS = 30  # in a line: hydra's parser recurses
 
@@ -81,6 +82,8 @@ def _check(file: Path, line: str, option: Override) -> None:
     known = {field.name for field in fields(RunOptions)} | {path.name for path in CONF.iterdir() if path.is_dir()}
     if not all(_parts(place)[0] in known for place in _places(option)):
         raise _refused(file, line, "a line may set an option of the training and nothing else")
+    if option.is_delete() and option.key_or_group in {field.name for field in fields(RunOptions)} - _OPTIONAL:
+        raise _refused(file, line, "a line may not take away what every run has")
     value = option.value()
     if not isinstance(value, None | bool | int | float | str | list | dict):
         raise _refused(file, line, "an option must have one value")

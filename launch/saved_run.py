@@ -73,7 +73,7 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     try:
         config = OmegaConf.merge(OmegaConf.structured(RunOptions), values)
     except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}: {str(error).splitlines()[0][:300]}") from error
     assert isinstance(config, DictConfig)
     return config
 
