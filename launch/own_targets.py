@@ -34,29 +34,37 @@ def check_plain(source: Path | str, values: Any) -> None:
         InputError: a target that conf/ does not name, or not at this place; a key of hydra's that it does not have; an
             interpolation; no value at all; names the key.
     """
-    allowed = {call.target for calls in _calls_in_conf().values() for call in calls}
-    for key, value in _entries((), values):
-        name = ".".join(key)[:200]
+    entries = list(_entries((), values))
+    for key, value in entries:
         if isinstance(value, str) and "${" in value:
-            raise InputError(f"{source}: {name} must be a plain value, but has an interpolation (${{)")
+            raise InputError(f"{source}: {_shown(key)} must be a plain value, but has an interpolation (${{)")
         if value == "???":
-            raise InputError(f"{source}: {name} has no value")
-        if not isinstance(value, dict):
-            continue
-        for part in map(str, value):
-            if part.startswith("_") and part.endswith("_") and part not in ("_target_", "_partial_"):
-                raise InputError(f"{source}: {shown('.'.join((*key, part)))} is no option of a run")
-        call = _call_of(value)
-        if not isinstance(call.partial, bool):
-            raise InputError(f"{source}: {name}._partial_ must be true or false, got {shown(call.partial)}")
-        if call.target is not None and call.target not in allowed:
-            raise InputError(
-                f"{source}: {name}._target_ must be one that a file of conf/ names, got {shown(call.target)}; "
-                "if it is your own, write a file of conf/ with it"
-            )
+            raise InputError(f"{source}: {_shown(key)} has no value")
+    for key, value in entries:
+        if isinstance(value, dict):
+            _check_mapping(source, key, value)
         here = _calls_in_conf().get(key)
-        if here and call not in here:
-            raise InputError(f"{source}: {name} must be one of conf/{key[0]}, got {shown(value)}")
+        optional = value is None and len(key) == 1  # tracker, quality
+        if here and not optional and not (isinstance(value, dict) and _call_of(value) in here):
+            raise InputError(f"{source}: {_shown(key)} must be one of conf/{key[0]}, got {shown(value)}")
+
+
+def _check_mapping(source: Path | str, key: tuple[str, ...], value: dict[Any, Any]) -> None:
+    for part in map(str, value):
+        if part.startswith("_") and part.endswith("_") and part not in ("_target_", "_partial_"):
+            raise InputError(f"{source}: {_shown((*key, part))} is no option of a run")
+    call = _call_of(value)
+    if not isinstance(call.partial, bool):
+        raise InputError(f"{source}: {_shown((*key, '_partial_'))} must be true or false, got {shown(call.partial)}")
+    if call.target is not None and call.target not in _targets_in_conf():
+        raise InputError(
+            f"{source}: {_shown((*key, '_target_'))} must be one that a file of conf/ names, got {shown(call.target)}; "
+            "if it is your own, write a file of conf/ with it"
+        )
+
+
+def _shown(key: tuple[str, ...]) -> str:
+    return ".".join(key)[:200]
 
 
 def _call_of(value: dict[Any, Any]) -> _Call:
@@ -78,6 +86,11 @@ def _calls_in_conf() -> dict[tuple[str, ...], frozenset[_Call]]:
             if isinstance(value, dict) and "_target_" in value:
                 found.setdefault(key, set()).add(_call_of(value))
     return {key: frozenset(calls) for key, calls in found.items()}
+
+
+@cache
+def _targets_in_conf() -> frozenset[str | None]:
+    return frozenset(call.target for calls in _calls_in_conf().values() for call in calls)
 
 
 def _entries(key: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

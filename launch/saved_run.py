@@ -1,6 +1,7 @@
 """A run read back from its folder: its config, its graph, and the discriminator of one of its checkpoints."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,11 +12,11 @@ from launch.own_targets import check_plain
 from launch.schema import RunOptions, SavedRunOptions
 from launch.strict_yaml import read_yaml
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
-from trainer.checkpoint_files import is_file, shown
+from trainer.checkpoint_files import is_file
 from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
 
-_NEEDED = ("graph", "discriminator", "trainer", "dtype", "seed")
+_NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory_mb", "dtype", "seed")
 # Placement decides only which rank owns a row, so a run that used METIS is read back without DGL.
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
 
@@ -31,7 +32,10 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     checkpoint = _choose_checkpoint(folder, options.checkpoint)
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
     manifest = checkpointer.read_manifest(checkpoint, "graph")
-    run = build_run(config, runtime)
+    try:
+        run = build_run(config, runtime)
+    except TypeError as error:  # of a constructor that lacks an option
+        raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
     if run.graph.fingerprint() != manifest["graph"]:
         raise InputError(
             f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
@@ -54,12 +58,8 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     """The options of a run folder, which may come from someone else: plain values, checked after all replacements."""
     path = folder / "config.yaml"
     values = read_yaml(path)
-    missing = [key for key in _NEEDED if not isinstance(values, dict) or key not in values]
-    if missing:
-        raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
-    for key in ("graph", "discriminator", "trainer"):
-        if not isinstance(values[key], dict):
-            raise InputError(f"{path}: {key} must be options by name, got {shown(values[key])}")
+    for key in _NEEDED:
+        _need(path, values, *key.split("."))
     values["placement"] = _PLACEMENT
     for key in ("root", "path"):
         value = getattr(options.graph, key)
@@ -71,11 +71,26 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
         values["graph"]["cache"] = options.graph.cache
     check_plain(path, values)
     try:
-        config = OmegaConf.merge(OmegaConf.structured(RunOptions), values)
+        typed = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(RunOptions), values))
     except OmegaConfBaseException as error:
         raise InputError(f"{path}: {str(error).splitlines()[0][:300]}") from error
+    config = OmegaConf.create(_given(typed))
     assert isinstance(config, DictConfig)
     return config
+
+
+def _need(path: Path, values: Any, *key: str) -> None:
+    for part in key:
+        if not isinstance(values, dict) or values.get(part) is None:
+            raise InputError(f"{path} is damaged: it has no {'.'.join(key)}")
+        values = values[part]
+
+
+def _given(values: Any) -> Any:
+    """Without what a run of an earlier version did not have."""
+    if not isinstance(values, dict):
+        return values
+    return {key: _given(value) for key, value in values.items() if value != "???"}
 
 
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:

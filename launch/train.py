@@ -112,7 +112,7 @@ def _tell_what_is_not_taken(file: Path) -> None:
     given = {line.split("=", 1)[0].lstrip("+~") for line in HydraConfig.get().overrides.task}
     _, left = saved_options(file, given) if file.is_file() else ([], [])
     if left:
-        log.info("not taken from the run folder; type again what you want of it: %s", shlex.join(left))
+        log.info("not taken from the run folder; type what you want of it again: %s", shlex.join(left))
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:

@@ -68,9 +68,11 @@ def test_a_target_may_not_change_after_it_was_checked(program, command, run, can
         ("graph._target_", "embedding.optimizer.DenseAdam", "graph must be one of conf/graph, got"),
         ("graph._partial_", True, "graph must be one of conf/graph, got"),
         ("graph._partial_", "yes", "graph._partial_ must be true or false, got 'yes'"),
-        ("graph._args_", ["x"], "'graph._args_' is no option of a run"),
-        ("discriminator.scoring._recursive_", False, "'discriminator.scoring._recursive_' is no option of a run"),
-        ("discriminator", 7, "config.yaml: discriminator must be options by name, got 7"),
+        ("graph._args_", ["x"], "graph._args_ is no option of a run"),
+        ("discriminator.scoring._recursive_", False, "scoring._recursive_ is no option of a run"),
+        ("discriminator", 7, "config.yaml is damaged: it has no discriminator.scoring"),
+        ("discriminator.scoring", "transe", "discriminator.scoring must be one of conf/discriminator, got 'transe'"),
+        ("discriminator", {}, "config.yaml is damaged: it has no discriminator.scoring"),
         ("trainer.evaluation_memory_mb", "much", "config.yaml: Value 'much' of type 'str' could not be converted"),
         ("trainer.more", 1, "config.yaml: Key 'more' not in 'TrainerOptions'"),
     ],
@@ -186,7 +188,7 @@ def test_where_a_run_runs_is_the_user_s(tmp_path):
     assert saved_options(of_lines(tmp_path, *ours, *theirs), []) == (ours, theirs)
 
 
-def test_a_resumed_run_says_what_it_did_not_take(command, run, capsys):
+def test_a_resumed_run_says_what_it_did_not_take(command, run):
     file = of_lines(run, *yaml.safe_load((run / "overrides.yaml").read_text()), "launch.ranks=2000", "tracker=wandb")
     lines = yaml.safe_load(file.read_text())
     outcome = command(train, f"resume={run}", "launch.device=cpu", "hydra/job_logging=stdout")
