@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from graph.errors import InputError
-from launch.run_folder import refuse_links
+from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
 from trainer.checkpoint_files import is_file
 
@@ -86,7 +86,7 @@ def _continue_run(arguments: list[str]) -> list[str]:
         return arguments
     try:
         if goes_on_in_place:
-            refuse_links(run)
+            check_run_folder(run)
         saved, _ = saved_options(file, given)
     except InputError as error:
         raise SystemExit(f"error: resume: {error}") from error

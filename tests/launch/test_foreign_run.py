@@ -1,6 +1,7 @@
 """Run folders that come from someone else: nothing that they name runs, and one line says what is wrong."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -217,6 +218,12 @@ def test_a_resumed_run_writes_through_no_link(name, command, run, tmp_path):
     (run / name).symlink_to(precious)
     refused(command(train, f"resume={run}"), f"{run / name} is a link to {precious}, outside of the run folder")
     assert precious.read_text() == "mine"
+
+
+def test_a_resumed_run_waits_for_no_pipe(command, run):
+    (run / "metrics.jsonl").unlink()
+    os.mkfifo(run / "metrics.jsonl")
+    refused(command(train, f"resume={run}"), "metrics.jsonl must be a file or a folder")
 
 
 @pytest.mark.parametrize(
