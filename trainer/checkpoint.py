@@ -258,6 +258,8 @@ def _load_dense(checkpoint: Path, name: str, player: Player, tensors: Mapping[st
             key: _fitting(checkpoint, f"{name}/optimizer/{key}", tensors.get(f"{name}/optimizer/{key}"), own, own.shape)
             for key, own in player.optimizer.dense_state().items()
         }
+        if int(state["steps"]) < 0:
+            raise InputError(f"{checkpoint}: '{name}/optimizer/steps' must be at least 0, got {int(state['steps'])}")
         player.optimizer.load_dense_state(state)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
-from tests.worlds import families, model_of, one_rank, site_of
+from tests.worlds import adam, families, model_of, one_rank, site_of
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.checkpoint_files import digest_of, digest_of_file
 from trainer.manifest import load_manifest
@@ -191,6 +191,16 @@ def test_relations_with_right_checksums_are_looked_at(checkpoint: Path):
     sign(checkpoint)
     with pytest.raises(InputError, match="'discriminator/dense/relation' must hold finite numbers"):
         load(checkpoint)
+
+
+def test_a_negative_count_of_steps_is_refused(tmp_path: Path):
+    player = players_of(one_rank())["discriminator"]
+    player.optimizer = adam(player.model)
+    player.optimizer.steps.fill_(-2)
+    checkpointer = Checkpointer(tmp_path, one_rank(), keep=1)
+    path = checkpointer.save("step_1", {"discriminator": player}, {}, MANIFEST)
+    with pytest.raises(InputError, match="'discriminator/optimizer/steps' must be at least 0, got -2"):
+        checkpointer.load(path, {"discriminator": player})
 
 
 @pytest.mark.parametrize(
