@@ -188,7 +188,7 @@ def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpoin
     if name not in models:
         raise InputError(f"{key}: this run has no {name} model, got {given}")
     checkpoint = find_checkpoint(Path(given), f"best_pretrain_{name}", key)
-    if checkpointer.read_manifest(checkpoint)["graph"] != run.graph.fingerprint():
+    if checkpointer.read_manifest(checkpoint, "graph")["graph"] != run.graph.fingerprint():
         raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
     checkpointer.load(checkpoint, {name: Player(models[name], None)})
 

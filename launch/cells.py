@@ -18,11 +18,11 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
+from launch.cell_files import RECORD, read_record
 from launch.report import write_text
 from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"
-_RECORD = "cell.json"
 _NOTHING = object()
 
 
@@ -138,20 +138,9 @@ def last_of_each(lines: Sequence[str]) -> list[str]:
     return list({_key(line): line for line in lines}.values())
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """What is known of a cell beside what its run wrote."""
-    path = folder / _RECORD
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-
-
 def find_cells(folder: Path) -> list[Path]:
     """The folders of all cells below a folder."""
-    return sorted(path.parent for path in folder.rglob(_RECORD))
+    return sorted(path.parent for path in folder.rglob(RECORD))
 
 
 def refuse_others(cells: Sequence[Cell], limit: Mapping[str, Any]) -> None:
@@ -210,7 +199,7 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
 
 
 def _write(folder: Path, record: Mapping[str, Any]) -> None:
-    write_text(folder / _RECORD, json.dumps(record, indent=1))
+    write_text(folder / RECORD, json.dumps(record, indent=1))
 
 
 def _train(cell: Cell, options: Sequence[str]) -> str | None:

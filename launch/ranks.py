@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
 from torch.distributed import TCPStore
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from graph.errors import InputError
+from launch.run_folder import check_run_folder
+from launch.saved_options import saved_options
+from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
 _SWEEP = ("-m", "--multirun")
@@ -74,27 +78,20 @@ def _continue_run(arguments: list[str]) -> list[str]:
     """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
     given = {_key(argument) for argument in arguments}
     resumed = [argument.split("=", 1)[1] for argument in arguments if _key(argument) == "resume"]
-    file = Path(resumed[-1]) / "overrides.yaml" if resumed else None
-    if file is None or not file.is_file():
+    if not resumed:
         return arguments
-    saved = _saved_overrides(file)
-    kept = [line for line in saved if _key(line) not in given]
-    folder = [] if "hydra.run.dir" in given else [f"hydra.run.dir={resumed[-1]}"]
-    return [*kept, *folder, *arguments]
-
-
-def _saved_overrides(file: Path) -> list[str]:
-    """The options that a run was started with; its folder may come from someone else, so they may not name code."""
+    run = Path(resumed[-1])
+    file, goes_on_in_place = run / "overrides.yaml", "hydra.run.dir" not in given
+    if not is_file(file):
+        return arguments
     try:
-        lines = [str(line) for line in yaml.safe_load(file.read_text()) or []]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise SystemExit(f"error: resume: {file} is damaged: {' '.join(str(error).split())}") from error
-    for line in lines:
-        if line.startswith("-") or _key(line).startswith("hydra") or "_target_" in line:
-            raise SystemExit(
-                f"error: resume: {file} may hold options of the run alone, no hydra or _target_, got {line}"
-            )
-    return lines
+        if goes_on_in_place:
+            check_run_folder(run)
+        saved, _ = saved_options(file, given)
+    except InputError as error:
+        raise SystemExit(f"error: resume: {error}") from error
+    folder = [f"hydra.run.dir={resumed[-1]}"] if goes_on_in_place else []
+    return [*saved, *folder, *arguments]
 
 
 def _key(argument: str) -> str:

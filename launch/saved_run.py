@@ -1,20 +1,22 @@
 """A run read back from its folder: its config, its graph, and the discriminator of one of its checkpoints."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from graph.errors import InputError
 from launch.build import Run, build_run
-from launch.schema import SavedRunOptions
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint, load_manifest
+from launch.own_targets import check_plain
+from launch.schema import RunOptions, SavedRunOptions
+from launch.strict_yaml import read_yaml
+from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint_files import is_file
+from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
 
-_ROOMS = ("graph", "embedding", "generator", "discriminator", "trainer")
+_NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory_mb", "dtype", "seed")
 # Placement decides only which rank owns a row, so a run that used METIS is read back without DGL.
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
 
@@ -29,8 +31,11 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     config = _read_config(folder, options)
     checkpoint = _choose_checkpoint(folder, options.checkpoint)
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
-    manifest = checkpointer.read_manifest(checkpoint)
-    run = build_run(config, runtime)
+    manifest = checkpointer.read_manifest(checkpoint, "graph")
+    try:
+        run = build_run(config, runtime)
+    except TypeError as error:  # of a constructor that lacks an option
+        raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
     if run.graph.fingerprint() != manifest["graph"]:
         raise InputError(
             f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
@@ -44,62 +49,54 @@ def _folder(options: SavedRunOptions) -> Path:
     if options.run is None:
         raise InputError("run must be a run folder, as in run=outputs/..., it is not given")
     folder = Path(options.run)
-    if not (folder / "config.yaml").is_file():
+    if not is_file(folder / "config.yaml"):
         raise InputError(f"run must be a run folder, one with a config.yaml, got {folder}")
     return folder
 
 
 def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
+    """The options of a run folder, which may come from someone else: plain values, checked after all replacements."""
     path = folder / "config.yaml"
-    try:
-        config = OmegaConf.load(path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
-    missing = [key for key in ("graph", "discriminator", "trainer", "dtype", "seed") if key not in config]
-    if missing or not isinstance(config, DictConfig):
-        raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
-    for target in _targets(config):
-        _check_target(path, target)
-    config.placement = _PLACEMENT
+    values = read_yaml(path)
+    for key in _NEEDED:
+        _need(path, values, *key.split("."))
+    values["placement"] = _PLACEMENT
     for key in ("root", "path"):
         value = getattr(options.graph, key)
         if value is not None:
-            if key not in config.graph:
+            if key not in values["graph"]:
                 raise InputError(f"graph.{key}: the graph of {folder} has no such option, got {value}")
-            config.graph[key] = value
+            values["graph"][key] = value
+    if "cache" in values["graph"]:
+        values["graph"]["cache"] = options.graph.cache
+    check_plain(path, values)
+    try:
+        typed = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(RunOptions), values))
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0][:300]}") from error
+    config = OmegaConf.create(_given(typed))
+    assert isinstance(config, DictConfig)
     return config
 
 
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, DictConfig | Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from _targets(value)
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        for value in node:
-            yield from _targets(value)
+def _need(path: Path, values: Any, *key: str) -> None:
+    for part in key:
+        if not isinstance(values, dict) or values.get(part) is None:
+            raise InputError(f"{path} is damaged: it has no {'.'.join(key)}")
+        values = values[part]
 
 
-def _check_target(path: Path, target: str) -> None:
-    """A run folder may come from someone else, so its config may name what is defined in our rooms and nothing else.
-
-    The object's own module counts too: `graph.partition.os.system` begins like one of ours.
-    """
-    named = target.split(".", 1)[0] in _ROOMS
-    try:
-        found = get_object(target) if named else None
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: _target_ {target!r} is not in this version: {str(error).splitlines()[0]}") from error
-    if str(getattr(found, "__module__", "")).split(".", 1)[0] not in _ROOMS:
-        raise InputError(f"{path}: _target_ must be something of {', '.join(_ROOMS)}, got {target!r}")
+def _given(values: Any) -> Any:
+    """Without what a run of an earlier version did not have."""
+    if not isinstance(values, dict):
+        return values
+    return {key: _given(value) for key, value in values.items() if value != "???"}
 
 
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:
     """By its name; without one the best of the last stage, or the newest where that stage was never validated."""
     if name is None:
-        stage = load_manifest(find_checkpoint(folder, "latest", "run"))["stages"][-1]
-        name = f"best_{stage}" if (folder / "checkpoints" / f"best_{stage}.json").is_file() else "latest"
+        stage = load_manifest(find_checkpoint(folder, "latest", "run"), "stages")["stages"][-1]
+        name = f"best_{stage}" if is_file(folder / "checkpoints" / f"best_{stage}.json") else "latest"
     checkpoint = folder / "checkpoints" / name
-    return checkpoint if (checkpoint / "manifest.json").is_file() else find_checkpoint(folder, name, "checkpoint")
+    return checkpoint if is_file(checkpoint / "manifest.json") else find_checkpoint(folder, name, "checkpoint")

@@ -134,6 +134,8 @@ class GraphPlace:
 
     root: str | None = MISSING
     path: str | None = MISSING
+    cache: str | None = MISSING
+    """Where an encoded graph is kept: never where the run says."""
 
 
 @dataclass
@@ -164,7 +166,7 @@ class ExportOptions(SavedRunOptions):
 
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The part of a command's config that says which trained model it takes."""
-    graph = GraphPlace(root=config.graph.root, path=config.graph.path)
+    graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
     return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
 
 

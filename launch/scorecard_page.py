@@ -13,6 +13,7 @@ import yaml
 from launch.provenance import describe
 from launch.scorecard_plots import colours
 from launch.scorecard_table import COLUMNS, Column, Line, Result, blocks, mean_places, shown, title
+from launch.strict_yaml import read_yaml
 
 _GOOD, _BAD, _STRONG = (46, 160, 90), (222, 90, 70), (70, 130, 200)
 _CLEAR = 0.1
@@ -261,8 +262,9 @@ def _options(results: Sequence[Result]) -> str:
         path = result.folder / "config.yaml"
         if result.identity["sampler"] in seen or not path.is_file():
             continue
-        config = yaml.safe_load(path.read_text())
-        kept = {key: config[key] for key in ("generator", "loss", "optimizer", "discriminator", "trainer", "pretrain")}
+        config = read_yaml(path)
+        groups = ("generator", "loss", "optimizer", "discriminator", "trainer", "pretrain")
+        kept = {key: config[key] for key in groups if isinstance(config, dict) and key in config}
         seen[result.identity["sampler"]] = yaml.safe_dump(kept, sort_keys=False)
     folds = "".join(
         f"<details><summary>{escape(sampler)}</summary><pre>{escape(text)}</pre></details>"

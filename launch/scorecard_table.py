@@ -2,14 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from launch.cells import read_record
+from graph.errors import InputError
+from launch.cell_files import RECORD, number, read_metrics, read_record
+from trainer.checkpoint_files import read_json
 
 IDENTITY = ("graph", "discriminator", "sampler", "seed", "ranks")
 
@@ -169,23 +170,27 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """What a cell's folder holds."""
+    """What a cell's folder holds.
+
+    Raises:
+        InputError: a file of it is damaged, or lacks a figure; names the file and the figure.
+    """
     record = read_record(folder)
     identity = {key: record[key] for key in IDENTITY}
-    lines = _metrics(folder / "metrics.jsonl")
+    path = folder / "metrics.jsonl"
+    lines = _metrics(path)
     moments = [
         Moment(
-            candidates=line["cost/candidates"],
-            seconds=line["cost/seconds"],
-            mrr=line["valid/mrr"],
-            hardness=line["quality/hardness"],
-            active=line["quality/active"],
+            candidates=number(path, line, "cost/candidates"),
+            seconds=number(path, line, "cost/seconds"),
+            mrr=number(path, line, "valid/mrr"),
+            hardness=number(path, line, "quality/hardness"),
+            active=number(path, line, "quality/active"),
         )
         for line in lines
         if "valid/mrr" in line and "cost/candidates" in line and line["stage"] != "pretrain_generator"
     ]
-    path = folder / "result.json"
-    figures = _figures(record, json.loads(path.read_text()), lines) if path.is_file() else {}
+    figures = _figures(folder, record, lines) if (folder / "result.json").is_file() else {}
     error = None if figures else record["error"]
     budget, epochs = record["limit"]["budget"], record["limit"]["epochs"]
     limit = f"{epochs} epochs each" if budget is None else f"{budget / 1e6:g} M scored candidates each at most"
@@ -194,34 +199,32 @@ def read_result(folder: Path) -> Result:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a run; of those that a restarted run wrote twice the later one."""
-    if not path.is_file():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:  # cut off when the run died
-            continue
+    lines = read_metrics(path)
     return list({(line["step"], line["stage"], "loss" in line, "valid/mrr" in line): line for line in lines}.values())
 
 
-def _figures(record: dict[str, Any], result: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, float]:
-    last_stage = lines[-1]["stage"]
+def _figures(folder: Path, record: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, float]:
+    path, metrics = folder / "result.json", folder / "metrics.jsonl"
+    result = read_json(path)
     measured = [line for line in lines if "quality/hardness" in line]
-    last = [line for line in measured if line["stage"] == last_stage and "valid/mrr" in line]
-    end = measured[-1]
+    last = [line for line in measured if line["stage"] == lines[-1]["stage"] and "valid/mrr" in line]
+    steps = [number(metrics, line, "cost/step_seconds") for line in last if "cost/step_seconds" in line]
+    if not steps:
+        raise InputError(
+            f"{metrics}: the last stage must have a validation with quality/... and cost/..., but has none"
+        )
     figures: dict[str, float] = {
-        "valid_mrr": result["valid"]["both"]["mrr"],
-        "test_mrr": result["test"]["both"]["mrr"],
-        "test_hits10": result["test"]["both"]["hits@10"],
-        "epochs": record["epochs"],
-        "candidates": end["cost/candidates"],
-        "seconds": result["seconds"],
-        "step_ms": 1000 * mean(line["cost/step_seconds"] for line in last if "cost/step_seconds" in line),
-        "peak_mb": max(line["cost/peak_mb"] for line in measured),
+        "valid_mrr": number(path, result, "valid", "both", "mrr"),
+        "test_mrr": number(path, result, "test", "both", "mrr"),
+        "test_hits10": number(path, result, "test", "both", "hits@10"),
+        "epochs": number(folder / RECORD, record, "epochs"),
+        "candidates": number(metrics, measured[-1], "cost/candidates"),
+        "seconds": number(path, result, "seconds"),
+        "step_ms": 1000 * mean(steps),
+        "peak_mb": max(number(metrics, line, "cost/peak_mb") for line in measured),
     }
     for key in _MEASURED:
-        values = [line[f"quality/{key}"] for line in last if f"quality/{key}" in line]
+        values = [number(metrics, line, f"quality/{key}") for line in last if f"quality/{key}" in line]
         if values:
             figures[key] = mean(values)
     return figures

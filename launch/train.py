@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
+from launch.own_targets import check_plain
 from launch.ranks import is_rank, prepare_arguments, run_ranks
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
+from launch.saved_options import saved_options
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime
@@ -44,6 +47,11 @@ def run_job(config: DictConfig) -> None:
 
 def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
+    if config.resume is not None:
+        # The options may be someone else's: made plain once, checked, and used as they were checked.
+        values = plain(config)
+        check_plain(f"resume={config.resume}", values)
+        config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     runtime.stop_at_signals()
     try:
@@ -53,6 +61,8 @@ def train(config: DictConfig, folder: Path) -> None:
         if runtime.is_first:
             log.info("%s", run.graph.summary())
         run_id = None if checkpoint is None else _resume(checkpoint, trainer)
+        if config.resume is not None and runtime.is_first:
+            _tell_what_is_not_taken(Path(config.resume) / "overrides.yaml")
         # Only now: a resume that is refused leaves the run folder as it was; so does one of a run that is finished.
         finished = trainer.cursor.stage == len(trainer.stages)
         if runtime.is_first and not (finished and (folder / "config.yaml").exists()):
@@ -87,7 +97,7 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
 
 def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
     """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
-    manifest = trainer.checkpointer.read_manifest(checkpoint)
+    manifest = trainer.checkpointer.read_manifest(checkpoint, "cursor", "tracker_run_id", "schedule", *trainer.manifest)
     trainer.resume(checkpoint, manifest)
     log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
     if trainer.cursor.stage == len(trainer.stages):
@@ -95,6 +105,14 @@ def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
             "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=%s", checkpoint
         )
     return manifest["tracker_run_id"]
+
+
+def _tell_what_is_not_taken(file: Path) -> None:
+    """Where and how a run runs is said anew each time: its folder may come from someone else."""
+    given = {line.split("=", 1)[0].lstrip("+~") for line in HydraConfig.get().overrides.task}
+    _, left = saved_options(file, given) if file.is_file() else ([], [])
+    if left:
+        log.info("not taken from the run folder; type what you want of it again: %s", shlex.join(left))
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:

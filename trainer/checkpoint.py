@@ -6,26 +6,35 @@ where the run stood and carries the SHA-256 of every file and of itself. A reade
 it owns out of whichever file has them, so neither ranks nor placement need be those of the writer.
 """
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
+from trainer.checkpoint_files import (
+    digest_of,
+    digest_of_file,
+    is_file,
+    open_tensors,
+    shown,
+    sync_folder,
+    verify,
+    write_tensors,
+    write_text,
+)
+from trainer.manifest import FORMAT, load_manifest
+from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
+from trainer.row_check import check_entities, check_finite
 from trainer.runtime import Runtime
-
-_FORMAT = 1
 
 
 @dataclass
@@ -68,8 +77,8 @@ class Checkpointer:
         dense = _dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
         try:
             self._attempt(lambda: self._prepare(temporary), first_only=True)
-            self._attempt(lambda: _write_tensors(rows, _row_tensors(players)))
-            self._attempt(lambda: _write_tensors(temporary / "dense.safetensors", dense), first_only=True)
+            self._attempt(lambda: write_tensors(rows, _row_tensors(players)))
+            self._attempt(lambda: write_tensors(temporary / "dense.safetensors", dense), first_only=True)
             self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
         except InputError:
             # What could be written would only fill the disk.
@@ -82,13 +91,17 @@ class Checkpointer:
         """Makes a name ("latest", "best_adversarial") stand for a checkpoint, and drops what is no longer wanted."""
 
         def write() -> None:
-            _write_text(self.folder / f"{name}.json", json.dumps({"checkpoint": checkpoint.name}))
+            write_pointer(self.folder / f"{name}.json", checkpoint.name)
             self._remove_old()
 
         self._attempt(write, first_only=True)
 
     def adopt(self, checkpoint: Path) -> Path:
-        """The checkpoint of this name in `folder`, copied there from another run's folder if need be. Collective."""
+        """The checkpoint of this name in `folder`, copied there from another run's folder if need be. Collective.
+
+        Raises:
+            InputError: it is gone, or damaged.
+        """
         own = self.folder / checkpoint.name
         if not own.exists() and not checkpoint.exists():
             raise InputError(f"resume: {checkpoint}, the best of its stage, is gone; resume from a later checkpoint")
@@ -97,39 +110,47 @@ class Checkpointer:
             if not own.exists():
                 temporary = self.folder / f"{checkpoint.name}.tmp"
                 self._prepare(temporary)
-                shutil.copytree(checkpoint, temporary, dirs_exist_ok=True)
+                shutil.copytree(checkpoint, temporary, dirs_exist_ok=True, symlinks=True)
                 temporary.rename(own)
 
         self._attempt(copy, first_only=True)
+        self.read_manifest(own)
         return own
 
-    def read_manifest(self, checkpoint: Path) -> dict[str, Any]:
-        """The manifest, after every file was checked against it. Collective; raises InputError on damage."""
-        manifest = load_manifest(checkpoint)
+    def read_manifest(self, checkpoint: Path, *needed: str) -> dict[str, Any]:
+        """The manifest, after every file was checked against it. Collective; raises InputError on damage.
+
+        Args:
+            needed: fields that it must have.
+        """
+        manifest = load_manifest(checkpoint, *needed)
         files = list(manifest["files"].items())
         error = None
         try:
             # Each rank reads a part of the bytes; a damaged file found by one is an error on all.
             for name, digest in files[self.runtime.rank :: self.runtime.world_size]:
-                _verify(checkpoint / name, digest)
+                verify(checkpoint / name, digest)
         except InputError as failure:
             error = str(failure)
         self.runtime.agree(error)
         return manifest
 
     def load(self, checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
-        """Fills the players' models, and their optimisers where they have one; returns the state tensors.
+        """Fills the players' models, and their optimisers where they have one; returns the state tensors. Collective.
 
         Verify first with `read_manifest`.
+
+        Raises:
+            InputError: tensors that do not fit this run, not a row for each entity, numbers that are not finite.
         """
-        files = load_manifest(checkpoint)["files"]
-        with safe_open(checkpoint / "dense.safetensors", framework="pt") as dense:
-            tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
-        for name, player in players.items():
-            # Rows first: their names tell another optimizer.
-            _load_rows(checkpoint, [file for file in files if file.startswith("rows_")], name, player)
-            _load_dense(checkpoint, name, player, tensors)
-        return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
+        state: dict[str, Tensor] = {}
+        error = None
+        try:
+            state = _load(checkpoint, players)
+        except InputError as failure:  # a rank checks the rows that it takes; what one finds is an error on all
+            error = str(failure)
+        self.runtime.agree(error)
+        return state
 
     def _attempt(self, action: Any, *, first_only: bool = False) -> None:
         """Runs an action that writes, on rank 0 or on all; a failure on any is the same error on all."""
@@ -147,7 +168,10 @@ class Checkpointer:
 
     def _explain(self, reason: str) -> str:
         pointer = self.folder / "latest.json"
-        last = _pointed(pointer) if pointer.exists() else "none yet"
+        try:
+            last = read_pointer(pointer) if pointer.exists() else "none yet"
+        except InputError as error:
+            last = f"not known ({error})"
         return f"could not save a checkpoint in {self.folder}: {reason}; the last good one is {last}"
 
     def _prepare(self, temporary: Path) -> None:
@@ -156,18 +180,18 @@ class Checkpointer:
         temporary.mkdir(parents=True)
 
     def _publish(self, temporary: Path, final: Path, manifest: Mapping[str, Any]) -> None:
-        files = {path.name: _digest(path) for path in sorted(temporary.glob("*.safetensors"))}
-        content = {"format": _FORMAT, "files": files, **manifest}
-        _write_text(temporary / "manifest.json", json.dumps({"digest": _digest_of(content), **content}, indent=1))
+        files = {path.name: digest_of_file(path) for path in sorted(temporary.glob("*.safetensors"))}
+        content = {"format": FORMAT, "files": files, **manifest}
+        write_text(temporary / "manifest.json", json.dumps({"digest": digest_of(content), **content}, indent=1))
         void = self.folder / f"{final.name}.void.tmp"
         if final.exists():  # the same step again, after going back to an earlier checkpoint
             final.rename(void)
         temporary.rename(final)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         shutil.rmtree(void, ignore_errors=True)
 
     def _remove_old(self) -> None:
-        pointed = {_pointed(path) for path in self.folder.glob("*.json")}
+        pointed = {read_pointer(path) for path in self.folder.glob("*.json")}
         for checkpoint in sorted(path.parent for path in self.folder.glob("*/manifest.json"))[: -self.keep]:
             if checkpoint.name not in pointed:
                 shutil.rmtree(checkpoint)
@@ -179,41 +203,16 @@ def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
     Raises:
         InputError: there is none; names the config key that gave the path.
     """
-    if (path / "manifest.json").is_file():
+    if is_file(path / "manifest.json"):
         return path
     for folder in (path / "checkpoints", path):
         target = folder / f"{pointer}.json"
-        if target.is_file():
-            return folder / _pointed(target)
+        if is_file(target):
+            return pointed_checkpoint(target)
     raise InputError(
         f"{key}: no checkpoint at {path}: expected a checkpoint folder with manifest.json, or a run folder with "
         f"checkpoints/{pointer}.json"
     )
-
-
-def _pointed(pointer: Path) -> str:
-    """The name of the checkpoint that a pointer stands for."""
-    try:
-        return str(json.loads(pointer.read_bytes())["checkpoint"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{pointer} is damaged: it should name a checkpoint of its folder") from error
-
-
-def load_manifest(checkpoint: Path) -> dict[str, Any]:
-    """The manifest, checked against its own digest."""
-    path = checkpoint / "manifest.json"
-    try:
-        manifest = json.loads(path.read_bytes())
-        digest = manifest.pop("digest")
-    except FileNotFoundError as error:
-        raise InputError(f"{checkpoint} is not a checkpoint: it has no manifest.json") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if digest != _digest_of(manifest):
-        raise InputError(f"{path} is damaged: its content does not have the SHA-256 that it states")
-    if manifest["format"] != _FORMAT:
-        raise InputError(f"{path}: checkpoint format {manifest['format']}, this version reads {_FORMAT}")
-    return manifest
 
 
 def _row_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
@@ -236,16 +235,32 @@ def _dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
     return tensors
 
 
+def _load(checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
+    files = [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
+    with open_tensors(checkpoint / "dense.safetensors") as dense:
+        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
+    for key, value in tensors.items():
+        check_finite(checkpoint, key, value)
+    for name, player in players.items():
+        # Rows first: their names tell another optimizer.
+        _load_rows(checkpoint, files, name, player)
+        _load_dense(checkpoint, name, player, tensors)
+    return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
+
+
 @torch.no_grad()
 def _load_dense(checkpoint: Path, name: str, player: Player, tensors: Mapping[str, Tensor]) -> None:
     for key, parameter in player.model.dense_tensors().items():
-        _check_shape(checkpoint, f"{name}/dense/{key}", tensors.get(f"{name}/dense/{key}"), parameter.shape)
-        parameter.copy_(tensors[f"{name}/dense/{key}"])
+        saved = tensors.get(f"{name}/dense/{key}")
+        parameter.copy_(_fitting(checkpoint, f"{name}/dense/{key}", saved, parameter, parameter.shape))
     if player.optimizer is not None:
-        prefix = f"{name}/optimizer/"
-        player.optimizer.load_dense_state(
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        )
+        state = {
+            key: _fitting(checkpoint, f"{name}/optimizer/{key}", tensors.get(f"{name}/optimizer/{key}"), own, own.shape)
+            for key, own in player.optimizer.dense_state().items()
+        }
+        if int(state["steps"]) < 0:
+            raise InputError(f"{checkpoint}: '{name}/optimizer/steps' must be at least 0, got {int(state['steps'])}")
+        player.optimizer.load_dense_state(state)
 
 
 @torch.no_grad()
@@ -255,82 +270,29 @@ def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player) ->
     if player.optimizer is not None:
         wanted |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
     first_row = int(table.row_of_entity[table.entity[0]]) if len(table.entity) else 0
-    _check_entities(checkpoint, files, len(table.row_of_entity))
+    check_entities(checkpoint, files, len(table.row_of_entity))
     for file in files:
-        with safe_open(checkpoint / file, framework="pt") as saved:
+        with open_tensors(checkpoint / file) as saved:
             row = table.row_of_entity[saved.get_tensor("entity").to(table.entity.device)] - first_row
             mine = (row >= 0) & (row < len(table.entity))
             for key, own in wanted.items():
                 value = saved.get_tensor(key) if key in saved.keys() else None  # noqa: SIM118 (not a dict)
-                _check_shape(checkpoint, key, value, (len(row), *own.shape[1:]))
-                assert value is not None
-                own[row[mine]] = value.to(own.device)[mine].to(own.dtype)
+                value = _fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
+                check_finite(checkpoint, key, value)
+                own[row[mine]] = value.to(own.dtype)
 
 
-def _check_entities(checkpoint: Path, files: list[str], expected: int) -> None:
-    """Every rank looks at all files, so that all find the same error."""
-    found = 0
-    for file in files:
-        with safe_open(checkpoint / file, framework="pt") as saved:
-            found += saved.get_slice("entity").get_shape()[0]
-    if found != expected:
-        raise InputError(
-            f"{checkpoint} holds {found} entities, this run has {expected}: it was made with another graph"
-        )
-
-
-def _check_shape(checkpoint: Path, key: str, value: Tensor | None, shape: tuple[int, ...] | torch.Size) -> None:
+def _fitting(
+    checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
+) -> Tensor:
+    """The saved tensor, which must have this shape and be of numbers of the kind that this run has there."""
     if value is None:
         raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
     if value.shape != torch.Size(shape):
         raise InputError(
-            f"{checkpoint}: {key!r} has shape {list(value.shape)}, this run's has {list(shape)}: "
+            f"{checkpoint}: {key!r} has shape {shown(list(value.shape))}, this run's has {list(shape)}: "
             "it was made with another model, dimension or graph"
         )
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            yield piece
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _digest_of(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _verify(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise InputError(f"{path.parent} is damaged: {path.name} is missing")
-    if _digest(path) != digest:
-        raise InputError(f"{path} is damaged: its content does not have the SHA-256 of manifest.json")
+    if value.is_floating_point() != own.is_floating_point():
+        raise InputError(f"{checkpoint}: {key!r} is of {value.dtype}, this run's is of {own.dtype}")
+    return value

@@ -272,7 +272,13 @@ class Trainer:
             best = self.checkpointer.adopt(checkpoint.parent / self.cursor.best_checkpoint)
             self.checkpointer.point(f"best_{stage.name}", best)
         if stage is not None and self.cursor.stage_step > 0:
-            stage.sampler.load_state(state)
+            try:
+                stage.sampler.load_state(state)
+            except (KeyError, ValueError, TypeError, RuntimeError) as error:  # names, shapes or types of another make
+                raise InputError(
+                    f"resume: {checkpoint} holds a state that the sampler of the {stage.name} stage can't take: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
 
     @staticmethod
     def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:

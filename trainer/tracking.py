@@ -48,9 +48,9 @@ class JsonLinesTracker(Tracker):
         """See `Tracker.start`: lines after `from_step`, of a run that died after its last checkpoint, are dropped."""
         path = folder / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= from_step]
+            kept = [line for line in path.read_bytes().splitlines() if _step_of(line) <= from_step]
             temporary = path.with_suffix(".tmp")
-            temporary.write_text("".join(f"{line}\n" for line in kept))
+            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
             os.replace(temporary, path)
         self._file = path.open("a")
 
@@ -68,11 +68,11 @@ class JsonLinesTracker(Tracker):
         self._file.close()
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     """The step of a line; infinite for one that was cut off when the run died."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")
 
 

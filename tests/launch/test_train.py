@@ -259,9 +259,9 @@ def test_a_resume_that_changes_the_generator_is_refused_before_anything_is_writt
 @pytest.mark.parametrize(
     ("saved", "complaint"),
     [
-        ("- generator._target_=os.system\n", "no hydra or _target_, got generator._target_=os.system"),
-        ("- hydra.searchpath=[file:///x]\n", "no hydra or _target_, got hydra.searchpath"),
-        ("- --config-dir=x\n", "no hydra or _target_, got --config-dir=x"),
+        ("- generator._target_=os.system\n", "a line may not name what is called, got 'generator._target_=os.system'"),
+        ("- hydra.searchpath=[file:///x]\n", "an option of the training and nothing else, got 'hydra.searchpath"),
+        ("- --config-dir=x\n", "each line must be an option, KEY=VALUE, got '--config-dir=x'"),
         ("- [\n", "is damaged"),
     ],
 )

@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-import trainer.checkpoint
 from discriminator.loss.loss import Scores
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
@@ -21,11 +20,13 @@ from graph.errors import InputError
 from graph.partition import random_placement
 from tests.ranks import run_on_ranks
 from tests.worlds import adam, batch_of, distmult, families, graph_of, lazy_adam, model_of, one_rank, player_of, site_of
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint, load_manifest
+from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
+from trainer.stage import Cursor
 
 STATE = {"baseline": torch.tensor([1.5, -2.0], dtype=torch.float64)}
-MANIFEST = {"cursor": {"step": 7}, "seed": 3}
+MANIFEST = {"cursor": Cursor(step=7).as_dict(), "seed": 3}
 
 
 def adagrad(model: KGEModel) -> ModelOptimizer:
@@ -188,13 +189,6 @@ def test_a_folder_without_manifest_is_no_checkpoint(tmp_path: Path):
         load_manifest(tmp_path)
 
 
-def test_another_format_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = saved(tmp_path)
-    monkeypatch.setattr(trainer.checkpoint, "_FORMAT", 2)
-    with pytest.raises(InputError, match="checkpoint format 1, this version reads 2"):
-        load_manifest(path)
-
-
 def test_a_checkpoint_is_found_by_itself_by_its_run_or_by_their_folder(tmp_path: Path):
     path = saved(tmp_path / "checkpoints")
     for where in (path, tmp_path, tmp_path / "checkpoints"):
@@ -224,18 +218,18 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize(
     ("what", "error"),
     [
-        ("save_file", FULL),
-        ("save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
-        ("os.fsync", FULL),
-        ("os.replace", FULL),
-        ("_sync_folder", FULL),
+        ("checkpoint_files.save_file", FULL),
+        ("checkpoint_files.save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+        ("checkpoint_files.os.fsync", FULL),
+        ("checkpoint_files.os.replace", FULL),
+        ("checkpoint.sync_folder", FULL),
     ],
 )
 def test_a_failed_save_loses_nothing(what: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path)
     before = snapshot(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(f"trainer.checkpoint.{what}", failing(error))
+        patch.setattr(f"trainer.{what}", failing(error))
         with pytest.raises(InputError) as failure:
             checkpointer_of(tmp_path).save("step_2", players_of(seed=4), STATE, MANIFEST)
     message = str(failure.value)
@@ -280,7 +274,7 @@ def test_a_pointer_that_cannot_be_written_stays(tmp_path: Path, monkeypatch: pyt
     checkpointer = checkpointer_of(tmp_path)
     second = checkpointer.save("step_2", players_of(), STATE, MANIFEST)
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.checkpoint.os.fsync", failing(FULL))
+        patch.setattr("trainer.checkpoint_files.os.fsync", failing(FULL))
         with pytest.raises(InputError, match="No space left on device; the last good one is step_1"):
             checkpointer.point("latest", second)
     assert find_checkpoint(tmp_path, "latest", "resume") == path

@@ -79,6 +79,11 @@ def test_plateau_goes_on_from_its_state():
     assert one.factor(0.0, 1) == 0.25
 
 
+def test_a_state_of_another_schedule_is_named():
+    with pytest.raises(InputError, match="resume: the checkpoint's schedule has no best: it is of a run with another"):
+        plateau().load_state(Constant(warm_up=0.0).state())
+
+
 def test_plateau_has_a_state_before_any_validation():
     other = plateau()
     other.load_state(json.loads(json.dumps(plateau().state(), allow_nan=False)))

@@ -181,3 +181,14 @@ def test_wandb_without_an_account_goes_offline_and_says_so_once(tmp_path: Path, 
     assert "tracked offline; upload it with `wandb sync`" in said[0]
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert history(file)[0]["train/loss"] == 2.5
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"[" * 100_000, b'{"step": 1' + b"0" * 400 + b"}", b"3", b'{"step": []}']
+)
+def test_a_line_of_another_make_is_dropped_when_a_run_goes_on(line: bytes, tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b"\n")
+    tracker = JsonLinesTracker()
+    tracker.start(tmp_path, {}, run_id=None, from_step=5)
+    tracker.finish(None)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'

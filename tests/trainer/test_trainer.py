@@ -193,6 +193,21 @@ def test_resuming_something_else_names_what_differs(key: str, tmp_path: Path):
         resume(run)
 
 
+@pytest.mark.parametrize("state", [{}, {"baseline": torch.zeros(3, dtype=torch.float64)}])
+def test_a_state_of_another_make_is_refused(state: dict[str, Tensor], tmp_path: Path):
+    run = KBGANRun(tmp_path, valid_every=0)
+    run.sampler.state = lambda: state
+
+    def ask() -> None:
+        run.runtime.stop_signal = signal.SIGTERM
+
+    run.trainer.trackers = [*run.trainer.trackers, Trigger(22, ask)]
+    with pytest.raises(Stopped):
+        fit(run)
+    with pytest.raises(InputError, match="holds a state that the sampler of the adversarial stage can't take"):
+        resume(KBGANRun(tmp_path))
+
+
 class ScriptedEvaluator:
     """Gives these validation MRRs one after the other, and remembers the parameters that it saw."""
 

@@ -57,6 +57,9 @@ class Plateau(Schedule):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """See `Schedule.load_state`."""
+        missing = [name for name in (*_STATE, "factor") if name not in state]
+        if missing:
+            raise InputError(f"resume: the checkpoint's schedule has no {missing[0]}: it is of a run with another one")
         self.start_stage()
         self._scheduler.load_state_dict({name: state[name] for name in _STATE})
         self._holder.param_groups[0]["lr"] = state["factor"]

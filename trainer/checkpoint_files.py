@@ -1,0 +1,145 @@
+"""Files of a checkpoint: written to the disk for good, and read as what may be damaged or come from someone else."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graph.errors import InputError
+
+_DTYPES = ("F32", "F64", "I32", "I64", "BOOL")
+_LARGEST_DIMENSION = 1 << 48  # larger ones, of tensors without elements, overflow in torch
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file and waits until it is on the disk."""
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, and waits until it is on the disk."""
+    temporary = path.with_suffix(".partial")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """A safetensors file, whose header was checked.
+
+    Raises:
+        InputError: it is damaged, or holds a tensor of a type or size that no checkpoint has.
+    """
+    try:
+        with safe_open(path, framework="pt") as saved:
+            for key in saved.keys():  # noqa: SIM118 (not a dict)
+                described = saved.get_slice(key)
+                dtype, shape = described.get_dtype(), described.get_shape()
+                if dtype not in _DTYPES or max(shape, default=0) > _LARGEST_DIMENSION:
+                    raise InputError(f"{path} is damaged: no checkpoint holds {shown(key)} of {dtype} {shown(shape)}")
+            yield saved
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; false also for a path that no file can have, such as one of 5,000 characters."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_small_file(path: Path, *, most_bytes: int) -> bytes:
+    """The content of a file that is refused if it is larger than anything we write.
+
+    Raises:
+        InputError: the file is missing, no regular file, too large, or can't be read.
+    """
+    if not is_file(path):
+        raise InputError(f"{path} is missing")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from error
+    if len(content) > most_bytes:
+        raise InputError(f"{path} is damaged: it has more than {most_bytes} bytes")
+    return content
+
+
+def read_json(path: Path, *, most_bytes: int = 1 << 22) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        InputError: see `read_small_file`; or its content is no JSON.
+    """
+    content = read_small_file(path, most_bytes=most_bytes)
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise InputError(f"{path} is damaged: it is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """A value of a foreign file, on one short line for a message."""
+    if isinstance(value, dict | list) and len(value) > 8:
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(text)} characters)"
+
+
+def lies_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, with all its links followed, is below a folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def digest_of_file(path: Path) -> str:
+    """Its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of JSON values, whatever their order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def verify(path: Path, digest: str) -> None:
+    """Raises InputError unless the file of a checkpoint has this SHA-256."""
+    if not is_file(path):
+        raise InputError(f"{path.parent} is damaged: {path.name} is missing")
+    if not lies_inside(path, path.parent):
+        raise InputError(f"{path} is a link to a file outside of its checkpoint, which is not followed")
+    try:
+        found = digest_of_file(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from error
+    if found != digest:
+        raise InputError(f"{path} is damaged: its content does not have the SHA-256 of manifest.json")
