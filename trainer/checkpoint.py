@@ -1,9 +1,10 @@
 """Checkpoints: saved by any number of ranks, resumed by any other, written whole or not at all.
 
 A checkpoint is a folder of safetensors files, which hold nothing that runs on loading: `rows_K_of_W.safetensors` with
-the rows of rank K and the entity of each, `dense.safetensors` with what all ranks hold alike. `manifest.json` says
-where the run stood and carries the SHA-256 of every file and of itself. A reader takes the rows of the entities that
-it owns out of whichever file has them, so neither ranks nor placement need be those of the writer.
+the rows of rank K and the entity of each, and its part of what a sampler keeps by key; `dense.safetensors` with what
+all ranks hold alike. `manifest.json` says where the run stood and carries the SHA-256 of every file and of itself. A
+reader takes the rows of the entities that it owns out of whichever file has them, so neither ranks nor placement need
+be those of the writer.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,9 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
+from trainer.keyed_shards import keyed_tensors, load_keyed
 from trainer.runtime import Runtime
 
 _FORMAT = 1
@@ -51,7 +55,12 @@ class Checkpointer:
         self.keep = keep
 
     def save(
-        self, name: str, players: Mapping[str, Player], state: Mapping[str, Tensor], manifest: Mapping[str, Any]
+        self,
+        name: str,
+        players: Mapping[str, Player],
+        state: Mapping[str, Tensor],
+        manifest: Mapping[str, Any],
+        keyed: Mapping[str, KeyedRows] = MappingProxyType({}),
     ) -> Path:
         """Writes a checkpoint. Collective.
 
@@ -59,6 +68,7 @@ class Checkpointer:
             name: its folder's name; names sort in the order of saving.
             state: small tensors, equal on all ranks.
             manifest: where the run stands, and what a resumed run must share with it; JSON values.
+            keyed: rows of a sampler that are partitioned over the ranks.
         Raises:
             InputError: it could not be written; earlier checkpoints are as they were.
         """
@@ -68,7 +78,7 @@ class Checkpointer:
         dense = _dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
         try:
             self._attempt(lambda: self._prepare(temporary), first_only=True)
-            self._attempt(lambda: _write_tensors(rows, _row_tensors(players)))
+            self._attempt(lambda: _write_tensors(rows, _row_tensors(players) | keyed_tensors(keyed)))
             self._attempt(lambda: _write_tensors(temporary / "dense.safetensors", dense), first_only=True)
             self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
         except InputError:
@@ -117,8 +127,10 @@ class Checkpointer:
         self.runtime.agree(error)
         return manifest
 
-    def load(self, checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
-        """Fills the players' models, and their optimisers where they have one; returns the state tensors.
+    def load(
+        self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
+        """Fills the players' models, their optimisers where they have one, and keyed rows; returns the state tensors.
 
         Verify first with `read_manifest`.
         """
@@ -129,6 +141,7 @@ class Checkpointer:
             # Rows first: their names tell another optimizer.
             _load_rows(checkpoint, [file for file in files if file.startswith("rows_")], name, player)
             _load_dense(checkpoint, name, player, tensors)
+        load_keyed(checkpoint, [file for file in files if file.startswith("rows_")], keyed)
         return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
     def _attempt(self, action: Any, *, first_only: bool = False) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
+from embedding.keyed_rows import KeyedRows
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -240,14 +241,15 @@ class Trainer:
     def _save(self, stage: Stage | None, *, best: bool = False) -> Path:
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         state: dict[str, Tensor] = {}
+        keyed: dict[str, KeyedRows] = {}
         if stage is not None:
             self._attach_optimizers(stage, players)
-            state = stage.sampler.state()
+            state, keyed = stage.sampler.state(), stage.sampler.keyed_rows()
         run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
         manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
         for observer in self.observers:
             manifest |= observer.state()
-        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
+        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest, keyed)
         # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
         self.checkpointer.point("latest", path)
         if best and stage is not None:
@@ -272,11 +274,13 @@ class Trainer:
             observer.load_state(manifest)
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
+        keyed: dict[str, KeyedRows] = {}
         if stage is not None and self.cursor.stage_step > 0:
             stage.player.start_stage()
             stage.sampler.start_stage()
             self._attach_optimizers(stage, players)
-        state = self.checkpointer.load(checkpoint, players)
+            keyed = stage.sampler.keyed_rows()
+        state = self.checkpointer.load(checkpoint, players, keyed)
         if stage is not None and self.cursor.best_checkpoint is not None:
             best = self.checkpointer.adopt(checkpoint.parent / self.cursor.best_checkpoint)
             self.checkpointer.point(f"best_{stage.name}", best)
