@@ -50,7 +50,11 @@ class _Region:
 
 
 class LostRankError(InputError):
-    """Another rank did not come to an exchange; what happened to it is for that rank, or for its launcher, to say."""
+    """Another rank did not come to an exchange: it hangs, or has died."""
+
+    def __init__(self, message: str, *, hangs: bool) -> None:
+        super().__init__(message)
+        self.hangs = hangs
 
 
 class SharedMemory:
@@ -174,10 +178,11 @@ class SharedMemory:
         if missing >= len(self.regions):
             raise LostRankError(
                 f"rank {missing - len(self.regions)} did not come to an exchange within {self.seconds:g} seconds "
-                "(launch.timeout_seconds): it hangs, or has that much more to do"
+                "(launch.timeout_seconds): it hangs, or has that much more to do",
+                hangs=True,
             )
         if missing >= 0:
-            raise LostRankError(f"rank {missing} has died")
+            raise LostRankError(f"rank {missing} has died", hangs=False)
 
 
 def _bytes_of(value: Tensor) -> Tensor:

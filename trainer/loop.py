@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +103,7 @@ class Trainer:
         try:
             while self.cursor.stage < len(self.stages):
                 self._run_stage(self.stages[self.cursor.stage])
+            self._stop_if_asked()  # after the last step: what is saved by now need not be saved again
         finally:
             gc.unfreeze()
 
@@ -144,7 +144,13 @@ class Trainer:
             elif self._asked_to_stop or (self.checkpoint_every and cursor.step % self.checkpoint_every == 0):
                 self._save(stage)
             if self._asked_to_stop:
-                raise Stopped(self.runtime.stop_signal or signal.SIGTERM)
+                self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        """Ends the run on all ranks if a signal reached any of them. Collective."""
+        number = self.runtime.agree_on_signal()
+        if number is not None:
+            raise Stopped(number)
 
     def train_step(self, stage: Stage, number: int) -> Step:
         """One step: propose, judge, learn, reward. Collective."""
