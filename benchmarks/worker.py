@@ -13,7 +13,8 @@ from benchmarks import footprint, profiling, ranking, training
 from benchmarks.cases import Case, Kind, find
 from benchmarks.machine import LIMITS, Limits
 from benchmarks.settings import Settings
-from launch.ranks import rank_number
+from launch.early_signals import end_at_signals
+from launch.last_line import rank_number
 from launch.report import one_line_errors
 
 _MEASURES = {
@@ -63,4 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_at_signals()
     main()

@@ -1,8 +1,7 @@
 """KeyedRows: a row of integers for each key, partitioned over ranks as a table is; what caches of negatives live in."""
 
 import torch
-import torch.distributed as dist
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from embedding.exchange import deliver_rows, fetch_rows, plan_route
@@ -52,17 +51,3 @@ class KeyedRows:
         kept = torch.ones_like(key, dtype=torch.bool)
         kept[1:] = key[1:] != key[:-1]  # the first of each key has its least order
         self.row[key[kept]] = row[place[kept]]
-
-    def gather(self) -> Int32[Tensor, "{self.num_keys} width"]:
-        """The rows of all keys, for a checkpoint. Collective when partitioned."""
-        if self.site.world_size == 1:
-            return self.row.clone()
-        padded = self.row.new_zeros((self.block, self.row.shape[1]))
-        padded[: len(self.row)] = self.row
-        pieces = [torch.empty_like(padded) for _ in range(self.site.world_size)]
-        dist.all_gather(pieces, padded)
-        return torch.cat(pieces)[: self.num_keys]
-
-    def load(self, row: Int32[Tensor, "{self.num_keys} width"]) -> None:
-        """Takes what `gather` gave, at any number of ranks."""
-        self.row.copy_(row[self.first : self.first + len(self.row)])

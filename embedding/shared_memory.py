@@ -9,6 +9,7 @@ import errno
 import logging
 import mmap
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,13 @@ log = logging.getLogger(__name__)
 _FOLDER = Path("/dev/shm")
 _LINE = 64
 """Bytes of a cache line, which a counter has to itself."""
-_HALF = 16 << 20
-"""Bytes of a half; what is larger goes through the process group, where the wait counts for little."""
+_MOST = _LINE + (32 << 20)
+"""Bytes of a region where there is room; what is larger than a half goes through the process group, where the wait
+counts for little."""
+_LEAST = 1 << 20
+"""Bytes of a region below which there is no point in having one."""
+_SHARE = 3 / 4
+"""Of the room that is free, what the regions take together: containers give 64 MiB, and others may want some."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,18 @@ class _Region:
 
     @classmethod
     def of(cls, file: int) -> "_Region":
-        memory = torch.frombuffer(mmap.mmap(file, _LINE + 2 * _HALF), dtype=torch.uint8)
-        return cls(memory[:8].view(torch.int64), (memory[_LINE:][:_HALF], memory[_LINE + _HALF :]))
+        memory = torch.frombuffer(mmap.mmap(file, 0), dtype=torch.uint8)
+        half = (len(memory) - _LINE) // (2 * _LINE) * _LINE
+        first, second, _ = memory[_LINE:].split([half, half, len(memory) - _LINE - 2 * half])
+        return cls(memory[:8].view(torch.int64), (first, second))
+
+
+class LostRankError(InputError):
+    """Another rank did not come to an exchange: it hangs, or has died."""
+
+    def __init__(self, message: str, *, hangs: bool) -> None:
+        super().__init__(message)
+        self.hangs = hangs
 
 
 class SharedMemory:
@@ -62,19 +78,30 @@ class SharedMemory:
     def start(cls, seconds: float) -> "SharedMemory | None":
         """Maps the regions of all ranks; None if they are on several machines, or have no room for it. Collective."""
         possible = load() is not None and _FOLDER.is_dir()  # else there is no compiler, which was said, or no Linux
-        path = _create() if possible else None
-        here = None if path is None else (_machine(), str(path), os.getpid())
-        ranks: list[tuple[str, str, int] | None] = [None] * dist.get_world_size()
+        world_size = dist.get_world_size()
+        free: list[int] = [0] * world_size
+        dist.all_gather_object(free, _free() if possible else 0)
+        here: tuple[str, str, int] | str | None = None
+        path = None
+        if possible:
+            try:
+                # As much on all ranks: of what was free before anyone had taken anything.
+                path = _create(min(_MOST, int(min(free) * _SHARE) // world_size))
+                here = _machine(), str(path), os.getpid()
+            except OSError as error:
+                here = error.strerror
+        ranks: list[tuple[str, str, int] | str | None] = [None] * world_size
         dist.all_gather_object(ranks, here)
-        known = [each for each in ranks if each is not None]
+        known = [each for each in ranks if isinstance(each, tuple)]
         regions = _map([path for _, path, _ in known]) if len({machine for machine, _, _ in known}) == 1 else []
-        mapped: list[int] = [0] * len(ranks)
+        mapped: list[int] = [0] * world_size
         dist.all_gather_object(mapped, len(regions))
         if path is not None:
             path.unlink()  # what is mapped stays; a run that dies leaves nothing behind
-        if min(mapped) < len(ranks):
-            if possible and len(known) < len(ranks) and dist.get_rank() == 0:
-                log.warning("no room in %s for ranks to share memory: they exchange rows through sockets", _FOLDER)
+        if min(mapped) < world_size:
+            reasons = [each for each in ranks if isinstance(each, str)]
+            if reasons and dist.get_rank() == 0:
+                log.warning("ranks can't share memory in %s (%s): they use slower sockets", _FOLDER, reasons[0])
             return None
         return cls(regions, [process for _, _, process in known], dist.get_rank(), seconds)
 
@@ -112,12 +139,28 @@ class SharedMemory:
             total += other
         return total
 
+    def gather(self, value: Shaped[Tensor, "B *d"]) -> list[Shaped[Tensor, "_ *d"]] | None:
+        """What each rank gave, by rank; they may give different numbers of rows. Collective.
+
+        None, on all ranks, if a rank's does not fit.
+        """
+        shared = self._show(value, [len(value)] * len(self.regions))
+        if shared is None:
+            return None
+        row = value.element_size() * value.shape[1:].numel()
+        gathered = []
+        for header, of_rank in zip(*shared, strict=True):
+            rows = value.new_empty((header[self.rank], *value.shape[1:]))
+            _bytes_of(rows).copy_(of_rank[: row * len(rows)])
+            gathered.append(rows)
+        return gathered
+
     def _show(self, value: Shaped[Tensor, "*d"], numbers: list[int]) -> tuple[list[list[int]], list[Tensor]] | None:
         """Shows a value, and a number for each rank, to all; returns what they showed. None if one does not fit."""
         self.exchanges += 1
         half, data = self.exchanges % 2, _bytes_of(value.contiguous())
-        fits = self._header + len(data) <= _HALF
         mine = self.regions[self.rank].halves[half]
+        fits = self._header + len(data) <= len(mine)
         mine[: self._header].view(torch.int64).copy_(torch.tensor([int(fits), *numbers]))
         if fits:
             mine[self._header :][: len(data)].copy_(data)
@@ -131,9 +174,15 @@ class SharedMemory:
 
     def _wait(self) -> None:
         sizes = len(self.regions), self.exchanges, float(self.seconds)
-        late = call("wait_for_all", self._counters, self._process, *sizes)
-        if late >= 0:
-            raise InputError(f"rank {late} has died or did not come to an exchange within {self.seconds:g} seconds")
+        missing = call("wait_for_all", self._counters, self._process, *sizes)
+        if missing >= len(self.regions):
+            raise LostRankError(
+                f"rank {missing - len(self.regions)} did not come to an exchange within {self.seconds:g} seconds "
+                "(launch.timeout_seconds): it hangs, or has that much more to do",
+                hangs=True,
+            )
+        if missing >= 0:
+            raise LostRankError(f"rank {missing} has died", hangs=False)
 
 
 def _bytes_of(value: Tensor) -> Tensor:
@@ -147,15 +196,25 @@ def _machine() -> str:
     return f"{started} {Path('/proc/self/ns/pid').readlink()}"
 
 
-def _create() -> Path | None:
-    """A file of a region's size, all of it there: room that runs out later would be a bus error."""
+def _free() -> int:
+    """Bytes that files may still take."""
+    room = os.statvfs(_FOLDER)
+    return room.f_bavail * room.f_frsize if room.f_blocks else sys.maxsize  # a tmpfs without a limit counts no blocks
+
+
+def _create(size: int) -> Path:
+    """A file of a region's size, all of it there: room that runs out later would be a bus error.
+
+    Raises:
+        OSError: there is no room, or no permission.
+    """
+    if size < _LEAST:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     file, name = tempfile.mkstemp(dir=_FOLDER, prefix="advkge-")
     try:
-        os.posix_fallocate(file, 0, _LINE + 2 * _HALF)
-    except OSError as error:
+        os.posix_fallocate(file, 0, size)
+    except OSError:
         Path(name).unlink()
-        if error.errno in (errno.ENOSPC, errno.EOPNOTSUPP):
-            return None
         raise
     finally:
         os.close(file)

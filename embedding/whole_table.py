@@ -198,6 +198,9 @@ def _reduce(
 ) -> Float64[Tensor, " B"]:
     anchor, relation, heads = model.query_rows(batch)
     dense = list(model.scoring.parameters())
+    # Backward exchanges, and so does DDP once it has the gradients of some parameters. All ranks do both in one order
+    # only if no gradient is complete before the backward of `_Reduce`: if each parameter is an input of it.
+    assert {id(each) for each in (*dense, model.scorer.relation)} == {id(each) for each in model.scorer.parameters()}
     return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, excluded, *dense))
 
 

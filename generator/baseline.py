@@ -26,7 +26,11 @@ class Baseline(ABC):
         self.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs, equal on all ranks. Collective."""
+        """What a resumed run needs beside `keyed_rows`, equal on all ranks."""
+        return {}
+
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """See `NegativeSampler.keyed_rows`."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -134,14 +138,9 @@ class PerQuery(RunningMean):
         self.rows.store(key, order, rows.view(torch.int32).long())
         return super().advantage(reward, batch) - own[:, None]
 
-    def state(self) -> dict[str, Tensor]:
-        """See `Baseline.state`."""
-        return {**super().state(), "baseline_of_query": self.rows.gather()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """See `Baseline.load_state`."""
-        super().load_state(state)
-        self.rows.load(state["baseline_of_query"])
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """What each query keeps."""
+        return {"baseline_of_query": self.rows}
 
 
 class LeaveOneOut(Baseline):

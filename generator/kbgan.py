@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
@@ -236,6 +237,10 @@ class KBGANSampler(NegativeSampler):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave."""
         self.baseline.load_state(state)
+
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """The baseline's."""
+        return self.baseline.keyed_rows()
 
 
 def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from embedding.keyed_rows import KeyedRows
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
@@ -140,7 +141,7 @@ class MixtureSampler(NegativeSampler):
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Those of the parts. Collective."""
+        """Those of the parts."""
         return {f"{name}.{key}": value for name, part in self.parts.items() for key, value in part.state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -148,6 +149,10 @@ class MixtureSampler(NegativeSampler):
         for name, part in self.parts.items():
             own = f"{name}."
             part.load_state({key.removeprefix(own): value for key, value in state.items() if key.startswith(own)})
+
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """Those of the parts."""
+        return {f"{name}.{key}": rows for name, part in self.parts.items() for key, rows in part.keyed_rows().items()}
 
     def start_stage(self) -> None:
         """A new stage for every part."""

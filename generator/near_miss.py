@@ -1,7 +1,6 @@
 """Near-miss negatives (Kotnis and Nastase, Analysis of the impact of negative sampling on link prediction in knowledge
 graphs, arXiv 1708.06816): entities that a trained model ranks about where it ranks the true one."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 import torch
@@ -89,10 +88,6 @@ class NearMissSampler(ListedSampler):
         """The window of each positive."""
         return self.windows.fetch(self.keys.of(batch))
 
-    def made(self) -> dict[str, Tensor]:
-        """All windows."""
-        return {"windows": self.windows.gather()}
-
-    def load_made(self, made: Mapping[str, Tensor]) -> None:
-        """See `RefreshedSampler.load_made`."""
-        self.windows.load(made["windows"])
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """The windows."""
+        return {"windows": self.windows}

@@ -5,7 +5,6 @@ Unlike the authors' code, which inverts a mask bitwise and so corrupts both ends
 entity on its corrupted side.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 import torch
@@ -126,10 +125,6 @@ class NSCachingSampler(NegativeSampler):
         """The share of each cache that was new after its refresh; 0 where there was none."""
         return {"generator/cache_replaced": self._replaced}
 
-    def state(self) -> dict[str, Tensor]:
-        """All caches."""
-        return {"caches": self.caches.gather()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
-        self.caches.load(state["caches"])
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """The caches."""
+        return {"caches": self.caches}

@@ -37,11 +37,10 @@ class RefreshedSampler(NegativeSampler):
             batch: the one that is about to be proposed for; only what ranks have in common may be used.
         """
 
-    @abstractmethod
     def made(self) -> dict[str, Tensor]:
-        """What `refresh` made, equal on all ranks. Collective."""
+        """What `refresh` made, equal on all ranks, beside `keyed_rows`."""
+        return {}
 
-    @abstractmethod
     def load_made(self, made: Mapping[str, Tensor]) -> None:
         """Takes what `made` gave."""
 

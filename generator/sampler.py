@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel, ModelSite
 from embedding.optimizer import ModelOptimizer
 from graph.batch import Batch, Negatives, Proposal
@@ -130,7 +131,11 @@ class NegativeSampler(ABC):
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the model and its optimiser; equal on all ranks."""
+        """What a resumed run needs beside the model, its optimiser and `keyed_rows`; equal on all ranks."""
+        return {}
+
+    def keyed_rows(self) -> dict[str, KeyedRows]:
+        """By name what is partitioned over ranks: each writes its own rows into a checkpoint, and reads them again."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -2,28 +2,41 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <thread>
 
 #include "export.h"
 
 namespace kernel {
+
+// A rank that is waited for in a step comes within a millisecond, and sleeping would cost more than the wait. One that
+// is busy with something else is asked less and less often: sleeps are a sixteenth of the wait so far.
+constexpr int64_t SPINS = 64;
+constexpr std::chrono::milliseconds SPINNING{1}, LONGEST_SLEEP{10};
 
 // Says that this rank's part of exchange `number` can be read.
 void publish(int64_t* counter, int64_t number) {
   reinterpret_cast<std::atomic<int64_t>*>(counter)->store(number, std::memory_order_release);
 }
 
-// Waits until all counters have come to `number`. Returns -1, or the first rank that is no more or is too late.
+// Waits until all counters have come to `number`. Returns -1, or the first rank whose process is no more, or the first
+// that is too late, plus `ranks`.
 int64_t wait_for_all(const int64_t* counters, const int64_t* process, int64_t ranks, int64_t number, double seconds) {
   using Clock = std::chrono::steady_clock;
-  const auto limit = Clock::now() + std::chrono::duration<double>(seconds);
+  const auto started = Clock::now();
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto* const counter = reinterpret_cast<const std::atomic<int64_t>*>(counters[rank]);
     for (int64_t turn = 1; counter->load(std::memory_order_acquire) < number; ++turn) {
-      if (turn % 64 == 0) sched_yield();
-      if (turn % (1 << 16) == 0 && ((kill((pid_t)process[rank], 0) && errno == ESRCH) || Clock::now() > limit)) return rank;
+      if (turn % SPINS) continue;
+      sched_yield();
+      const std::chrono::duration<double> waited = Clock::now() - started;
+      if (waited < SPINNING) continue;
+      if (kill((pid_t)process[rank], 0) && errno == ESRCH) return rank;
+      if (waited.count() > seconds) return ranks + rank;
+      std::this_thread::sleep_for(std::min<std::chrono::duration<double>>(waited / 16, LONGEST_SLEEP));
     }
   }
   return -1;

@@ -262,7 +262,7 @@ def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> Entit
             entity_of_row = instantiate(config.placement)(graph, config.seed).entity_of_row
         except InputError as failure:
             error = str(failure)
-    runtime.agree(error)
+    runtime.agree(error, patient=True)
     if runtime.world_size > 1:
         entity_of_row = entity_of_row.to(runtime.device)
         dist.broadcast(entity_of_row, 0)

@@ -1,5 +1,10 @@
 """Ranks a trained run again: `python launch/evaluate.py run=DIR split=valid`, or the same under torchrun."""
 
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
 import json
 import sys
 from pathlib import Path
@@ -31,15 +36,13 @@ def evaluate(config: DictConfig) -> None:
         if config[key] not in choices:
             raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
-    try:
-        run, checkpoint = load_run(schema.saved_run(config), runtime)
-        sees_test = config.split == "test" or config.filter == "all"
-        evaluator = run.evaluator(run.all_known if sees_test else run.known_in_validation)
-        metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
-        if runtime.is_first:
-            _report(config, checkpoint, metrics, "train+valid+test" if sees_test else "train+valid")
-    finally:
-        runtime.close()
+    run, checkpoint = load_run(schema.saved_run(config), runtime)
+    sees_test = config.split == "test" or config.filter == "all"
+    evaluator = run.evaluator(run.all_known if sees_test else run.known_in_validation)
+    metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
+    if runtime.is_first:
+        _report(config, checkpoint, metrics, "train+valid+test" if sees_test else "train+valid")
+    runtime.close()
 
 
 def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, float]], known: str) -> None:

@@ -13,6 +13,11 @@ With reciprocal relations each relation is there once more, as NAME_reciprocal, 
 are ranked by their scores with r, heads of (r, t) by their scores as tails of (t, r_reciprocal).
 """
 
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
 import inspect
 import json
 import os
@@ -31,7 +36,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import schema
 from launch.build import Run
-from launch.ranks import is_rank
+from launch.last_line import is_rank
 from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
 from trainer.runtime import Runtime

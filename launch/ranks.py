@@ -6,32 +6,19 @@ a process group made anew in each job of a sweep under one torchrun hangs at the
 
 import os
 import sys
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from torch.distributed import TCPStore
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from graph.errors import InputError
+from launch.agent import Ending, run_processes
+from launch.last_line import is_rank, launcher_store, rank_number
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
 _SWEEP = ("-m", "--multirun")
-
-
-def is_rank() -> bool:
-    """Whether this process is one of several that an agent (torchrun, or ours) started."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def rank_number() -> int:
-    """This process's rank; 0 if it is the only one."""
-    return int(os.environ["RANK"]) if is_rank() else 0
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
@@ -69,9 +56,7 @@ def _agree_on_stamp() -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
     if not is_rank():
         return now
-    # torchrun's own store; it outlives an elastic restart, so that a second attempt finds the first one's folder.
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
-    return store.compare_set("advkge/stamp", "", now).decode()
+    return launcher_store().compare_set("advkge/stamp", "", now).decode()
 
 
 def _continue_run(arguments: list[str]) -> list[str]:
@@ -98,28 +83,7 @@ def _key(argument: str) -> str:
     return argument.split("=", 1)[0].lstrip("+~")
 
 
-def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> str | None:
-    """Runs a script as `ranks` processes under an elastic agent of their own, and waits.
-
-    Returns:
-        What went wrong, naming the rank that failed first; None if nothing did.
-    """
-    # As torchrun does: without it each rank would start a thread for every core.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    launch = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
+def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> Ending:
+    """Runs a script as `ranks` processes, and waits."""
     arguments = [*overrides, f"hydra.run.dir={folder}"]
-    try:
-        elastic_launch(launch, sys.executable)(str(script), *arguments)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        cause = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        return f"rank {rank} (pid {failure.pid}) failed first, with {cause}"
-    return None
+    return run_processes([sys.executable, str(script), *arguments], ranks)

@@ -3,39 +3,54 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from embedding.shared_memory import LostRankError
 from graph.errors import InputError
-from launch.ranks import is_rank, rank_number
+from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with one line on rank 0 for what the user can mend; everything else keeps its traceback."""
+    """Ends the process with one line for what the user can mend; everything else keeps its traceback.
+
+    Of several ranks the one that says it first says it alone, also what only it can see: the others lose it, and end.
+    """
     try:
         yield
+    except LostRankError as error:
+        # Our launcher sees how a rank died, but not which one it was that hung.
+        says = may_say(str(error)) if error.hangs else may_say_of_others(str(error))
+        _end(f"{error}" if says else None, error)
     except InputError as error:
-        if rank_number() == 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from error
-    except RuntimeError as error:
-        if not (is_rank() and _LOST_CONNECTION.search(str(error))):
+        _end(str(error) if may_say(str(error)) else None, error)
+    except Exception as error:
+        if not is_rank():
             raise
-        reason = str(error).splitlines()[0]
-        print(
-            f"error: rank {rank_number()} lost another rank ({reason}); the launcher's report names the one that died",
-            file=sys.stderr,
-            flush=True,
-        )
-        raise SystemExit(1) from error
+        reason = (str(error).splitlines() or [""])[0]
+        if isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)):
+            line = who_is_lost(reason)
+            _end(line if may_say_of_others(line) else None, error)
+        line = f"rank {rank_number()} ended with {type(error).__name__}: {reason}"
+        if not may_say(line):
+            _end(None, error)
+        traceback.print_exc()
+        _end(line, error)
+
+
+def _end(line: str | None, error: Exception) -> NoReturn:
+    if line is not None:
+        print(f"error: {line}", file=sys.stderr, flush=True)
+    raise SystemExit(1) from error
 
 
 @contextmanager
@@ -53,7 +68,7 @@ def one_line_config_errors() -> Iterator[None]:
         reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
     else:
         return
-    if rank_number() == 0:
+    if may_say(reason):
         print(f"error: {reason}", file=sys.stderr, flush=True)
     raise SystemExit(1)
 

@@ -4,6 +4,11 @@ Trains one run for each sampler (discriminator, graph, seed), in turn and at an 
 on the way, and writes a table, plots and a page. Started again with the same hydra.run.dir it goes on where it stopped.
 """
 
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
 import logging
 import sys
 import time
@@ -22,7 +27,8 @@ from launch import schema
 from launch.budget import epochs_within
 from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
-from launch.ranks import is_rank, prepare_arguments
+from launch.last_line import is_rank
+from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text
 from launch.scorecard_page import Heading, as_page
 from launch.scorecard_plots import draw_plots

@@ -1,5 +1,10 @@
 """Trains: `python launch/train.py graph=... generator=... discriminator=...`, or the same under torchrun."""
 
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
 import json
 import logging
 import shlex
@@ -14,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
-from launch import schema
+from launch import early_signals, schema
 from launch.build import Run, build_run, build_trainer, plain
+from launch.last_line import is_rank, may_say
 from launch.own_targets import check_plain
-from launch.ranks import is_rank, prepare_arguments, run_ranks
+from launch.ranks import prepare_arguments, run_ranks
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_options import saved_options
 from trainer.checkpoint import find_checkpoint
@@ -40,9 +46,21 @@ def run_job(config: DictConfig) -> None:
         return
     if config.launch.ranks < 1:
         raise SystemExit(f"error: launch.ranks must be at least 1, got {config.launch.ranks}")
-    failure = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
-    if failure is not None:
-        _failed_jobs.append(f"{folder}: {failure}")
+    ending = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
+    if ending.stopped_by is not None and not ending.said_how_to_resume:
+        log.info("stopped by signal %d; %s", ending.stopped_by, _how_to_go_on(folder))
+    if job.mode == RunMode.RUN:
+        if ending.error is not None or ending.stopped_by is not None:
+            raise SystemExit(1 if ending.stopped_by is None else 128 + ending.stopped_by)
+    elif ending.asked is not None:  # not this job alone, but the sweep
+        raise SystemExit(128 + ending.asked)
+    elif ending.error is not None or ending.stopped_by is not None:
+        _failed_jobs.append(f"{folder}: {ending.error or f'stopped by signal {ending.stopped_by}'}")
+
+
+def _how_to_go_on(folder: Path) -> str:
+    saved = (folder / "checkpoints" / "latest.json").exists()
+    return f"go on with resume={folder}" if saved else "nothing was saved yet"
 
 
 def train(config: DictConfig, folder: Path) -> None:
@@ -53,7 +71,6 @@ def train(config: DictConfig, folder: Path) -> None:
         check_plain(f"resume={config.resume}", values)
         config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
-    runtime.stop_at_signals()
     try:
         checkpoint = _checkpoint_to_resume(config, folder)
         run = build_run(config, runtime)
@@ -70,18 +87,22 @@ def train(config: DictConfig, folder: Path) -> None:
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
         try:
-            trainer.fit()
+            with runtime.noting_signals():
+                trainer.fit()
         except BaseException:
             for tracker in trainer.trackers:
                 tracker.finish(None)
             raise
+        if not is_rank():
+            early_signals.end_at_signals(_how_to_go_on(folder))
         _report(run, trainer, folder)
     except Stopped as stopped:
-        if runtime.is_first:
-            log.info("stopped by signal %d; go on with resume=%s", stopped.signal, folder)
-        raise SystemExit(128 + stopped.signal) from None
-    finally:
+        line = f"stopped by signal {stopped.signal}; go on with resume={folder}"
+        if runtime.is_first and may_say(line):
+            log.info("%s", line)
         runtime.close()
+        raise SystemExit(128 + stopped.signal) from None
+    runtime.close()  # not after an error: other ranks must not notice that this one is gone before it has said why
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:

@@ -1,9 +1,10 @@
 """Checkpoints: saved by any number of ranks, resumed by any other, written whole or not at all.
 
 A checkpoint is a folder of safetensors files, which hold nothing that runs on loading: `rows_K_of_W.safetensors` with
-the rows of rank K and the entity of each, `dense.safetensors` with what all ranks hold alike. `manifest.json` says
-where the run stood and carries the SHA-256 of every file and of itself. A reader takes the rows of the entities that
-it owns out of whichever file has them, so neither ranks nor placement need be those of the writer.
+the rows of rank K and the entity of each, and its part of what a sampler keeps by key; `dense.safetensors` with what
+all ranks hold alike. `manifest.json` says where the run stood and carries the SHA-256 of every file and of itself. A
+reader takes the rows of the entities that it owns out of whichever file has them, so neither ranks nor placement need
+be those of the writer.
 """
 
 import json
@@ -11,12 +12,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
@@ -31,6 +34,7 @@ from trainer.checkpoint_files import (
     write_tensors,
     write_text,
 )
+from trainer.keyed_shards import keyed_tensors, load_keyed
 from trainer.manifest import FORMAT, load_manifest
 from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
 from trainer.row_check import check_entities, check_finite
@@ -60,7 +64,12 @@ class Checkpointer:
         self.keep = keep
 
     def save(
-        self, name: str, players: Mapping[str, Player], state: Mapping[str, Tensor], manifest: Mapping[str, Any]
+        self,
+        name: str,
+        players: Mapping[str, Player],
+        state: Mapping[str, Tensor],
+        manifest: Mapping[str, Any],
+        keyed: Mapping[str, KeyedRows] = MappingProxyType({}),
     ) -> Path:
         """Writes a checkpoint. Collective.
 
@@ -68,6 +77,7 @@ class Checkpointer:
             name: its folder's name; names sort in the order of saving.
             state: small tensors, equal on all ranks.
             manifest: where the run stands, and what a resumed run must share with it; JSON values.
+            keyed: rows of a sampler that are partitioned over the ranks.
         Raises:
             InputError: it could not be written; earlier checkpoints are as they were.
         """
@@ -77,7 +87,7 @@ class Checkpointer:
         dense = _dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
         try:
             self._attempt(lambda: self._prepare(temporary), first_only=True)
-            self._attempt(lambda: write_tensors(rows, _row_tensors(players)))
+            self._attempt(lambda: write_tensors(rows, _row_tensors(players) | keyed_tensors(keyed)))
             self._attempt(lambda: write_tensors(temporary / "dense.safetensors", dense), first_only=True)
             self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
         except InputError:
@@ -135,8 +145,12 @@ class Checkpointer:
         self.runtime.agree(error)
         return manifest
 
-    def load(self, checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
-        """Fills the players' models, and their optimisers where they have one; returns the state tensors. Collective.
+    def load(
+        self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
+        """Fills the players' models, their optimisers where they have one, and keyed rows; returns the state tensors.
+
+        Collective.
 
         Verify first with `read_manifest`.
 
@@ -146,7 +160,7 @@ class Checkpointer:
         state: dict[str, Tensor] = {}
         error = None
         try:
-            state = _load(checkpoint, players)
+            state = _load(checkpoint, players, keyed)
         except InputError as failure:  # a rank checks the rows that it takes; what one finds is an error on all
             error = str(failure)
         self.runtime.agree(error)
@@ -235,7 +249,7 @@ def _dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
     return tensors
 
 
-def _load(checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
+def _load(checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
     files = [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
     with open_tensors(checkpoint / "dense.safetensors") as dense:
         tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
@@ -245,6 +259,7 @@ def _load(checkpoint: Path, players: Mapping[str, Player]) -> dict[str, Tensor]:
         # Rows first: their names tell another optimizer.
         _load_rows(checkpoint, files, name, player)
         _load_dense(checkpoint, name, player, tensors)
+    load_keyed(checkpoint, files, keyed)
     return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
 

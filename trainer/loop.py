@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
+from embedding.keyed_rows import KeyedRows
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -103,6 +103,7 @@ class Trainer:
         try:
             while self.cursor.stage < len(self.stages):
                 self._run_stage(self.stages[self.cursor.stage])
+            self._stop_if_asked()  # after the last step: what is saved by now need not be saved again
         finally:
             gc.unfreeze()
 
@@ -142,7 +143,13 @@ class Trainer:
             elif self._asked_to_stop or (self.checkpoint_every and cursor.step % self.checkpoint_every == 0):
                 self._save(stage)
             if self._asked_to_stop:
-                raise Stopped(self.runtime.stop_signal or signal.SIGTERM)
+                self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        """Ends the run on all ranks if a signal reached any of them. Collective."""
+        number = self.runtime.agree_on_signal()
+        if number is not None:
+            raise Stopped(number)
 
     def train_step(self, stage: Stage, number: int) -> Step:
         """One step: propose, judge, learn, reward. Collective."""
@@ -230,15 +237,16 @@ class Trainer:
     def _save(self, stage: Stage | None, *, best: bool = False) -> Path:
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         state: dict[str, Tensor] = {}
+        keyed: dict[str, KeyedRows] = {}
         if stage is not None:
             self._attach_optimizers(stage, players)
-            state = stage.sampler.state()
+            state, keyed = stage.sampler.state(), stage.sampler.keyed_rows()
         run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
         manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
         manifest["schedule"] = {} if stage is None else stage.schedule.state()
         for observer in self.observers:
             manifest |= observer.state()
-        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest)
+        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest, keyed)
         # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
         self.checkpointer.point("latest", path)
         if best and stage is not None:
@@ -263,11 +271,13 @@ class Trainer:
             observer.load_state(manifest)
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
+        keyed: dict[str, KeyedRows] = {}
         if stage is not None and self.cursor.stage_step > 0:
             stage.start()
             stage.schedule.load_state(manifest["schedule"])
             self._attach_optimizers(stage, players)
-        state = self.checkpointer.load(checkpoint, players)
+            keyed = stage.sampler.keyed_rows()
+        state = self.checkpointer.load(checkpoint, players, keyed)
         if stage is not None and self.cursor.best_checkpoint is not None:
             best = self.checkpointer.adopt(checkpoint.parent / self.cursor.best_checkpoint)
             self.checkpointer.point(f"best_{stage.name}", best)

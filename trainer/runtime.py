@@ -4,11 +4,13 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -18,8 +20,10 @@ from embedding.exchange import add_over_ranks, share_memory
 from graph.batch import Batch
 from graph.errors import InputError
 
-_PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_ANY_TIME = timedelta(days=1000)
+_AGAIN = 1.0
+"""Seconds after which a second signal is meant."""
 _Result = TypeVar("_Result")
 
 
@@ -31,7 +35,10 @@ class Runtime:
     world_size: int
     device: torch.device
     stop_signal: int | None = field(default=None, init=False)
-    """The signal that asked this process to stop; see `stop_at_signals`."""
+    """The signal that asked this process to stop; see `noting_signals`."""
+    _signalled_at: float = field(default=0.0, init=False)
+    _patient: dist.ProcessGroup | None = field(default=None, init=False)
+    """All ranks again, for what may take any time; None for the usual group."""
 
     @classmethod
     def start(cls, *, device: str, timeout_seconds: float) -> "Runtime":
@@ -49,7 +56,8 @@ class Runtime:
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
             if runtime.device.type == "cpu":
                 share_memory(timeout_seconds)
-            _die_with_parent()
+            # A rank that dies is noticed all the same, for its connections close.
+            runtime._patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_ANY_TIME))
         return runtime
 
     def close(self) -> None:
@@ -71,18 +79,21 @@ class Runtime:
         """The sum over all ranks. Collective."""
         return add_over_ranks(value) if self.world_size > 1 else value
 
-    def agree(self, error: str | None) -> None:
-        """Raises on every rank what went wrong on any; None means nothing did. Collective."""
-        errors: list[str | None] = [error]
-        if self.world_size > 1:
-            errors = [None] * self.world_size
-            dist.all_gather_object(errors, error)
-        for message in errors:
+    def agree(self, error: str | None, *, patient: bool = False) -> None:
+        """Raises on every rank what went wrong on any; None means nothing did. Collective.
+
+        Args:
+            patient: wait for the others as long as they live: what they do first may take any time.
+        """
+        for message in self._all(error, patient=patient):
             if message is not None:
                 raise InputError(message)
 
     def first_then_others(self, action: Callable[[], _Result]) -> _Result:
-        """Runs an action on rank 0, then on the others, so that they find what it cached. Collective."""
+        """Runs an action on rank 0, then on the others, so that they find what it cached. Collective.
+
+        It may take any time. An error of another type than InputError ends this rank, and with it the run.
+        """
         result: list[_Result] = []
         for turn in (True, False):
             error = None
@@ -91,22 +102,41 @@ class Runtime:
                     result.append(action())
                 except InputError as failure:
                     error = str(failure)
-            self.agree(error)
+            self.agree(error, patient=True)
         return result[0]
 
-    def stop_at_signals(self) -> None:
-        """From now on SIGTERM and SIGINT are noted in `stop_signal`.
+    def agree_on_signal(self) -> int | None:
+        """The signal that asked the run to stop, of the first rank that got one. Collective."""
+        return next((number for number in self._all(self.stop_signal) if number is not None), None)
 
-        A second Ctrl-C ends a run of one process at once. Ranks of a larger run get one from the terminal and one from
-        their agent, which also kills them if they take too long.
+    def _all(self, value: _Result, *, patient: bool = False) -> list[_Result]:
+        """The small values of all ranks. Collective."""
+        values = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(values, value, group=self._patient if patient else None)
+        return values
+
+    @contextmanager
+    def noting_signals(self) -> Iterator[None]:
+        """Meanwhile SIGTERM and SIGINT are noted in `stop_signal`, for a run that can save and stop by itself.
+
+        A second one, a second later or more, ends a run of one process at once: `timeout` and terminals send some
+        twice. Ranks of a larger run get one from the terminal and one from their launcher, which also ends them at once
+        if it gets a second one itself.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note_signal)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._note_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _note_signal(self, number: int, _: FrameType | None) -> None:
-        if self.stop_signal is not None and self.world_size == 1:
+        if self.stop_signal is None:
+            self.stop_signal, self._signalled_at = number, time.monotonic()
+        elif self.world_size == 1 and time.monotonic() > self._signalled_at + _AGAIN:
             sys.exit(128 + number)
-        self.stop_signal = number
 
 
 def _device(name: str) -> torch.device:
@@ -136,9 +166,3 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         libc.mallopt(_M_TOP_PAD, 64 << 20)
-
-
-def _die_with_parent() -> None:
-    """A killed torchrun agent would leave its ranks running; on Linux the kernel can tell them (SIGTERM)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

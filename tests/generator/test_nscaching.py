@@ -67,13 +67,13 @@ def test_each_positive_draws_from_the_cache_of_its_own_query():
 
 def test_first_caches_are_uniform_and_a_function_of_the_seed():
     first = sampler_of(MANY)
-    cache = first.caches.gather().long()
+    cache = first.caches.row.clone().long()
     assert chisquare(torch.bincount(cache.flatten(), minlength=6).numpy()).pvalue > 1e-3
-    assert sampler_of(MANY).caches.gather().long().equal(cache)
+    assert sampler_of(MANY).caches.row.clone().long().equal(cache)
     first.propose(batch_of(MANY.train), Opinion(PLAUSIBLE))
-    assert not first.caches.gather().long().equal(cache)
+    assert not first.caches.row.clone().long().equal(cache)
     first.start_stage()
-    assert first.caches.gather().long().equal(cache)
+    assert first.caches.row.clone().long().equal(cache)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -120,9 +120,9 @@ def test_of_positives_with_one_query_the_first_refreshes_the_cache():
 def test_only_the_cache_of_the_corrupted_side_changes():
     sampler = sampler_of(families(), select="top")
     batch = batch_of(families().train[:40], heads=40)
-    before = sampler.caches.gather()
+    before = sampler.caches.row.clone()
     sampler.propose(batch, family_opinion())
-    changed = (sampler.caches.gather() != before).any(1).nonzero()[:, 0]
+    changed = (sampler.caches.row.clone() != before).any(1).nonzero()[:, 0]
     assert set(changed.tolist()) <= set(sampler.keys.of(batch).tolist())
     assert not set(changed.tolist()) & set(sampler.keys.of(replace(batch, head_chunks=0)).tolist())
 
@@ -143,14 +143,14 @@ def test_train_facts_stay_out_of_caches_where_known_ones_are_masked():
 
 def test_caches_wait_for_their_epoch():
     sampler = sampler_of(families(), refresh_epochs=3)
-    before = sampler.caches.gather()
+    before = sampler.caches.row.clone()
     for epoch in (1, 2):
         batch = batch_of(families().train[:20], epoch=epoch)
         sampler.propose(batch, no_opinion)
         assert not sampler.metrics()["generator/cache_replaced"].any()
-    assert sampler.caches.gather().equal(before)
+    assert sampler.caches.row.clone().equal(before)
     sampler.propose(batch_of(families().train[:20], epoch=3), family_opinion())
-    assert not sampler.caches.gather().equal(before)
+    assert not sampler.caches.row.clone().equal(before)
 
 
 def test_what_was_replaced_is_measured():

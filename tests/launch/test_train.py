@@ -188,7 +188,7 @@ def test_a_failing_job_does_not_stop_a_sweep(shell, tiny_plain, tmp_path):
     assert not (tmp_path / "sweep" / "0" / "result.json").exists()
     assert json.loads((tmp_path / "sweep" / "1" / "result.json").read_text())["steps"] > 0
     *_, last = outcome.errors.splitlines()
-    assert re.match(r"error: .*sweep/0: rank 0 .* failed first", last)
+    assert re.match(r"error: .*sweep/0: discriminator\.dim must be at least 1, got -1$", last)
 
 
 @pytest.mark.slow
@@ -226,6 +226,33 @@ def test_stops_at_a_signal_and_resumes_with_its_folder_alone(shell, environment,
         assert result[key] == unbroken[key], key
     assert losses_of(tmp_path / "run")[1::2] == losses_of(finished)  # every step, and every second
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_two_ranks_stop_at_a_signal_and_one_resumes(number, command, environment, tiny, finished, tmp_path):
+    words = [sys.executable, str(SCRIPT), *tiny, "launch.ranks=2", "trainer.log_every=1", "hydra.run.dir=run"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as run:
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "run" / "metrics.jsonl").exists() or not metrics_of(tmp_path / "run"):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            run.send_signal(number)
+            said = run.communicate(timeout=60)[0].decode()
+        finally:
+            run.kill()
+    assert run.returncode == 128 + number, said
+    assert said.splitlines()[-1].endswith(f"stopped by signal {number}; go on with resume={tmp_path / 'run'}")
+    assert "Traceback" not in said
+    assert "error" not in said
+
+    assert command(train, "resume=run", "launch.ranks=1").code == 0
+    result, unbroken = (json.loads((run / "result.json").read_text()) for run in (tmp_path / "run", finished))
+    assert result["steps"] == unbroken["steps"]
+    assert losses_of(tmp_path / "run")[1::2] == pytest.approx(losses_of(finished), rel=1e-4)
 
 
 def test_a_used_run_folder_is_refused_and_left_as_it_was(command, tiny_plain, finished, tmp_path):

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from discriminator.loss.loss import Scores
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
 from graph.errors import InputError
@@ -128,12 +130,30 @@ def test_a_model_is_loaded_without_its_optimizer(tmp_path: Path):
     )
 
 
+KEYS = 11  # no number of ranks above 1 divides it
+
+
+def keyed_of(runtime: Runtime | None = None, *, keys: int = KEYS, width: int = 3) -> dict[str, KeyedRows]:
+    """Rows of zeros."""
+    return {"caches": KeyedRows(site_of(families(), runtime), keys, width)}
+
+
+def fill(keyed: dict[str, KeyedRows]) -> None:
+    for rows in keyed.values():
+        rows.row.copy_(rows.key[:, None] * 10 + torch.arange(rows.row.shape[1]))
+
+
+FILLED = torch.arange(KEYS)[:, None] * 10 + torch.arange(3)
+
+
 def save_on_ranks(rank: int, world_size: int, folder: Path) -> dict[str, Tensor]:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
     players = players_of(runtime)
     train(players, runtime)
     checkpointer = checkpointer_of(folder, runtime)
-    checkpointer.point("latest", checkpointer.save("step_1", players, STATE, MANIFEST))
+    keyed = keyed_of(runtime)
+    fill(keyed)
+    checkpointer.point("latest", checkpointer.save("step_1", players, STATE, MANIFEST, keyed))
     return content(players)
 
 
@@ -143,14 +163,17 @@ def load_on_ranks(rank: int, world_size: int, folder: Path) -> dict[str, Tensor]
     path = find_checkpoint(folder, "latest", "resume")
     checkpointer = checkpointer_of(folder, runtime)
     checkpointer.read_manifest(path)
-    checkpointer.load(path, players)
+    keyed = keyed_of(runtime)
+    checkpointer.load(path, players, keyed)
+    assert keyed["caches"].fetch(torch.arange(KEYS)).equal(FILLED)
     return content(players)
 
 
 @pytest.mark.slow
 def test_what_three_ranks_save_two_or_one_load(tmp_path: Path):
     expected = run_on_ranks(3, save_on_ranks, tmp_path)[0]
-    assert len(list((tmp_path / "step_1").glob("rows_*_of_3.safetensors"))) == 3
+    files = sorted((tmp_path / "step_1").glob("rows_*_of_3.safetensors"))
+    assert [load_file(file)["keyed/caches"].shape[0] for file in files] == [4, 4, 3]  # nobody wrote the whole
     assert_same(load_on_ranks(0, 1, tmp_path), expected)
     for found in run_on_ranks(2, load_on_ranks, tmp_path):
         assert_same(found, expected)
@@ -337,6 +360,21 @@ def test_a_missing_player_is_named(tmp_path: Path):
     path = checkpointer_of(tmp_path).save("step_1", {"generator": players["generator"]}, {}, {})
     with pytest.raises(InputError, match="holds no 'discriminator/weight'"):
         checkpointer_of(tmp_path).load(path, {"discriminator": players["discriminator"]})
+
+
+@pytest.mark.parametrize(
+    ("keyed", "message"),
+    [
+        ({"lists": keyed_of()["caches"]}, "holds no 'keyed/lists': it was made with another generator"),
+        (keyed_of(width=4), "'keyed/caches' has rows of 3 numbers, this run's have 4: it was made with other options"),
+        (keyed_of(keys=12), "'keyed/caches' does not hold each of this run's 12 keys once"),
+        (keyed_of(keys=10), "'keyed/caches' does not hold each of this run's 10 keys once"),
+    ],
+)
+def test_other_keyed_rows_are_named(keyed: dict[str, KeyedRows], message: str, tmp_path: Path):
+    path = checkpointer_of(tmp_path).save("step_1", {}, {}, {}, keyed_of())
+    with pytest.raises(InputError, match=re.escape(message)):
+        checkpointer_of(tmp_path).load(path, {}, keyed)
 
 
 @pytest.mark.parametrize("entities", [100, 150])

@@ -1,0 +1,57 @@
+"""Keyed rows in a checkpoint: each rank writes its own block of them, and a reader takes its keys from all files."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from embedding.keyed_rows import KeyedRows
+from graph.errors import InputError
+from trainer.checkpoint_files import open_tensors
+
+
+def keyed_tensors(keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
+    """This rank's rows, and the first of their keys, which ascend by 1."""
+    tensors: dict[str, Tensor] = {}
+    for name, rows in keyed.items():
+        tensors[f"keyed/{name}"] = rows.row
+        tensors[f"keyed/{name}/first"] = torch.tensor([rows.first])
+    return tensors
+
+
+def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, KeyedRows]) -> None:
+    """Fills the rows of this rank's keys out of whichever files have them.
+
+    Raises:
+        InputError: the files do not hold each key once, or rows of another width.
+    """
+    for name, rows in keyed.items():
+        bounds = [_fill(checkpoint, checkpoint / file, name, rows) for file in files]
+        end = 0
+        for first, last in sorted(bounds):
+            end = last if first == end else -1
+        if end != rows.num_keys:
+            raise InputError(
+                f"{checkpoint}: 'keyed/{name}' does not hold each of this run's {rows.num_keys} keys once: it was made "
+                "with another graph"
+            )
+
+
+def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int, int]:
+    """Takes what a file has of this rank's rows; returns the file's first key and the one after its last."""
+    with open_tensors(file) as saved:
+        if f"keyed/{name}" not in saved.keys():  # noqa: SIM118 (not a dict)
+            raise InputError(f"{checkpoint} holds no 'keyed/{name}': it was made with another generator")
+        part = saved.get_slice(f"keyed/{name}")
+        count, width = part.get_shape()
+        if width != rows.row.shape[1]:
+            raise InputError(
+                f"{checkpoint}: 'keyed/{name}' has rows of {width} numbers, this run's have {rows.row.shape[1]}: it "
+                "was made with other options of the generator"
+            )
+        first = int(saved.get_tensor(f"keyed/{name}/first"))
+        begin, end = max(first, rows.first), min(first + count, rows.first + len(rows.row))
+        if begin < end:
+            rows.row[begin - rows.first : end - rows.first] = part[begin - first : end - first].to(rows.row.device)
+    return first, first + count
