@@ -185,8 +185,11 @@ def read_result(folder: Path) -> Result:
         if "valid/mrr" in line and "cost/candidates" in line and line["stage"] != "pretrain_generator"
     ]
     path = folder / "result.json"
-    figures = _figures(record, json.loads(path.read_text()), lines) if path.is_file() else {}
-    error = None if figures else record["error"]
+    result = json.loads(path.read_text()) if path.is_file() else {}
+    is_ranked = "valid" in result and "test" in result
+    figures = _figures(record, result, lines) if is_ranked else {}
+    no_split = "its graph has no valid or no test triples, which samplers are compared by"
+    error = None if figures else no_split if result else record["error"]
     budget, epochs = record["limit"]["budget"], record["limit"]["epochs"]
     limit = f"{epochs} epochs each" if budget is None else f"{budget / 1e6:g} M scored candidates each at most"
     return Result(identity, error, figures, moments, limit, record["wall_seconds"], folder)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph import reading
 from graph.errors import InputError
-from graph.knowledge_graph import KnowledgeGraph, PackedNames, count_duplicates, count_repeated
+from graph.format import text
+from graph.knowledge_graph import KnowledgeGraph, PackedNames
+from graph.leaks import count_duplicates, count_repeated
 from graph.reading import read_folder
 
 GOOD = b"a\tr\tb\nb\tr\tc\n"
@@ -57,7 +58,7 @@ def dict_reader(splits: list[list[tuple[str, str, str]]]) -> tuple[list[str], li
 @pytest.mark.parametrize("suffix", [".txt", ".tsv", ".csv"])
 @pytest.mark.parametrize("block", [64, 32 << 20])
 def test_every_format_equals_a_plain_reader(tmp_path, monkeypatch, suffix, packing, block):
-    monkeypatch.setattr(reading, "_BLOCK_BYTES", block)  # 64 bytes: many blocks, each with its own dictionary
+    monkeypatch.setattr(text, "_BLOCK_BYTES", block)  # 64 bytes: many blocks, each with its own dictionary
     rng = random.Random(7)
     odd = ['"quoted" x', "NA", "null", "straße", "a b", "007"] + (["x,y"] if suffix == ".csv" else ["'", '"'])
     entities = odd + [f"e{i}" for i in range(30)]
