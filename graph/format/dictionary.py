@@ -15,8 +15,8 @@ from pyarrow import csv
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.layout import single_spaces
-from graph.format.lines import lines_of, open_stream
-from graph.format.text_check import LONGEST_LINE, WHITE, check_name, decode, line_fault, shown
+from graph.format.lines import LONGEST_LINE, lines_of, open_stream
+from graph.format.text_check import WHITE, check_name, decode, line_fault, shown
 
 pc: Any = pyarrow.compute
 
@@ -33,7 +33,7 @@ def read_dictionary(path: Path, *, strip: bool) -> pa.Array:
     try:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
-        first = next(lines_of(path, LONGEST_LINE), b"")
+        first = next(lines_of(path), b"")
         counted = decode(path, 1, first).strip().isdecimal()
         sample = first if not counted else b"".join(list(_some_lines(path, 2))[1:])
         separator = "\t" if b"\t" in sample else " "
@@ -51,7 +51,7 @@ def read_dictionary(path: Path, *, strip: bool) -> pa.Array:
 
 
 def _some_lines(path: Path, count: int) -> list[bytes]:
-    return [line for line, _ in zip(lines_of(path, LONGEST_LINE), range(count), strict=False)]
+    return [line for line, _ in zip(lines_of(path), range(count), strict=False)]
 
 
 def _parse(path: Path, separator: str, *, counted: bool) -> list[pa.Array]:
@@ -142,7 +142,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     count = None
     blank = 0
     try:
-        for number, line in enumerate(lines_of(path, LONGEST_LINE), start=1):
+        for number, line in enumerate(lines_of(path), start=1):
             text = decode(path, number, line)
             if number == 1 and text.strip().isdecimal():
                 count = int(text)

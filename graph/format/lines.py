@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+LONGEST_LINE = 32 << 20
+"""In bytes: what the fast reader holds at a time."""
 _CHUNK = 1 << 20
 
 
@@ -50,7 +52,8 @@ class _CleanStream(io.RawIOBase):
             self._line = [block[cut:]]
             if not block and not whole:
                 return 0
-            self._ready = memoryview(self._clean(whole))
+            # A line that is too long for a triple is refused later, so what it holds need not be looked through.
+            self._ready = memoryview(whole if len(whole) > LONGEST_LINE + _CHUNK else self._clean(whole))
         count = min(len(self._ready), len(buffer))
         buffer[:count] = self._ready[:count]
         self._ready = self._ready[count:]
@@ -62,10 +65,10 @@ class _CleanStream(io.RawIOBase):
         super().close()
 
 
-def lines_of(path: Path, longest: int) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
     """Lines without their ends (\\n, \\r\\n or \\r). Of a broken gzip stream, all whole lines before the error.
 
-    A line that is longer than `longest` bytes comes as its first piece of more than that, and is the last one.
+    A line that is longer than `LONGEST_LINE` comes as its first piece of more than that, and is the last one.
     """
     pieces: list[bytes] = []
     length = 0
@@ -75,7 +78,7 @@ def lines_of(path: Path, longest: int) -> Iterator[bytes]:
             if b"\n" not in chunk and b"\r" not in chunk:
                 pieces.append(chunk)
                 length += len(chunk)
-                if length > longest:
+                if length > LONGEST_LINE:
                     break
                 continue
             lines = b"".join([*pieces, chunk]).splitlines(keepends=True)

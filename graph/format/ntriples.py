@@ -20,9 +20,9 @@ from pyarrow import csv
 
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
-from graph.format.lines import lines_of, open_stream
+from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, Note, ReadOptions, SplitTable
-from graph.format.text_check import LONGEST_LINE, decode, line_fault, shown
+from graph.format.text_check import decode, line_fault, shown
 
 _UCHAR = r"\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
 _IRI = rf'<(?:[^\x00-\x20<>"{{}}|^`\\]|{_UCHAR})*>'
@@ -139,7 +139,7 @@ def _check_lines(path: Path) -> None:
     try:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
-        for number, line in enumerate(lines_of(path, LONGEST_LINE), start=1):
+        for number, line in enumerate(lines_of(path), start=1):
             text = decode(path, number, line)
             one = pa.array([text], pa.large_string())
             if pc.match_substring_regex(one, _TRIPLE)[0].as_py() or pc.match_substring_regex(one, _NOTHING)[0].as_py():

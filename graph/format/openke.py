@@ -12,7 +12,7 @@ from graph.format.layout import Layout
 from graph.format.lines import lines_of
 from graph.format.source import Format, ReadOptions, SplitTable
 from graph.format.text import read_text
-from graph.format.text_check import LONGEST_LINE, decode, line_fault, shown
+from graph.format.text_check import decode, line_fault, shown
 
 
 def _patterns(split: str) -> list[str]:
@@ -22,7 +22,7 @@ def _patterns(split: str) -> list[str]:
 def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
     [path] = paths
     split = read_text(path, Layout(options.columns or "htr", " ", first_lines=1))
-    first = decode(path, 1, next(lines_of(path, LONGEST_LINE))).strip()
+    first = decode(path, 1, next(lines_of(path))).strip()
     if not first.isdecimal():
         raise line_fault(path, 1, f"expected the number of triples, got {shown(first)}")
     if int(first) != len(split.table):

@@ -16,9 +16,9 @@ from pyarrow import csv
 
 from graph.errors import InputError
 from graph.format.layout import Layout
-from graph.format.lines import lines_of, open_stream
+from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, ReadOptions, SplitTable, strip_note
-from graph.format.text_check import LONGEST_LINE, WHITE, cells_of, check_lines, decode
+from graph.format.text_check import WHITE, cells_of, check_lines, decode
 
 # A block has a dictionary of its own names until they are unified: small blocks would repeat most names many times.
 _BLOCK_BYTES = LONGEST_LINE
@@ -38,7 +38,7 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
     split = read_text(path, layout)
     if not has_header:
         return split
-    first = decode(path, 1, next(lines_of(path, LONGEST_LINE)))
+    first = decode(path, 1, next(lines_of(path)))
     return replace(split, header=tuple(cells_of(path, 1, first, separator)))
 
 

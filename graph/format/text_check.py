@@ -10,10 +10,8 @@ from pathlib import Path
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.layout import Layout
-from graph.format.lines import lines_of
+from graph.format.lines import LONGEST_LINE, lines_of
 
-LONGEST_LINE = 32 << 20
-"""In bytes: what the fast reader holds at a time."""
 COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
 # What Unicode calls white space, and marks that are not seen either, as a byte order mark between joined files.
 WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u2060"
@@ -31,7 +29,7 @@ def check_lines(path: Path, layout: Layout) -> None:
     try:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
-        for line_number, line in enumerate(lines_of(path, LONGEST_LINE), start=1):
+        for line_number, line in enumerate(lines_of(path), start=1):
             if line_number <= layout.first_lines:
                 continue
             if line == b"" or (line_number == 1 and line == codecs.BOM_UTF8):
