@@ -16,7 +16,7 @@ from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.layout import single_spaces
 from graph.format.lines import LONGEST_LINE, lines_of, open_stream
-from graph.format.text_check import WHITE, check_name, decode, line_fault, shown
+from graph.format.text_check import WHITE, check_name, count_of, decode, line_fault, shown
 
 pc: Any = pyarrow.compute
 
@@ -34,17 +34,19 @@ def read_dictionary(path: Path, *, strip: bool) -> pa.Array:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
         first = next(lines_of(path), b"")
-        counted = decode(path, 1, first).strip().isdecimal()
+        count = count_of(decode(path, 1, first))
+        counted = count is not None
         sample = first if not counted else b"".join(list(_some_lines(path, 2))[1:])
         separator = "\t" if b"\t" in sample else " "
         columns = _parse(path, separator, counted=counted)
     except (pa.ArrowException, OSError) as error:
         _check_lines(path, strip=strip)
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read: {reason}") from error
     names = _by_id(path, columns)
     if names is not None and strip:
         names = pc.utf8_trim(names, WHITE)
-    if names is None or _has_odd_name(names) or (counted and int(first) != len(names)):
+    if names is None or _has_odd_name(names) or (counted and count != len(names)):
         _check_lines(path, strip=strip)
         raise InputError(f"{path}: expected a name and its id on each line, ids 0 to {len(columns[0]) - 1}, each once")
     return names
@@ -144,8 +146,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     try:
         for number, line in enumerate(lines_of(path), start=1):
             text = decode(path, number, line)
-            if number == 1 and text.strip().isdecimal():
-                count = int(text)
+            if number == 1 and (count := count_of(text)) is not None:
                 continue
             if not text.strip():
                 blank = blank or number
@@ -157,7 +158,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
                 raise line_fault(path, number, f"expected a name and its id separated by a tab, got {shown(text)}")
             rows.append((number, cells))
     except (EOFError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if count is not None and count != len(rows):
         raise InputError(f"{path}, line 1: it says {count} lines, but {len(rows)} follow")
     return rows

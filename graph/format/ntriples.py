@@ -22,13 +22,15 @@ from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, Note, ReadOptions, SplitTable
-from graph.format.text_check import decode, line_fault, shown
+from graph.format.text_check import WHITE, decode, line_fault, shown
 
-_UCHAR = r"\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
+# Four hex digits of a character, which halves of a surrogate pair are not; eight go up to 10FFFF.
+_FOUR = r"(?:[0-9A-CE-Fa-ce-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})"
+_UCHAR = rf"\\u{_FOUR}|\\U(?:0000{_FOUR}|00(?:0[1-9A-Fa-f]|10)[0-9A-Fa-f]{{4}})"
 _IRI = rf'<(?:[^\x00-\x20<>"{{}}|^`\\]|{_UCHAR})*>'
 _BLANK = r"_:[\pL\pN_:](?:[\pL\pM\pN_:.·-]*[\pL\pM\pN_:·-])?"
 _LITERAL = (
-    rf'"(?:[^"\\\r\n]|\\[tbnrf"\x27\\]|{_UCHAR})*"'
+    rf'"(?:[^"\\\x00-\x08\x0a-\x1f]|\\[tbnrf"\x27\\]|{_UCHAR})*"'
     rf"(?:@[a-zA-Z]+(?:-[a-zA-Z0-9]+)*|[ \t]*\^\^[ \t]*{_IRI})?"
 )
 _TRIPLE = (
@@ -61,7 +63,7 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
     if not sum(map(len, parts)):
         has = "no triple" if not literals else f"no triple but {literals:,} whose tail is a literal, which are left out"
         raise InputError(f"{path} has {has}" + ("; graph.literals=true keeps them" if literals else ""))
-    columns = [pa.chunked_array([_named(part.field(letter)) for part in parts]) for letter in "hrt"]
+    columns = [pa.chunked_array([_named(path, part.field(letter)) for part in parts]) for letter in "hrt"]
     return SplitTable(pa.table(columns, names=list("hrt")), notes)
 
 
@@ -117,13 +119,17 @@ def _parse(path: Path, lines: pa.Array) -> pa.StructArray:
     return triples
 
 
-def _named(terms: pa.Array) -> pa.DictionaryArray:
+def _named(path: Path, terms: pa.Array) -> pa.DictionaryArray:
     """Terms as names, encoded: see the top of this file."""
     encoded = terms.dictionary_encode()
     names = pc.replace_substring_regex(encoded.dictionary, "^<(.*)>$", r"\1")
     names = pc.replace_substring_regex(names, r'^(".*")[ \t]*\^\^[ \t]*(<.*>)$', r"\1^^\2")
     if pc.any(pc.match_substring(names, "\\")).as_py():
         names = pa.array([_ESCAPE.sub(_unescape, name) for name in names.to_pylist()], pa.large_string())
+        blank = names.filter(pc.not_equal(pc.utf8_trim(names, WHITE), names))
+        if len(blank) or pc.any(pc.equal(names, "")).as_py():
+            name = shown(blank[0].as_py() if len(blank) else "")
+            raise InputError(f"{path}: an IRI is {name} once its escapes are decoded, expected no white space in it")
     merged = names.dictionary_encode()  # names may be equal now that their terms differ only in spelling
     return pa.DictionaryArray.from_arrays(merged.indices.take(encoded.indices), merged.dictionary)
 

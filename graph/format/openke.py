@@ -7,12 +7,11 @@ in entity2id.txt and relation2id.txt.
 from collections.abc import Sequence
 from pathlib import Path
 
-from graph.errors import InputError
 from graph.format.layout import Layout
 from graph.format.lines import lines_of
 from graph.format.source import Format, ReadOptions, SplitTable
 from graph.format.text import read_text
-from graph.format.text_check import decode, line_fault, shown
+from graph.format.text_check import count_of, decode, line_fault, shown
 
 
 def _patterns(split: str) -> list[str]:
@@ -22,11 +21,12 @@ def _patterns(split: str) -> list[str]:
 def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
     [path] = paths
     split = read_text(path, Layout(options.columns or "htr", " ", first_lines=1))
-    first = decode(path, 1, next(lines_of(path))).strip()
-    if not first.isdecimal():
+    first = decode(path, 1, next(lines_of(path)))
+    count = count_of(first)
+    if count is None:
         raise line_fault(path, 1, f"expected the number of triples, got {shown(first)}")
-    if int(first) != len(split.table):
-        raise InputError(f"{path}, line 1: it says {first} triples, but {len(split.table)} follow")
+    if count != len(split.table):
+        raise line_fault(path, 1, f"it says {count} triples, but {len(split.table)} follow")
     return split
 
 

@@ -5,6 +5,7 @@ a few times its size of memory.
 """
 
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute
 from pyarrow import csv
 
 from graph.errors import InputError
-from graph.format.layout import Layout
+from graph.format.layout import Layout, skip_spaces_after_commas
 from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, ReadOptions, SplitTable, strip_note
 from graph.format.text_check import WHITE, cells_of, check_lines, decode
@@ -23,6 +24,7 @@ from graph.format.text_check import WHITE, cells_of, check_lines, decode
 # A block has a dictionary of its own names until they are unified: small blocks would repeat most names many times.
 _BLOCK_BYTES = LONGEST_LINE
 _SEPARATORS = {".txt": "\t", ".tsv": "\t", ".csv": ","}
+_AFTER_QUOTE = re.compile(rb'(?:^|,) *"(?:[^"\r\n]|"")*+"[^,\r\n]', re.MULTILINE)
 pc: Any = pyarrow.compute  # its functions are made when it is imported, where a type checker does not see them
 
 
@@ -69,7 +71,8 @@ def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
     quoted = layout.separator == ","
     # Offsets of 64 bits: the names of 100 million entities are more than 2 GiB.
     encoded = pa.dictionary(pa.int32(), pa.large_string())
-    with open_stream(path, layout.clean, careful=careful) as stream:
+    clean = _refuse_loose_quotes if quoted and not careful else layout.clean
+    with open_stream(path, clean, careful=careful) as stream:
         return csv.read_csv(
             stream,
             read_options=csv.ReadOptions(
@@ -86,6 +89,16 @@ def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
                 check_utf8=True, strings_can_be_null=False, column_types=dict.fromkeys(layout.columns, encoded)
             ),
         )
+
+
+def _refuse_loose_quotes(lines: bytes) -> bytes:
+    """Lines of .csv as `skip_spaces_after_commas` makes them; a pyarrow error where text may follow a closing quote.
+
+    pyarrow would take such text into the name. `check_lines` says whether it is so.
+    """
+    if b'"' in lines and _AFTER_QUOTE.search(lines):
+        raise pa.ArrowInvalid("text after a closing quote")
+    return skip_spaces_after_commas(lines)
 
 
 def _is_suspicious(table: pa.Table, layout: Layout) -> bool:

@@ -16,7 +16,7 @@ COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
 # What Unicode calls white space, and marks that are not seen either, as a byte order mark between joined files.
 WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u2060"
 _SEPARATOR_NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a space"}
-_NTRIPLES = re.compile(r"\s*(<[^<>]*>|_:\S+)\s*<[^<>]*>\s*(<[^<>]*>|_:\S+|\".*\S)\s*\.\s*(#.*)?")
+_NTRIPLES = re.compile(r"\s*(<[^<>]*>|_:\S+)[\s,]*<[^<>]*>[\s,]*(<[^<>]*>|_:\S+|\".*\S)\s*\.\s*(#.*)?")
 _SHOWN = 80
 
 
@@ -98,6 +98,11 @@ def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[st
         raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
     # The csv module skips spaces at the start of a line too; they are the head's.
     return [text[: len(text) - len(text.lstrip(" "))] + cells[0], *cells[1:]] if cells else [""]
+
+
+def count_of(text: str) -> int | None:
+    """The number on a line that says how many lines follow; None if it is no such line."""
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text) else None
 
 
 def check_name(path: Path, line_number: int, name: str, column: str, *, strip: bool) -> None:

@@ -143,7 +143,7 @@ def test_dglke_has_any_order_of_columns(tmp_path, columns):
 def test_blanks_tabs_and_windows_line_ends_are_fine_for_openke(tmp_path):
     files = openke()
     files["train2id.txt"] = files["train2id.txt"].replace(b" ", b"\t").replace(b"\n", b"  \r\n")
-    files["entity2id.txt"] = files["entity2id.txt"].replace(b"\t", b"  ")
+    files["entity2id.txt"] = b"\xef\xbb\xbf" + files["entity2id.txt"].replace(b"\t", b"  ")
     assert named(read_folder(write(tmp_path, files), cache=None)) == TRIPLES
 
 
@@ -153,6 +153,8 @@ CHANGED = [
     (openke, "train2id.txt", b"1 2 0", b"1 4 0", "train2id.txt, line 3: the tail is '4', expected an id of 0 to 3"),
     (openke, "train2id.txt", b"1 2 0", b"1 -2 0", "train2id.txt, line 3: the tail is '-2', expected an id of 0 to 3"),
     (openke, "train2id.txt", b"1 2 0", b"1 2", "train2id.txt, line 3: 2 columns, expected 3"),
+    (openke, "train2id.txt", b"3\n", b"9" * 5000 + b"\n", "train2id.txt, line 1: expected the number of triples"),
+    (openke, "entity2id.txt", b"4\n", b"9" * 5000 + b"\n", "entity2id.txt, line 1: expected a name and its id"),
     (openke, "valid2id.txt", b"2 3 1", b"2 3 2", "valid2id.txt, line 2: the relation is '2', expected an id of 0 to 1"),
     (openke, "entity2id.txt", b"4\n", b"5\n", "entity2id.txt, line 1: it says 5 lines, but 4 follow"),
     (openke, "entity2id.txt", b"\t3", b"\t2", "entity2id.txt, line 5: the id 2 is also on line 4, expected each once"),
@@ -270,6 +272,10 @@ def test_literals_are_left_out_or_kept_and_counted(tmp_path, caplog, name):
         ('<a> <r> "x"y" .', "line 2: expected a triple"),
         ('<a> <r> "\\x" .', "line 2: expected a triple"),
         ("a\tr\tb", "line 2: expected a triple"),
+        ("<a\\uD800> <r> <b> .", "line 2: expected a triple"),
+        ("<a\\UFFFFFFFF> <r> <b> .", "line 2: expected a triple"),
+        ('<a> <r> "\x1f" .', "line 2: expected a triple"),
+        ("<a> <r> <\\u0020> .", "an IRI is ' ' once its escapes are decoded, expected no white space in it"),
         ("<a> <r> <\udcff> .", "line 2: byte 10 (0xff) is not UTF-8, expected UTF-8 text"),
     ],
 )
