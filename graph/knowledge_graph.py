@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import overload
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+
+from graph.leaks import Leaks, count_duplicates
 
 
 class PackedNames(Sequence[str]):
@@ -80,6 +83,11 @@ class KnowledgeGraph:
         """Relations of all splits together."""
         return len(self.relation_names)
 
+    @cached_property
+    def leaks(self) -> Leaks:
+        """What one split gives away of another."""
+        return Leaks.of(self.train, self.valid, self.test)
+
     def summary(self) -> str:
         """A few lines for a person: sizes, what training never sees, what is repeated."""
         entity_seen = torch.zeros(self.num_entities, dtype=torch.bool)
@@ -87,11 +95,14 @@ class KnowledgeGraph:
         relation_seen = torch.zeros(self.num_relations, dtype=torch.bool)
         relation_seen[self.train[:, 1]] = True
         sizes = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test triples"
-        valid_repeated, test_repeated = (count_repeated(split, self.train) for split in (self.valid, self.test))
+        leaks = self.leaks
         lines = [
             f"{self.name}: {self.num_entities:,} entities, {self.num_relations:,} relations; {sizes}",
             f"not in train: {int((~entity_seen).sum()):,} entities, {int((~relation_seen).sum()):,} relations",
-            f"repeated in train: {valid_repeated:,} valid and {test_repeated:,} test triples",
+            f"repeated in train: {leaks.valid_in_train:,} valid and {leaks.test_in_train:,} test triples; "
+            f"in valid: {leaks.test_in_valid:,} test triples",
+            f"reversed in train under another relation: {leaks.valid_reversed:,} valid and {leaks.test_reversed:,} "
+            f"test triples ({leaks.test_reversed / max(len(self.test), 1):.1%} of test)",
             f"duplicates inside train: {count_duplicates(self.train):,} triples",
         ]
         if len(self.hidden):
@@ -114,41 +125,3 @@ def _add(digest: "hashlib._Hash", tensor: Tensor) -> None:
     # The length goes first, so that a triple moved from one split to the next changes the digest.
     digest.update(len(tensor).to_bytes(8, "little"))
     digest.update(tensor.contiguous().numpy().data)
-
-
-def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
-    """How many of `triples` are also among `known`. Memory grows with `triples` and ids, not with `known`."""
-    if not len(triples) or not len(known):
-        return 0
-    num_relations = 1 + max(int(rows[:, 1].max()) for rows in (triples, known))
-    num_entities = 1 + max(int(rows.max()) for rows in (triples, known))
-    # A triple as one integer would overflow for 100 million entities, so (head, relation) is first replaced by its
-    # place among the pairs of `triples`, which is small.
-    pairs, place = torch.unique(triples[:, 0] * num_relations + triples[:, 1], return_inverse=True)
-    keys = place * num_entities + triples[:, 2]
-    wanted = torch.unique(keys)
-    seen = torch.zeros(len(wanted), dtype=torch.bool)
-    is_head = torch.zeros(num_entities, dtype=torch.bool)
-    is_head[triples[:, 0]] = True
-    for block in known.split(1 << 20):
-        block = block[is_head[block[:, 0]]]  # a cheap test that spares most rows the searches
-        pair = block[:, 0] * num_relations + block[:, 1]
-        found = torch.searchsorted(pairs, pair).clamp_(max=len(pairs) - 1)
-        same = pairs[found] == pair
-        key = found[same] * num_entities + block[same, 2]
-        found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
-        seen[found[wanted[found] == key]] = True
-    return int(seen[torch.searchsorted(wanted, keys)].sum())
-
-
-def count_duplicates(triples: Int64[Tensor, "some 3"]) -> int:
-    """How many rows are a repetition of an earlier row."""
-    if not len(triples):
-        return 0
-    head, relation, tail = triples.numpy().T
-    pair = head * (relation.max() + 1) + relation
-    if int(pair.max() + 1) * int(tail.max() + 1) >= 1 << 63:
-        pair = np.unique(pair, return_inverse=True)[1]  # smaller numbers, at several times the time
-    key = pair * (tail.max() + 1) + tail
-    key.sort()
-    return int((key[1:] == key[:-1]).sum())

@@ -5,8 +5,10 @@ import importlib.util
 from pathlib import Path
 
 from graph.errors import InputError
+from graph.folder import folder_at, names_in
+from graph.format.recognise import missing_splits
 from graph.knowledge_graph import KnowledgeGraph
-from graph.reading import SPLITS, read_folder, split_files
+from graph.reading import read_folder
 
 # Our name: how the folder is usually spelled.
 _FOLDERS = {
@@ -35,7 +37,7 @@ def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) 
         raise InputError(f"graph.name must be one of {', '.join(_FOLDERS)}, is {name!r}")
     looked = []
     for place in _places(name, root):
-        missing = [split for split in SPLITS if not split_files(place, split)]
+        missing = missing_splits(place)
         if not missing:
             return dataclasses.replace(read_folder(place, cache=cache), name=name)
         looked.append(f"{place} (missing {', '.join(f'{split}.txt[.gz]' for split in missing)})")
@@ -51,15 +53,23 @@ def _places(name: str, root: str | Path | None) -> list[Path]:
     """Folders where the graph may be, those that exist and the one that we would have expected."""
     places: list[Path] = []
     if root is not None:
-        folder = Path(root).expanduser()
-        children = sorted(folder.iterdir()) if folder.is_dir() else []
-        places += [child for child in children if child.is_dir() and _plain(child.name) == name]
+        folder = folder_at(root, "graph.root")
+        children = [folder / child for child in _children(folder) if _plain(child) == name]
+        places += [child for child in children if child.is_dir()]
         places = places or [folder / _FOLDERS[name]]
     # find_spec finds the package without running it: importing PyKEEN takes seconds.
     pykeen = importlib.util.find_spec("pykeen") if name in _PYKEEN_FOLDERS else None
     for location in (pykeen and pykeen.submodule_search_locations) or []:
         places.append(Path(location) / "datasets" / _PYKEEN_FOLDERS[name])
     return places
+
+
+def _children(folder: Path) -> list[str]:
+    try:
+        exists = folder.exists()
+    except OSError:
+        exists = True  # names_in says what is wrong with it
+    return names_in(folder, "graph.root") if exists else []
 
 
 def _plain(name: str) -> str:

@@ -27,6 +27,7 @@ from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.options import check_options
+from launch.splits import without_validation
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
@@ -90,9 +91,8 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
-    for split in ("train", "valid", "test"):
-        if not len(getattr(graph, split)):
-            raise InputError(f"graph: the {split} split of {graph.name} has no triples, at least 1 is needed")
+    if not len(graph.train):
+        raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
     site = ModelSite(
         placement=_place(config, graph, runtime),
         num_relations=graph.num_relations,
@@ -117,6 +117,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
 def build_trainer(run: Run, folder: Path) -> Trainer:
     """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective."""
     config, runtime = run.config, run.runtime
+    without_validation(config, run.graph)
     options = config.trainer
     sampler = build_sampler(config.generator, replace(run.context, player=run.discriminator), "generator")
     models = {"discriminator": run.discriminator}

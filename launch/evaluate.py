@@ -19,6 +19,7 @@ from launch import schema
 from launch.ranks import refuse_sweep
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_run import load_run
+from launch.splits import needs_split
 from trainer.runtime import Runtime
 
 
@@ -37,6 +38,7 @@ def evaluate(config: DictConfig) -> None:
             raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     run, checkpoint = load_run(schema.saved_run(config), runtime)
+    needs_split(run.graph, config.split, f"split={config.split}")
     sees_test = config.split == "test" or config.filter == "all"
     evaluator = run.evaluator(run.all_known if sees_test else run.known_in_validation)
     metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()

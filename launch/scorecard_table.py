@@ -190,8 +190,12 @@ def read_result(folder: Path) -> Result:
         for line in lines
         if "valid/mrr" in line and "cost/candidates" in line and line["stage"] != "pretrain_generator"
     ]
-    figures = _figures(folder, record, lines) if (folder / "result.json").is_file() else {}
-    error = None if figures else record["error"]
+    result_file = folder / "result.json"
+    result = read_json(result_file) if result_file.is_file() else {}
+    is_ranked = isinstance(result, dict) and "valid" in result and "test" in result
+    figures = _figures(folder, record, result, lines) if is_ranked else {}
+    no_split = "its graph has no valid or no test triples, which samplers are compared by"
+    error = None if figures else no_split if result else record["error"]
     budget, epochs = record["limit"]["budget"], record["limit"]["epochs"]
     limit = f"{epochs} epochs each" if budget is None else f"{budget / 1e6:g} M scored candidates each at most"
     return Result(identity, error, figures, moments, limit, record["wall_seconds"], folder)
@@ -203,9 +207,10 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return list({(line["step"], line["stage"], "loss" in line, "valid/mrr" in line): line for line in lines}.values())
 
 
-def _figures(folder: Path, record: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, float]:
+def _figures(
+    folder: Path, record: dict[str, Any], result: dict[str, Any], lines: list[dict[str, Any]]
+) -> dict[str, float]:
     path, metrics = folder / "result.json", folder / "metrics.jsonl"
-    result = read_json(path)
     measured = [line for line in lines if "quality/hardness" in line]
     last = [line for line in measured if line["stage"] == lines[-1]["stage"] and "valid/mrr" in line]
     steps = [number(metrics, line, "cost/step_seconds") for line in last if "cost/step_seconds" in line]

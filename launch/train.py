@@ -144,14 +144,19 @@ def _write_config(config: DictConfig, folder: Path) -> None:
 
 
 def _report(run: Run, trainer: Trainer, folder: Path) -> None:
-    """Ranks the best model on valid and, this once, on test; writes result.json. Collective."""
-    valid = run.evaluator(run.known_in_validation).evaluate(run.discriminator, run.graph.valid).as_dict()
-    test = run.evaluator(run.all_known).evaluate(run.discriminator, run.graph.test).as_dict()
+    """Ranks the best model on valid and, this once, on test, as far as there are; writes result.json. Collective."""
+    ranked = {
+        split: run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
+        for split, triples, known in (
+            ("valid", run.graph.valid, run.known_in_validation),
+            ("test", run.graph.test, run.all_known),
+        )
+        if len(triples)
+    }
     cursor = trainer.cursor
     positives = cursor.step * run.config.trainer.batch_size
     result: dict[str, Any] = {
-        "valid": valid,
-        "test": test,
+        **ranked,
         "best_step": cursor.finished[trainer.stages[-1].name],
         "steps": cursor.step,
         "stages": cursor.finished,
@@ -164,7 +169,11 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
         tracker.finish(result)
     if run.runtime.is_first:
         write_text(folder / "result.json", json.dumps(result, indent=1))
-        print(results_table(result))
+        if ranked:
+            print(results_table(result))
+        for split in ("valid", "test"):
+            if split not in ranked:
+                print(f"not ranked on {split}: {run.graph.name} has no {split} triples")
         print(f"run folder: {folder}")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph import graph_cache, reading
+from graph import graph_cache
+from graph.format import text
 from graph.knowledge_graph import KnowledgeGraph
 from graph.reading import read_folder
 
@@ -153,15 +154,15 @@ def test_a_write_that_fails_leaves_the_old_cache_and_no_debris(folder, cache, ca
 
 
 def test_a_source_that_changes_while_it_is_read_makes_the_cache_stale(folder, cache, monkeypatch):
-    read_table = reading._read_table
+    read_text = text.read_text
 
-    def slow_read(path, columns):
-        table = read_table(path, columns)
+    def slow_read(path, layout):
+        split = read_text(path, layout)
         if path.name == "train.txt":
             path.write_text("late\tr\tchange\n")
-        return table
+        return split
 
-    monkeypatch.setattr(reading, "_read_table", slow_read)
+    monkeypatch.setattr(text, "read_text", slow_read)
     read_folder(folder, cache=cache)
     monkeypatch.undo()
     assert read_folder(folder, cache=cache).entity_names[0] == "late"

@@ -1,15 +1,16 @@
 import gzip
 import logging
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from graph import reading
 from graph.errors import InputError
-from graph.knowledge_graph import KnowledgeGraph, PackedNames, count_duplicates, count_repeated
+from graph.format import text
+from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.reading import read_folder
 
 GOOD = b"a\tr\tb\nb\tr\tc\n"
@@ -57,7 +58,7 @@ def dict_reader(splits: list[list[tuple[str, str, str]]]) -> tuple[list[str], li
 @pytest.mark.parametrize("suffix", [".txt", ".tsv", ".csv"])
 @pytest.mark.parametrize("block", [64, 32 << 20])
 def test_every_format_equals_a_plain_reader(tmp_path, monkeypatch, suffix, packing, block):
-    monkeypatch.setattr(reading, "_BLOCK_BYTES", block)  # 64 bytes: many blocks, each with its own dictionary
+    monkeypatch.setattr(text, "_BLOCK_BYTES", block)  # 64 bytes: many blocks, each with its own dictionary
     rng = random.Random(7)
     odd = ['"quoted" x', "NA", "null", "straße", "a b", "007"] + (["x,y"] if suffix == ".csv" else ["'", '"'])
     entities = odd + [f"e{i}" for i in range(30)]
@@ -170,10 +171,10 @@ def test_a_bad_line_is_named(tmp_path, name, content, where, what):
 
 
 def test_the_first_bad_line_far_into_a_file_is_named(tmp_path):
-    lines = [b"a\tr\tb\n"] * 200_000
-    lines[150_000] = b"a\tb\n"
-    lines[180_000] = b"\xff\tr\tb\n"
-    assert "train.txt, line 150001: 2 columns" in message_of(folder_with(tmp_path, b"".join(lines)))
+    lines = [b"a\tr\tb\n"] * 80_000
+    lines[60_000] = b"a\tb\n"
+    lines[70_000] = b"\xff\tr\tb\n"
+    assert "train.txt, line 60001: 2 columns" in message_of(folder_with(tmp_path, b"".join(lines)))
 
 
 def test_an_empty_cell_is_named_by_the_order_of_the_columns(tmp_path):
@@ -185,6 +186,7 @@ def test_an_empty_cell_is_named_by_the_order_of_the_columns(tmp_path):
     [
         (b'a,r,b\na,"r,b\n', "line 2", "bad quoting"),
         (b'a,r,b\n"a\nb",r,b\n', "line 2", "on the same line"),
+        (b'a,r,b\na, "r"x, b\n', "line 2", "bad quoting"),
         (b'a,r,b\n"",r,b\n', "line 2", "the head is empty"),
         (b"a\tr\tb\n", "line 1", "expected 3 separated by a comma; this line has 3 separated by a tab"),
         (b"a,r,b,c\n", "line 1", "4 columns, expected 3 separated by a comma"),
@@ -234,19 +236,35 @@ def test_a_corrupt_gz_is_refused(tmp_path):
     assert "train.txt.gz: the gzip stream is corrupt (Not a gzipped file" in message_of(tmp_path)
 
 
-def test_what_only_the_fast_reader_refuses_is_one_line_too(tmp_path):
-    folder_with(tmp_path, GOOD)
-    (tmp_path / "train.txt").unlink()
-    (tmp_path / "train.txt.gz").write_bytes(gzip.compress(GOOD) + b"\0\0\0")
-    assert message_of(tmp_path).startswith(f"{tmp_path / 'train.txt.gz'} cannot be read: ")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.txt.gz", GOOD),
+        ("train.csv.gz", b"a, r, b\nb, r, c\n"),
+        ("train.nt.gz", b"<a> <r> <b> .\n<b> <r> <c> .\n"),
+    ],
+)
+def test_zeros_after_a_gzip_stream_are_fine_as_they_are_for_gzip(tmp_path, name, content):
+    (tmp_path / name).write_bytes(gzip.compress(content) + b"\0" * 700)
+    assert named_triples(read_folder(tmp_path, cache=None), "train") == [("a", "r", "b"), ("b", "r", "c")]
+
+
+@pytest.mark.parametrize("start", [b"a\tr\t", b""])
+def test_a_line_as_long_as_a_file_is_refused_in_linear_time(tmp_path, start):
+    (tmp_path / "train.txt").write_bytes(GOOD + start + b"x" * 80_000_000 + b"\n")
+    started = time.process_time()
+    assert message_of(tmp_path) == f"{tmp_path / 'train.txt'}, line 3: is longer than 32 MiB, expected a triple"
+    assert time.process_time() - started < 5  # quadratic: 16 s
 
 
 def test_a_missing_folder_or_file_is_named(tmp_path):
     assert message_of(tmp_path / "nowhere") == f"graph.path must name a folder, {tmp_path / 'nowhere'} is missing"
     write(tmp_path, "train.txt", GOOD)
     assert "train.txt is a file" in message_of(tmp_path / "train.txt")
+    (tmp_path / "train.txt").rename(tmp_path / "train.ttl")
     message = message_of(tmp_path)
-    assert message.startswith(f"{tmp_path} has no valid file, expected one of valid.txt, valid.txt.gz, valid.tsv, ")
+    assert message.startswith(f"{tmp_path} has no train file, expected one of train.txt, train.txt.gz, train.tsv, ")
+    assert message.endswith("; train.ttl is in no format that is read")
     with pytest.raises(InputError, match=r"^graph\.path .* is not set$"):
         read_folder(None, cache=None)
 
@@ -292,30 +310,133 @@ def test_the_summary_counts_what_a_user_must_know(tmp_path):
     assert "true but in no split" not in summary
 
 
+def test_leaks_are_counted_in_the_summary_and_warned_of(tmp_path, caplog):
+    write(tmp_path, "train.txt", b"a\tr\tb\nb\tr\tc\nc\tq\ta\n" + b"".join(b"x%d\tr\ty\n" % i for i in range(20)))
+    write(tmp_path, "valid.txt", b"a\tr\tb\nx1\tq\ty\nb\tq\tx2\n")
+    write(tmp_path, "test.txt", b"x1\tq\ty\na\tr\tc\nc\tr\tb\n")
+    summary = read_folder(tmp_path, cache=None).summary()
+    assert "repeated in train: 1 valid and 0 test triples; in valid: 1 test triples" in summary
+    # (a, r, c) has (c, q, a) in train; (c, r, b) has (b, r, c), of its own relation
+    assert "reversed in train under another relation: 0 valid and 1 test triples (33.3% of test)" in summary
+    assert [record.getMessage().removeprefix(f"{tmp_path}: ") for record in caplog.records] == [
+        "1 of 3 valid triples are also in train: early stopping is decided by them too",
+        "1 of 3 test triples are also in valid, which chooses the model that is tested",
+        "1 of 3 test triples (33%) are in train the other way round, under another relation: inverse relations give "
+        "them away",
+    ]
+
+
+def test_in_a_graph_so_dense_that_most_pairs_are_linked_both_ways_this_is_no_warning(tmp_path, caplog):
+    write(tmp_path, "train.txt", b"".join(b"%d\tr\t%d\n" % (i, j) for i in range(6) for j in range(6) if i != j))
+    write(tmp_path, "test.txt", b"1\tq\t2\n2\tq\t1\n")
+    assert "2 test triples (100.0% of test)" in read_folder(tmp_path, cache=None).summary()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where", "shown"),
+    [
+        ("train.txt", b"a\tr\tb\nb\tr\tc \n", "line 2: the tail ", "'c '"),
+        ("train.csv", b"a ,r,b\n", "line 1: the head ", "'a '"),
+        ("train.csv", b" a,r,b\n", "line 1: the head ", "' a'"),
+        ("train.csv", b'a,r,"b "\n', "line 1: the tail ", "'b '"),
+        ("train.tsv", "a\tr\u00a0\tb\n".encode(), "line 1: the relation ", "'r\\xa0'"),
+        ("train.tsv", "a\tr\tb\n\ufeffb\tr\ta\n".encode(), "line 2: the head ", "'\\ufeffb'"),  # joined files
+        ("train.tsv.gz", b"a\tr\tb\t".replace(b"b\t", b"b\x0b"), "line 1: the tail ", "'b\\x0b'"),
+    ],
+)
+def test_white_space_at_the_edge_of_a_name_is_refused_or_cut_off_and_counted(
+    tmp_path, caplog, name, content, where, shown
+):
+    write(tmp_path, name, content)
+    assert message_of(tmp_path) == (
+        f"{tmp_path / name}, {where}{shown} has white space at its edge, expected a name without; "
+        "graph.strip=true cuts it off"
+    )
+    graph = read_folder(tmp_path, strip=True, cache=None)
+    assert set(graph.entity_names) <= set("abc") and list(graph.relation_names) == ["r"]
+    [record] = caplog.records
+    assert record.getMessage() == f"{tmp_path}: {name}: white space at the edge of 1 names was cut off (graph.strip)"
+
+
+def test_names_that_are_equal_once_stripped_are_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "_BLOCK_BYTES", 32)  # some in one block and some in others
+    rows = [("a", "r", "b"), ("b", "r", "a"), ("c", "q", "b")] * 20
+    padded = [tuple(name + " " * (number % 3) for name in row) for number, row in enumerate(rows)]
+    write(tmp_path, "train.txt", "\n".join("\t".join(row) for row in padded).encode())
+    graph = read_folder(tmp_path, strip=True, cache=None)
+    assert named_triples(graph, "train") == rows
+    assert list(graph.entity_names) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("block", [48, 32 << 20])
+def test_spaces_after_commas_are_skipped(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(text, "_BLOCK_BYTES", block)
+    rows = [("e1", "r0", "e2"), ("x, y", "r0", "e1"), ('say ""hi""', "r 1", "e2"), ('5" disk', "r0", "x,  y")] * 9
+    lines = ["e1, r0, e2", '"x, y",   "r0", e1', '"say """"hi""""", "r 1",e2', '5" disk, r0, "x,  y"'] * 9
+    write(tmp_path, "train.csv", "\r\n".join(lines).encode())
+    write(tmp_path, "valid.csv", b"e2,r0,e1\n")
+    assert named_triples(read_folder(tmp_path, cache=None), "train") == rows
+
+
+def test_names_that_look_the_same_are_told(tmp_path, caplog):
+    lines = "caf\u00e9\tr\tcafe\u0301\n\u212b\tr\t\u00c5\nA\u030a\tr\tcaf\u00e9\nK\tr\t\u212a\nnai\u0308ve\tr\tK\n"
+    write(tmp_path, "train.txt", lines.encode())
+    graph = read_folder(tmp_path, cache=tmp_path / "cache")
+    assert graph.num_entities == 8
+    expected = (
+        "7 entities have names that differ in bytes alone and look the same (Unicode NFC), as "
+        r"'\u212b' and 'A\u030a': they are kept apart"
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}: {expected}"]
+    read_folder(tmp_path, cache=tmp_path / "cache")  # also of a graph that is not read anew
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("train.txt", gzip.compress(GOOD), "is packed with gzip: its name must end in .gz"),
+        ("train.csv", gzip.compress(GOOD), "is packed with gzip: its name must end in .gz"),
+        ("train.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n", "is a Git LFS pointer, "),
+        ("train.nt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n", "is a Git LFS pointer, "),
+        ("train.txt.gz", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, "),
+        ("train.tsv", "a\tr\tb\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        ("train.csv", b"<!DOCTYPE html>\n", "is a web page: the download went wrong"),
+        ("train.txt", b"a r b c d\n", "1 column, expected 3 separated by a tab; this line has no tab, and 5 words "),
+        (
+            "train.txt",
+            b"<http://a>\t<http://r>\t<http://b> .\n",
+            "line 1: this is N-Triples, expected a name that ends in .nt",
+        ),
+        ("train.csv", b"<http://a>,<http://r>,<http://b> .\n", "line 1: this is N-Triples"),
+        ("train.txt", b'a\tr\tb\n<http://a> <http://r> "b c" .\n', "line 2: this is N-Triples"),
+    ],
+)
+def test_a_file_is_named_for_what_it_is(tmp_path, name, content, what):
+    (tmp_path / name).write_bytes(content)
+    message = message_of(tmp_path)
+    assert message.startswith(f"{tmp_path / name}") and what in message
+
+
+def test_without_valid_and_test_files_these_splits_are_empty(tmp_path):
+    write(tmp_path, "train.txt", GOOD)
+    graph = read_folder(tmp_path, cache=tmp_path / "cache")
+    assert (len(graph.train), graph.valid.shape, graph.test.shape) == (2, (0, 3), (0, 3))
+    assert "2 train, 0 valid, 0 test triples" in read_folder(tmp_path, cache=tmp_path / "cache").summary()
+
+
+def test_options_of_reading_have_caches_of_their_own(tmp_path):
+    write(tmp_path, "train.txt", b"h\tr\tt\n" + GOOD)
+    kept = read_folder(tmp_path, header=False, cache=tmp_path / "cache")
+    skipped = read_folder(tmp_path, header=True, cache=tmp_path / "cache")
+    assert (len(kept.train), len(skipped.train)) == (3, 2)
+
+
 def test_hidden_triples_are_counted():
     triples = torch.tensor([[0, 0, 1]])
     graph = KnowledgeGraph("g", ["a", "b"], ["r"], triples, triples, triples, triples.repeat(4, 1))
     assert "true but in no split: 4 triples" in graph.summary()
-
-
-def test_repetitions_are_counted_as_sets_count_them():
-    generator = torch.Generator().manual_seed(5)
-    known = torch.randint(0, 6, (150, 3), generator=generator)
-    triples = torch.randint(0, 7, (60, 3), generator=generator)
-    known[0], triples[0] = torch.tensor([6, 6, 6]), torch.tensor([6, 6, 6])
-    as_set = set(map(tuple, known.tolist()))
-    assert count_repeated(triples, known) == sum(row in as_set for row in map(tuple, triples.tolist())) > 1
-    assert count_duplicates(known) == len(known) - len(as_set) > 1
-    assert count_repeated(triples[:0], known) == count_repeated(triples, known[:0]) == count_duplicates(known[:0]) == 0
-
-
-def test_large_ids_are_not_taken_for_repetitions():
-    # (head * relations + relation) * entities + tail is the same number, modulo 2^64, for the first two.
-    triples = torch.tensor([[0, 0, 0], [1 << 22, 0, 0], [0, (1 << 16) - 1, (1 << 26) - 1]])
-    assert count_duplicates(triples) == 0
-    assert count_duplicates(triples.repeat(3, 1)) == 6
-    assert count_repeated(triples[:1], triples[1:]) == 0
-    assert count_repeated(triples[1:], triples) == 2
 
 
 def test_the_fingerprint_follows_content_and_not_form():
@@ -346,16 +467,3 @@ def test_packed_names_behave_as_a_list():
         with pytest.raises(IndexError):
             packed[index]
     assert list(PackedNames.pack([])) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "header", "shown"),
-    [
-        ("train.csv", b"head,relation,tail\na,r,b\n", "head, relation, tail"),
-        ("train.tsv", b"Subject\tPredicate\tObject\na\tr\tb\n", "Subject, Predicate, Object"),
-        ("train.txt.gz", b"h\tr\tt\na\tr\tb\n", "h, r, t"),
-    ],
-)
-def test_a_header_is_no_triple(tmp_path, name, header, shown):
-    message = message_of(folder_with(tmp_path, header, name))
-    assert f"{name}, line 1: a header ({shown}), expected a triple: take the line out" in message

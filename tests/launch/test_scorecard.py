@@ -190,6 +190,13 @@ def test_figures_of_a_cell_are_means_over_its_last_stage(made):
     assert [(moment.candidates, moment.mrr) for moment in result.moments] == [(5e5, 0.15), (1e6, 0.3)]
 
 
+def test_a_cell_whose_graph_has_no_valid_split_says_so(tmp_path):
+    cell = make_cell(tmp_path, "uniform", 0, 0.2)
+    result = json.loads((cell / "result.json").read_text())
+    (cell / "result.json").write_text(json.dumps({"test": result["test"], "seconds": 1.0}))
+    assert read_result(cell).error == "its graph has no valid or no test triples, which samplers are compared by"
+
+
 def test_seeds_become_means_and_spreads_best_first(made):
     results = [read_result(cell) for cell in find_cells(made)]
     ((block, lines),) = blocks(results).items()

@@ -1,0 +1,67 @@
+"""Ids by the lists of entities and relations that lie beside the triples."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from graph.encoding import Encoding
+from graph.errors import InputError
+from graph.format.dictionary import read_dictionary
+from graph.format.openke import OPENKE
+from graph.format.source import Format, Found, ReadOptions
+from graph.format.text_check import COLUMN_NAMES, line_fault, shown
+
+pc: Any = pyarrow.compute
+
+
+def number_names(found: Found, entities: Encoding, relations: Encoding, options: ReadOptions) -> Format:
+    """Gives names the ids of the folder's lists, if its format has such; returns the format.
+
+    Raises:
+        InputError: a triple has what the lists do not, or whether triples are of names or of ids is not clear.
+    """
+    if not found.dictionaries:
+        return found.formats[0]
+    lists = [read_dictionary(path, strip=options.strip) for path in found.dictionaries]
+    encodings = (entities, relations)
+    ids = {
+        format: [_ids(encoding.read_names, names, format) for encoding, names in zip(encodings, lists, strict=True)]
+        for format in found.formats
+    }
+    format = _decide(found, ids)
+    for encoding, names, path, new_id in zip(encodings, lists, found.dictionaries, ids[format], strict=True):
+        if (new_id < 0).any():
+            column, row = encoding.first_place(int(np.argmax(new_id < 0)))
+            line = 1 + row + int(format is OPENKE or options.header is True)
+            name = shown(encoding.read_names[int(np.argmax(new_id < 0))].as_py())
+            what = f"an id of 0 to {len(names) - 1}, as" if format.by_id else "a name"
+            found_name = f"the {COLUMN_NAMES[column.letter]} is {name}"
+            raise line_fault(column.path, line, f"{found_name}, expected {what} in {path.name}{_advice(format)}")
+        encoding.renumber(names, new_id)
+    return format
+
+
+def _advice(format: Format) -> str:
+    return "" if format in (OPENKE,) else "; graph.columns=htr or another order may be the file's"
+
+
+def _ids(read: pa.Array, names: pa.Array, format: Format) -> np.ndarray:
+    """The id of each name that was read, -1 for none."""
+    if not format.by_id:
+        return pc.index_in(read, value_set=names).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    digits = pc.if_else(pc.match_substring_regex(read, "^[0-9]{1,18}$"), read, "-1")
+    numbers = digits.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return np.where(numbers < len(names), numbers, -1)
+
+
+def _decide(found: Found, ids: dict[Format, list[np.ndarray]]) -> Format:
+    """The format that all triples fit; if none does, the one that more of them do."""
+    fitting = [format for format, arrays in ids.items() if all((array >= 0).all() for array in arrays)]
+    if len(fitting) > 1 and not all(
+        np.array_equal(one, other) for one, other in zip(ids[fitting[0]], ids[fitting[1]], strict=True)
+    ):
+        choices = " or ".join(f"graph.format={format.name} ({format.title})" for format in fitting)
+        raise InputError(f"{found.folder}: its triples may be ids or names that are numbers; say which by {choices}")
+    return fitting[0] if fitting else max(ids, key=lambda format: sum(int((array >= 0).sum()) for array in ids[format]))

@@ -1,0 +1,157 @@
+r"""N-Triples, the W3C's line format of RDF (https://www.w3.org/TR/n-triples/): `<s> <p> <o> .`, as .nt or .nt.gz.
+
+A strict reader of our own: one regular expression, applied to whole blocks of lines in C++ by pyarrow. rdflib reads
+some ten thousand lines a second, makes three Python objects of each, and would be one more dependency; a graph of
+20 million lines would take it the better part of an hour.
+
+Names: an IRI without its angle brackets, a blank node as `_:label`, a literal as it is written, with its quotes and its
+language or type. Escapes (\u00e9) are decoded, so that an IRI has one name however it is written.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+from pyarrow import csv
+
+from graph.errors import InputError
+from graph.format.file_kind import foreign_kind
+from graph.format.lines import LONGEST_LINE, lines_of, open_stream
+from graph.format.source import Format, Note, ReadOptions, SplitTable
+from graph.format.text_check import WHITE, decode, line_fault, shown
+
+# Four hex digits of a character, which halves of a surrogate pair are not; eight go up to 10FFFF.
+_FOUR = r"(?:[0-9A-CE-Fa-ce-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})"
+_UCHAR = rf"\\u{_FOUR}|\\U(?:0000{_FOUR}|00(?:0[1-9A-Fa-f]|10)[0-9A-Fa-f]{{4}})"
+_IRI = rf'<(?:[^\x00-\x20<>"{{}}|^`\\]|{_UCHAR})*>'
+_BLANK = r"_:[\pL\pN_:](?:[\pL\pM\pN_:.·-]*[\pL\pM\pN_:·-])?"
+_LITERAL = (
+    rf'"(?:[^"\\\x00-\x08\x0a-\x1f]|\\[tbnrf"\x27\\]|{_UCHAR})*"'
+    rf"(?:@[a-zA-Z]+(?:-[a-zA-Z0-9]+)*|[ \t]*\^\^[ \t]*{_IRI})?"
+)
+_TRIPLE = (
+    rf"^[ \t]*(?P<h>{_IRI}|{_BLANK})[ \t]*(?P<r>{_IRI})[ \t]*(?P<t>{_IRI}|{_BLANK}|{_LITERAL})"
+    r"[ \t]*\.[ \t]*(?:#.*)?$"
+)
+_NOTHING = r"^[ \t]*(#.*)?$"
+_ESCAPE = re.compile(rf'{_UCHAR}|\\[tbnrf"\'\\]')
+_ONE_CHARACTER = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
+_NO_SEPARATOR = "\x1f"
+pc: Any = pyarrow.compute
+
+
+def _patterns(split: str) -> list[str]:
+    return [f"{split}.nt", f"{split}.nt.gz"]
+
+
+def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+    [path] = paths
+    if options.columns not in (None, "hrt"):
+        raise InputError(f"graph.columns: N-Triples are hrt, got {options.columns}")
+    lines = _read_lines(path)
+    parts, literals = [], 0
+    for chunk in lines.chunks:
+        triples = _parse(path, chunk)
+        is_literal = pc.starts_with(triples.field("t"), '"')
+        literals += pc.sum(is_literal).as_py() or 0
+        parts.append(triples if options.literals else triples.filter(pc.invert(is_literal)))
+    notes = _notes(path, parts, literals, kept=options.literals)
+    if not sum(map(len, parts)):
+        has = "no triple" if not literals else f"no triple but {literals:,} whose tail is a literal, which are left out"
+        raise InputError(f"{path} has {has}" + ("; graph.literals=true keeps them" if literals else ""))
+    columns = [pa.chunked_array([_named(path, part.field(letter)) for part in parts]) for letter in "hrt"]
+    return SplitTable(pa.table(columns, names=list("hrt")), notes)
+
+
+NTRIPLES = Format("ntriples", "N-Triples", _patterns, _read, has_header=False)
+
+
+def _notes(path: Path, parts: Sequence[pa.StructArray], literals: int, *, kept: bool) -> list[Note]:
+    notes = []
+    if literals:
+        what = "kept, each as an entity" if kept else "left out; graph.literals=true keeps them"
+        level = logging.INFO if kept else logging.WARNING
+        notes.append(Note(f"{path.name}: {literals:,} triples whose tail is a literal were {what}", level))
+    if any(pc.any(pc.starts_with(part.field(side), "_:")).as_py() for part in parts for side in "ht"):
+        notes.append(Note(f"{path.name}: blank nodes of equal labels are one entity, also in different files"))
+    return notes
+
+
+def _read_lines(path: Path) -> pa.ChunkedArray:
+    try:
+        return _split_lines(path, careful=False)
+    except (pa.ArrowException, OSError):
+        _check_lines(path)
+    try:
+        return _split_lines(path, careful=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _split_lines(path: Path, *, careful: bool) -> pa.ChunkedArray:
+    with open_stream(path, None, careful=careful) as stream:
+        table = csv.read_csv(
+            stream,
+            read_options=csv.ReadOptions(column_names=["line"], block_size=LONGEST_LINE),
+            # The separator is a control character, which no line of N-Triples may have: each line is one field.
+            parse_options=csv.ParseOptions(delimiter=_NO_SEPARATOR, quote_char=False, ignore_empty_lines=True),
+            convert_options=csv.ConvertOptions(
+                check_utf8=True, strings_can_be_null=False, column_types={"line": pa.large_string()}
+            ),
+        )
+    return table["line"]
+
+
+def _parse(path: Path, lines: pa.Array) -> pa.StructArray:
+    """The triples of a block, as text fields h, r and t."""
+    triples = pc.extract_regex(lines, _TRIPLE)
+    fits = pc.is_valid(triples)
+    if not pc.all(fits).as_py():
+        others = lines.filter(pc.invert(fits))
+        if not pc.all(pc.match_substring_regex(others, _NOTHING)).as_py():
+            _check_lines(path)
+            raise InputError(f"{path} has a line that is not N-Triples")
+        triples = triples.filter(fits)
+    return triples
+
+
+def _named(path: Path, terms: pa.Array) -> pa.DictionaryArray:
+    """Terms as names, encoded: see the top of this file."""
+    encoded = terms.dictionary_encode()
+    names = pc.replace_substring_regex(encoded.dictionary, "^<(.*)>$", r"\1")
+    names = pc.replace_substring_regex(names, r'^(".*")[ \t]*\^\^[ \t]*(<.*>)$', r"\1^^\2")
+    if pc.any(pc.match_substring(names, "\\")).as_py():
+        names = pa.array([_ESCAPE.sub(_unescape, name) for name in names.to_pylist()], pa.large_string())
+        blank = names.filter(pc.not_equal(pc.utf8_trim(names, WHITE), names))
+        if len(blank) or pc.any(pc.equal(names, "")).as_py():
+            name = shown(blank[0].as_py() if len(blank) else "")
+            raise InputError(f"{path}: an IRI is {name} once its escapes are decoded, expected no white space in it")
+    merged = names.dictionary_encode()  # names may be equal now that their terms differ only in spelling
+    return pa.DictionaryArray.from_arrays(merged.indices.take(encoded.indices), merged.dictionary)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    letter, digits = match[0][1], match[0][2:]
+    return chr(int(digits, 16)) if letter in "uU" else _ONE_CHARACTER[letter]
+
+
+def _check_lines(path: Path) -> None:
+    """Raises InputError for the first line that is no triple, comment or blank line."""
+    number = 0
+    try:
+        if kind := foreign_kind(path):
+            raise InputError(f"{path} is {kind}")
+        for number, line in enumerate(lines_of(path), start=1):
+            text = decode(path, number, line)
+            one = pa.array([text], pa.large_string())
+            if pc.match_substring_regex(one, _TRIPLE)[0].as_py() or pc.match_substring_regex(one, _NOTHING)[0].as_py():
+                continue
+            raise line_fault(path, number, f"expected a triple <head> <relation> <tail> . got {shown(text)}")
+    except (EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be read after line {number}: {error}") from error
+    if number == 0:
+        raise InputError(f"{path} is empty, expected at least one triple")

@@ -1,0 +1,41 @@
+"""OpenKE's folders (https://github.com/thunlp/OpenKE): train2id.txt, valid2id.txt, test2id.txt of ids.
+
+Their first line is the number of triples; the others are head, tail and relation, separated by blanks. The names are
+in entity2id.txt and relation2id.txt.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from graph.format.layout import Layout
+from graph.format.lines import lines_of
+from graph.format.source import Format, ReadOptions, SplitTable
+from graph.format.text import read_text
+from graph.format.text_check import count_of, decode, line_fault, shown
+
+
+def _patterns(split: str) -> list[str]:
+    return [f"{split}2id.txt", f"{split}2id.txt.gz"]
+
+
+def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+    [path] = paths
+    split = read_text(path, Layout(options.columns or "htr", " ", first_lines=1))
+    first = decode(path, 1, next(lines_of(path)))
+    count = count_of(first)
+    if count is None:
+        raise line_fault(path, 1, f"expected the number of triples, got {shown(first)}")
+    if count != len(split.table):
+        raise line_fault(path, 1, f"it says {count} triples, but {len(split.table)} follow")
+    return split
+
+
+OPENKE = Format(
+    "openke",
+    "OpenKE",
+    _patterns,
+    _read,
+    dictionaries=[("entity2id.txt", "relation2id.txt")],
+    by_id=True,
+    has_header=False,
+)

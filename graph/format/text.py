@@ -1,0 +1,134 @@
+"""Names as text: a triple a line, three columns separated by tabs (.txt, .tsv) or commas (.csv), each also .gz.
+
+Read by pyarrow: names are encoded block by block, in C++. A file of 20 million triples takes well under a minute and
+a few times its size of memory.
+"""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+from pyarrow import csv
+
+from graph.errors import InputError
+from graph.format.layout import Layout, skip_spaces_after_commas
+from graph.format.lines import LONGEST_LINE, lines_of, open_stream
+from graph.format.source import Format, ReadOptions, SplitTable, strip_note
+from graph.format.text_check import WHITE, cells_of, check_lines, decode
+
+# A block has a dictionary of its own names until they are unified: small blocks would repeat most names many times.
+_BLOCK_BYTES = LONGEST_LINE
+_SEPARATORS = {".txt": "\t", ".tsv": "\t", ".csv": ","}
+_AFTER_QUOTE = re.compile(rb'(?:^|,) *"(?:[^"\r\n]|"")*+"[^,\r\n]', re.MULTILINE)
+pc: Any = pyarrow.compute  # its functions are made when it is imported, where a type checker does not see them
+
+
+def _patterns(split: str) -> list[str]:
+    return [split + suffix + packing for suffix in _SEPARATORS for packing in ("", ".gz")]
+
+
+def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+    [path] = paths
+    separator = _SEPARATORS[path.suffixes[-2] if path.suffix == ".gz" else path.suffix]
+    has_header = options.header is True
+    layout = Layout(options.columns or "hrt", separator, first_lines=int(has_header), strip=options.strip)
+    split = read_text(path, layout)
+    if not has_header:
+        return split
+    first = decode(path, 1, next(lines_of(path)))
+    return replace(split, header=tuple(cells_of(path, 1, first, separator)))
+
+
+TEXT = Format("text", "names as text", _patterns, _read)
+
+
+def read_text(path: Path, layout: Layout) -> SplitTable:
+    """The triples of one text file.
+
+    Raises:
+        InputError: naming the first line that is wrong.
+    """
+    table = None
+    with contextlib.suppress(pa.ArrowException, OSError):  # check_lines says which line, in our words
+        table = _parse(path, layout, careful=False)
+    if table is None or _is_suspicious(table, layout):
+        check_lines(path, layout)
+        try:
+            # No line is wrong, so what was suspicious was blank lines at the end, zeros after a gzip stream, or names
+            # that only look wrong.
+            table = _parse(path, layout, careful=True)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    return _stripped(path, table) if layout.strip else SplitTable(table)
+
+
+def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
+    quoted = layout.separator == ","
+    # Offsets of 64 bits: the names of 100 million entities are more than 2 GiB.
+    encoded = pa.dictionary(pa.int32(), pa.large_string())
+    clean = _refuse_loose_quotes if quoted and not careful else layout.clean
+    with open_stream(path, clean, careful=careful) as stream:
+        return csv.read_csv(
+            stream,
+            read_options=csv.ReadOptions(
+                column_names=list(layout.columns), block_size=_BLOCK_BYTES, skip_rows=layout.first_lines
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=layout.separator,
+                quote_char='"' if quoted else False,
+                double_quote=quoted,
+                escape_char=False,
+                ignore_empty_lines=careful,
+            ),
+            convert_options=csv.ConvertOptions(
+                check_utf8=True, strings_can_be_null=False, column_types=dict.fromkeys(layout.columns, encoded)
+            ),
+        )
+
+
+def _refuse_loose_quotes(lines: bytes) -> bytes:
+    """Lines of .csv as `skip_spaces_after_commas` makes them; a pyarrow error where text may follow a closing quote.
+
+    pyarrow would take such text into the name. `check_lines` says whether it is so.
+    """
+    if b'"' in lines and _AFTER_QUOTE.search(lines):
+        raise pa.ArrowInvalid("text after a closing quote")
+    return skip_spaces_after_commas(lines)
+
+
+def _is_suspicious(table: pa.Table, layout: Layout) -> bool:
+    """Whether there is no triple, or a name that may be wrong: `check_lines` then looks at each line.
+
+    A blank line gives three empty names. The end of an N-Triples line gives a tail that ends in a dot.
+    """
+    for column in table.columns:
+        for chunk in column.chunks:
+            names = chunk.dictionary
+            trimmed = pc.utf8_trim(names, WHITE)
+            if pc.any(pc.equal(trimmed, "")).as_py() or not (layout.strip or trimmed.equals(names)):
+                return True
+            if pc.any(pc.match_substring_regex(names, "[\r\n]")).as_py():
+                return True
+    for chunk in table["t"].chunks:
+        if pc.any(pc.match_substring_regex(chunk.dictionary, r'^(<.*>|_:.*|".*)\s*\.\s*$')).as_py():
+            return True
+    return len(table) == 0
+
+
+def _stripped(path: Path, table: pa.Table) -> SplitTable:
+    """Names without the white space at their edges; those that are equal then are one."""
+    columns, changed = [], 0
+    for column in table.columns:
+        chunks = []
+        for chunk in column.chunks:
+            trimmed = pc.utf8_trim(chunk.dictionary, WHITE)
+            changed += pc.sum(pc.take(pc.not_equal(trimmed, chunk.dictionary), chunk.indices)).as_py() or 0
+            merged = trimmed.dictionary_encode()
+            chunks.append(pa.DictionaryArray.from_arrays(merged.indices.take(chunk.indices), merged.dictionary))
+        columns.append(pa.chunked_array(chunks))
+    return SplitTable(pa.table(columns, names=table.column_names), [strip_note(path, changed)] if changed else [])

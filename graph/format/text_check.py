@@ -1,0 +1,126 @@
+"""Which line of a file of triples is wrong, and how: the slow pass, taken only when the fast reader stumbles."""
+
+import codecs
+import csv
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+from graph.errors import InputError
+from graph.format.file_kind import foreign_kind
+from graph.format.layout import Layout
+from graph.format.lines import LONGEST_LINE, lines_of
+
+COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
+# What Unicode calls white space, and marks that are not seen either, as a byte order mark between joined files.
+WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u2060"
+_SEPARATOR_NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a space"}
+_NTRIPLES = re.compile(r"\s*(<[^<>]*>|_:\S+)[\s,]*<[^<>]*>[\s,]*(<[^<>]*>|_:\S+|\".*\S)\s*\.\s*(#.*)?")
+_SHOWN = 80
+
+
+def check_lines(path: Path, layout: Layout) -> None:
+    """Reads `path` line by line and raises InputError for its first fault; returns if it has none.
+
+    Lines are counted from 1 in the uncompressed text. Blank lines are fine at the end of the file only.
+    """
+    first_blank, line_number, triples = None, 0, 0
+    try:
+        if kind := foreign_kind(path):
+            raise InputError(f"{path} is {kind}")
+        for line_number, line in enumerate(lines_of(path), start=1):
+            if line_number <= layout.first_lines:
+                continue
+            if line == b"" or (line_number == 1 and line == codecs.BOM_UTF8):
+                first_blank = first_blank or line_number
+                continue
+            if first_blank:
+                raise line_fault(path, first_blank, f"a blank line before line {line_number}, expected a triple")
+            _check_line(path, line_number, line, layout)
+            triples += 1
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        state = "truncated" if isinstance(error, EOFError) else f"corrupt ({error})"
+        raise InputError(
+            f"{path}: the gzip stream is {state} after line {line_number}, expected its end mark"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not triples:
+        found = "has nothing after its first line" if layout.first_lines else "is empty"
+        raise InputError(f"{path} {found}, expected at least one triple")
+
+
+def line_fault(path: Path, line_number: int, what: str) -> InputError:
+    """The error for a line, counted from 1."""
+    return InputError(f"{path}, line {line_number}: {what}")
+
+
+def shown(text: str) -> str:
+    """A line or name for an error: quoted, with its invisible characters as escapes, and not too long."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def decode(path: Path, line_number: int, line: bytes) -> str:
+    """A line's text; raises InputError if it is not UTF-8."""
+    try:
+        return line.decode("utf-8-sig" if line_number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8, expected UTF-8 text"
+        raise line_fault(path, line_number, found) from error
+
+
+def _check_line(path: Path, line_number: int, line: bytes, layout: Layout) -> None:
+    if len(line) > LONGEST_LINE:
+        raise line_fault(path, line_number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a triple")
+    text = decode(path, line_number, line)
+    if _NTRIPLES.fullmatch(text):
+        raise line_fault(path, line_number, "this is N-Triples, expected a name that ends in .nt or .nt.gz")
+    cells = cells_of(path, line_number, text, layout.separator)
+    if len(cells) != 3:
+        found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
+        expected = f"expected 3 separated by {_SEPARATOR_NAMES[layout.separator]}"
+        raise line_fault(path, line_number, f"{found}, {expected}{_other_separator(text, layout.separator)}")
+    for cell, letter in zip(cells, layout.columns, strict=True):
+        check_name(path, line_number, cell, COLUMN_NAMES[letter], strip=layout.strip)
+
+
+def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[str]:
+    """The cells of a line; raises InputError for quotes that do not fit."""
+    if separator == " ":
+        return text.split()
+    if separator != ",":
+        return text.split(separator)
+    try:
+        cells = next(csv.reader([text], strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        rule = "expected a value with quotes to begin and end with one, on the same line"
+        raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
+    # The csv module skips spaces at the start of a line too; they are the head's.
+    return [text[: len(text) - len(text.lstrip(" "))] + cells[0], *cells[1:]] if cells else [""]
+
+
+def count_of(text: str) -> int | None:
+    """The number on a line that says how many lines follow; None if it is no such line."""
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text) else None
+
+
+def check_name(path: Path, line_number: int, name: str, column: str, *, strip: bool) -> None:
+    """Raises InputError for a name that is empty, or has white space at an edge unless that will be cut off."""
+    if not name.strip(WHITE):
+        raise line_fault(path, line_number, f"the {column} is empty, expected a name")
+    if name != name.strip(WHITE) and not strip:
+        found = f"the {column} {shown(name)} has white space at its edge"
+        raise line_fault(path, line_number, f"{found}, expected a name without; graph.strip=true cuts it off")
+
+
+def _other_separator(text: str, separator: str) -> str:
+    for other, name in _SEPARATOR_NAMES.items():
+        if other != separator and text.count(other) == 2:
+            advice = {"\t": " (such a file is named .txt or .tsv)", ",": " (such a file is named .csv)"}.get(other, "")
+            return f"; this line has 3 separated by {name}{advice}"
+    if separator == "\t" and "\t" not in text and (blanks := len(text.split())) > 3:
+        return f"; this line has no tab, and {blanks} words separated by spaces where tabs should be"
+    if separator == "\t" and "  " in text:
+        return "; this line has runs of spaces where tabs should be"
+    return ""

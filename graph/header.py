@@ -1,0 +1,42 @@
+"""Whether the first line of a file says what the columns are, such as `source metaedge target`: it is no triple."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Int64
+from torch import Tensor
+
+_USUAL = ({"head", "relation", "tail"}, {"h", "r", "t"}, {"subject", "predicate", "object"}, {"s", "p", "o"})
+
+
+def header_splits(splits: Sequence[Int64[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
+    """Which splits begin with what looks like a header.
+
+    A first line does if it is the same in all files, or if its three names occur nowhere but in such first lines. No
+    list of words is needed for that; the most usual words count even where a relation has one of them for its name.
+
+    Args:
+        splits: the triples of each file.
+        first_names: the three names on the first line of each.
+    """
+    if all(len(triples) == 1 for triples in splits):
+        return []  # a header above nothing
+    firsts = [tuple(triples[0].tolist()) for triples in splits]
+    if len(firsts) > 1 and len(set(firsts)) == 1:
+        return list(range(len(firsts)))
+    return [
+        number
+        for number, first in enumerate(firsts)
+        if {name.strip().lower() for name in first_names[number]} in _USUAL
+        or _occurs_nowhere_else(first, firsts.count(first), splits)
+    ]
+
+
+def _occurs_nowhere_else(first: tuple[int, int, int], alike: int, splits: Sequence[Int64[Tensor, "_ 3"]]) -> bool:
+    head, relation, tail = first
+    if sum(int((triples[:, 1] == relation).sum()) for triples in splits) > alike:
+        return False
+    for entity in {head, tail}:
+        count = sum(int((triples[:, side] == entity).sum()) for triples in splits for side in (0, 2))
+        if count > alike * ((head == entity) + (tail == entity)):
+            return False
+    return True
