@@ -11,6 +11,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import read_arguments
+from launch.paths import make_absolute
 from launch.ranks import refuse_sweep
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_run import load_run
@@ -22,6 +24,7 @@ from trainer.runtime import Runtime
 def run_job(config: DictConfig) -> None:
     """Prints the table; writes nothing unless `out` says where."""
     with one_line_errors():
+        make_absolute(config)
         evaluate(config)
 
 
@@ -53,7 +56,9 @@ def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, f
 def main() -> None:
     """The command."""
     schema.register()
-    refuse_sweep(sys.argv[1:], "evaluate one run at a time, or sweep without torchrun")
+    with one_line_errors():
+        refuse_sweep(sys.argv[1:], alone=True)
+        sys.argv[1:] = read_arguments(sys.argv[1:]).as_list()
     with one_line_config_errors():
         run_job()
 

@@ -30,7 +30,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import for_shell, read_arguments
 from launch.build import Run
+from launch.paths import make_absolute
 from launch.ranks import is_rank
 from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
@@ -46,7 +48,8 @@ def run_job(config: DictConfig) -> None:
     """Writes the folder."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"export runs in one process; type: python launch/export.py {' '.join(sys.argv[1:])}")
+            raise InputError(f"export runs in one process; type: {for_shell('python', *sys.argv)}")
+        make_absolute(config)
         if config.out is None:
             raise InputError("out must be the folder to write, as in out=exported, it is not given")
         out = Path(config.out)
@@ -150,6 +153,8 @@ def _sync(folder: Path) -> None:
 def main() -> None:
     """The command."""
     schema.register()
+    with one_line_errors():
+        sys.argv[1:] = read_arguments(sys.argv[1:]).as_list()
     with one_line_config_errors():
         run_job()
 

@@ -8,6 +8,7 @@ import os
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from torch.distributed import TCPStore
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from launch.arguments import for_shell, key_of, override, read_arguments, value_of
+
 _STAMP = "ADVKGE_STAMP"
-_SWEEP = ("-m", "--multirun")
 
 
 def is_rank() -> bool:
@@ -30,35 +32,42 @@ def rank_number() -> int:
     return int(os.environ["RANK"]) if is_rank() else 0
 
 
-def prepare_arguments(arguments: Sequence[str]) -> list[str]:
+def prepare_arguments(words: Sequence[str]) -> list[str]:
     """The arguments for hydra: one run folder for all ranks, hydra's own files written by rank 0 alone.
 
     Raises:
+        InputError: an argument that hydra would not read as it was meant.
         SystemExit: a sweep under torchrun, which would hang; says what to type instead.
     """
-    arguments = list(arguments)
-    others = " ".join(argument for argument in arguments if argument not in _SWEEP)
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    refuse_sweep(arguments, f"type: python {sys.argv[0]} --multirun launch.ranks={ranks} {others}")
+    refuse_sweep(words, alone=False)
+    arguments = read_arguments(words)
     os.environ[_STAMP] = _agree_on_stamp()
+    overrides = arguments.overrides if arguments.is_sweep else _continue_run(arguments.overrides)
     if rank_number() != 0:
-        arguments += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return arguments if _is_sweep(arguments) else _continue_run(arguments)
+        overrides = [*overrides, "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    return replace(arguments, overrides=overrides).as_list()
 
 
-def refuse_sweep(arguments: Sequence[str], instead: str) -> None:
-    """Ends a sweep under torchrun with one line that says what to do instead."""
-    if is_rank() and _is_sweep(arguments):
-        if rank_number() == 0:
-            print(
-                f"error: torchrun can't run a sweep (its process group does not outlive a job); {instead}",
-                file=sys.stderr,
-            )
-        sys.exit(2)
+def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
+    """Ends a sweep under torchrun with one line that says what to type instead.
 
-
-def _is_sweep(arguments: Sequence[str]) -> bool:
-    return any(argument in _SWEEP for argument in arguments)
+    Args:
+        alone: whether the command runs in one process without torchrun, so that no `launch.ranks` is needed.
+    """
+    if not is_rank():
+        return
+    arguments = read_arguments(words)
+    if not arguments.is_sweep:
+        return
+    ranks = [] if alone else [f"launch.ranks={os.environ['WORLD_SIZE']}"]
+    others = [line for line in arguments.overrides if alone or key_of(line) != "launch.ranks"]
+    if rank_number() == 0:
+        instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
+        print(
+            f"error: torchrun can't run a sweep (its process group does not outlive a job); type: {instead}",
+            file=sys.stderr,
+        )
+    sys.exit(2)
 
 
 def _agree_on_stamp() -> str:
@@ -72,14 +81,15 @@ def _agree_on_stamp() -> str:
 
 def _continue_run(arguments: list[str]) -> list[str]:
     """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
-    given = {_key(argument) for argument in arguments}
-    resumed = [argument.split("=", 1)[1] for argument in arguments if _key(argument) == "resume"]
-    file = Path(resumed[-1]) / "overrides.yaml" if resumed else None
-    if file is None or not file.is_file():
+    given = {key_of(argument) for argument in arguments}
+    resumed = [value_of(argument) for argument in arguments if key_of(argument) == "resume"]
+    run = resumed[-1] if resumed else None
+    if not run or not (file := Path(run) / "overrides.yaml").is_file():
         return arguments
-    saved = _saved_overrides(file)
-    kept = [line for line in saved if _key(line) not in given]
-    folder = [] if "hydra.run.dir" in given else [f"hydra.run.dir={resumed[-1]}"]
+    # Where the graph was found, which another choice of graph need not know.
+    dropped = given | {"graph.root"} if "graph" in given else given
+    kept = [line for line in _saved_overrides(file) if key_of(line) not in dropped]
+    folder = [] if "hydra.run.dir" in given else [override("hydra.run.dir", run)]
     return [*kept, *folder, *arguments]
 
 
@@ -90,15 +100,11 @@ def _saved_overrides(file: Path) -> list[str]:
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise SystemExit(f"error: resume: {file} is damaged: {' '.join(str(error).split())}") from error
     for line in lines:
-        if line.startswith("-") or _key(line).startswith("hydra") or "_target_" in line:
+        if line.startswith("-") or key_of(line).startswith("hydra") or "_target_" in line:
             raise SystemExit(
                 f"error: resume: {file} may hold options of the run alone, no hydra or _target_, got {line}"
             )
     return lines
-
-
-def _key(argument: str) -> str:
-    return argument.split("=", 1)[0].lstrip("+~")
 
 
 def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> str | None:
@@ -118,7 +124,7 @@ def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) 
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    arguments = [*overrides, f"hydra.run.dir={folder}"]
+    arguments = [*overrides, override("hydra.run.dir", str(folder))]
     try:
         elastic_launch(launch, sys.executable)(str(script), *arguments)
     except ChildFailedError as error:
