@@ -32,6 +32,8 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import for_shell, read_arguments
 from launch.build import Run
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
 from launch.paths import make_absolute
 from launch.ranks import is_rank
 from launch.report import one_line_config_errors, one_line_errors
@@ -152,11 +154,16 @@ def _sync(folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    schema.register()
-    with one_line_errors():
-        sys.argv[1:] = read_arguments(sys.argv[1:]).as_list()
-    with one_line_config_errors():
-        run_job()
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            arguments = read_arguments(sys.argv[1:])
+            if arguments.wants_help:
+                print(help_of("export"))
+                return
+            sys.argv[1:] = arguments.as_list()
+        with one_line_config_errors("export"):
+            run_job()
 
 
 if __name__ == "__main__":

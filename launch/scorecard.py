@@ -20,10 +20,12 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch import schema
-from launch.arguments import for_shell, key_of, override
+from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.budget import epochs_within
 from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import is_rank, prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text
@@ -40,7 +42,7 @@ _failed_cells: list[str] = []
 def run_job(config: DictConfig) -> None:
     """One scorecard."""
     # Configs are composed in here too.
-    with one_line_errors(), one_line_config_errors():
+    with one_line_errors(), one_line_config_errors("train"):
         if is_rank():
             ranks = f"launch.ranks={os.environ['WORLD_SIZE']}"
             others = [word for word in sys.argv[1:] if not word.startswith(("launch.ranks=", "hydra/"))]
@@ -146,15 +148,19 @@ def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    _failed_cells.clear()
-    schema.register()
-    with one_line_errors():
-        sys.argv[1:] = prepare_arguments(sys.argv[1:])
-    with one_line_config_errors():
-        run_job()
-    if _failed_cells:
-        print("\n".join(f"error: {failure}" for failure in _failed_cells), file=sys.stderr)
-        sys.exit(1)
+    with unread_output_dropped():
+        _failed_cells.clear()
+        schema.register()
+        with one_line_errors():
+            if read_arguments(sys.argv[1:]).wants_help:
+                print(help_of("scorecard"))
+                return
+            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+        with one_line_config_errors("scorecard"):
+            run_job()
+        if _failed_cells:
+            print("\n".join(f"error: {failure}" for failure in _failed_cells), file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer, plain
+from launch.closed_pipe import unread_output_dropped
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import is_rank, prepare_arguments, run_ranks
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
@@ -151,14 +152,15 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    schema.register()
-    with one_line_errors():
-        sys.argv[1:] = prepare_arguments(sys.argv[1:])
-    with one_line_config_errors():
-        run_job()
-    if _failed_jobs:
-        print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
-        sys.exit(1)
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+        with one_line_config_errors("train"):
+            run_job()
+        if _failed_jobs:
+            print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -296,8 +296,7 @@ class Trainer:
                 raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
         self.cursor = cursor = Cursor(**manifest["cursor"])
         stage = self.stages[cursor.stage] if cursor.stage < len(self.stages) else None
-        goes_on = stage is not None and cursor.stage_step < stage.steps
-        if goes_on and cursor.set_aside is not None and not stage.is_regular(cursor.stage_step):
+        if stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step):
             cursor.take_up_again()
         for observer in self.observers:
             observer.load_state(manifest)

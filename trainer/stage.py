@@ -50,6 +50,10 @@ class Stage:
         """Whether validation would be due here in a longer stage too, not only because this one ends."""
         return self.valid_every > 0 and stage_step % (self.valid_every * self.order.steps_per_epoch) == 0
 
+    def goes_on_from(self, stage_step: int) -> bool:
+        """Whether the stage has more steps and would not have validated at this one."""
+        return stage_step < self.steps and not self.is_regular(stage_step)
+
 
 @dataclass
 class Cursor:
