@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 
-_SHOWN = 300  # characters of a line that an error repeats
+_SHOWN = 200  # characters of a text that an error repeats
 _RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 PATHS = (
     "resume",
@@ -101,15 +101,15 @@ def expand_home(path: str) -> str:
 
 def _check(line: str, *, is_sweep: bool) -> str:
     """The override itself, or for a path one that has its text alone: `2024` is no number there, `~` the home."""
-    shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-    if "=" not in line and not line.startswith("~"):
+    shown = _shortened(line)
+    if not key_of(line) or ("=" not in line and not line.startswith("~")):
         example = for_shell('out="a b"')
         raise InputError(f"{shown} is no option: type KEY=VALUE, and a value with spaces in quotes, as in {example}")
     try:
         parsed = _parse(line)
     except (HydraException, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is nested too deeply"
-        raise InputError(f"{shown} can't be read ({reason}); {_instead(line)}") from error
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise InputError(f"{shown} can't be read ({_shortened(reason)}); {_instead(line)}") from error
     if parsed.is_sweep_override() and not is_sweep:
         several = f"{key_of(line)}=[{line.split('=', 1)[1]}]"
         raise InputError(
@@ -126,6 +126,10 @@ def _check(line: str, *, is_sweep: bool) -> str:
         raise InputError(f"{shown} is read as a list or a mapping, but {key} is one path; {_instead(line)}")
     text = value if isinstance(value, str) else line.split("=", 1)[1].strip()
     return override(key, expand_home(text))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _instead(line: str) -> str:

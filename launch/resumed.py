@@ -44,7 +44,8 @@ def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path
                 continue
             if key in keys:
                 raise InputError(f"{key}={value} comes too late: {checkpoint} is past that stage, which had {had}")
-            config.pretrain[name][option] = had
+            if config.pretrain[name].epochs > 0:  # else the run is refused soon, for its other stages
+                config.pretrain[name][option] = had
 
 
 def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Path) -> None:

@@ -17,7 +17,7 @@ from launch.arguments import key_of, read_arguments
 CONF = Path(__file__).parents[1] / "conf"
 _UNKNOWN = re.compile(r"Could not override '([^'@]+)'|Could not delete from config\. '([^']+)' does not exist")
 _LIKE = 0.7  # of 1: below, two names have too little in common
-_NEAR = 0.1  # how much less than the best a suggestion may be like what was typed
+_NEAR = 0.07  # how much less than the best a suggestion may be like what was typed
 
 
 def explain_unknown_option(reason: str, command: str) -> str | None:
@@ -55,7 +55,7 @@ def _likeness(typed: str, known: str) -> float:
         like = 0.85
     else:
         like = SequenceMatcher(None, name, known_name).ratio()
-    return like + 0.1 * SequenceMatcher(None, place, known_place).ratio() - 0.01 * known.count(".")
+    return like + 0.2 * SequenceMatcher(None, place, known_place).ratio() - 0.01 * known.count(".")
 
 
 def _compose(command: str) -> DictConfig:
