@@ -63,7 +63,7 @@ def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Pa
         return
     now = dict(_flat(plain(config)))
     changed = [
-        f"{key}={now.get(key)} (was {had})"
+        f"{key}={now[key]} (was {had})" if key in now else f"{key} (was {had})"
         for key, had in _options_of(checkpoint).items()
         if now.get(key, _NOTHING) != had and not _is_taken(key)
     ]

@@ -190,6 +190,16 @@ def test_starts_ranks_of_its_own(shell, tiny, finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_sweep_on_ranks_into_folders_named_by_their_options(shell, tiny_plain, tmp_path):
+    words = [SCRIPT, "--multirun", *tiny_plain, "generator=uniform", "trainer.epochs=1", "launch.ranks=2", "seed=0,1"]
+    where = ['hydra.sweep.dir="a=b, [Ü]"', "hydra.sweep.subdir=${hydra.job.override_dirname}"]
+    outcome = shell([*words, *where], folder=tmp_path)
+    assert outcome.code == 0, outcome.errors
+    found = [path.parent.name for path in sorted((tmp_path / "a=b, [Ü]").glob("*/result.json"))]
+    assert [name.partition("seed=")[2][:2] for name in found] == ["0,", "1,"]
+
+
+@pytest.mark.slow
 def test_a_failing_job_does_not_stop_a_sweep(shell, tiny_plain, tmp_path):
     words = [SCRIPT, "--multirun", *tiny_plain, "generator=uniform", "trainer.epochs=1", "discriminator.dim=-1,4"]
     outcome = shell([*words, "hydra.sweep.dir=sweep"], folder=tmp_path)
