@@ -1,5 +1,6 @@
 """From a config to the objects of a run: graph, models, sampler, stages, trainer."""
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,11 +34,14 @@ from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
+from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,12 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     return Run(config, runtime, graph, context, model)
 
 
-def build_trainer(run: Run, folder: Path) -> Trainer:
-    """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective."""
+def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
+    """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective.
+
+    Args:
+        resumed: whether a checkpoint will be resumed, which has all that `pretrain.*.checkpoint` would bring.
+    """
     config, runtime = run.config, run.runtime
     without_validation(config, run.graph)
     options = config.trainer
@@ -124,7 +132,8 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
     if sampler.model is not None:
         models["generator"] = sampler.model
     checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
-    for name in ("generator", "discriminator"):  # before a player lets its loss be saved and loaded with the model
+    for name in () if resumed else ("generator", "discriminator"):
+        # Before a player lets its loss be saved and loaded with the model.
         _load_pretrained(run, name, models, checkpointer)
     player = _player(run, run.discriminator, config.loss)
     last = Stage(
@@ -188,10 +197,29 @@ def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpoin
     key = f"pretrain.{name}.checkpoint"
     if name not in models:
         raise InputError(f"{key}: this run has no {name} model, got {given}")
-    checkpoint = find_checkpoint(Path(given), f"best_pretrain_{name}", key)
+    checkpoint = _find_pretrained(Path(given), name, key)
+    log.info("%s: takes the %s of %s", key, name, checkpoint)
     if checkpointer.read_manifest(checkpoint, "graph")["graph"] != run.graph.fingerprint():
         raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
-    checkpointer.load(checkpoint, {name: Player(models[name], None)})
+    _name_key(key, lambda: checkpointer.load(checkpoint, {name: Player(models[name], None)}))
+
+
+def _find_pretrained(path: Path, name: str, key: str) -> Path:
+    """The best checkpoint of the model's pre-training if a run had that, or else of the run's last stage."""
+    latest = find_checkpoint(path, "latest", key)
+    manifest = load_manifest(latest, "stages", "cursor")
+    stages: list[str] = manifest["stages"]
+    if name == "generator" and stages[-1] == "training":
+        raise InputError(f"{key}: {path} is of a run whose generator has no model")
+    if latest == path:
+        return path
+    for pointer in (f"best_pretrain_{name}", f"best_{stages[-1]}"):
+        if (latest.parent / f"{pointer}.json").is_file():
+            return find_checkpoint(path, pointer, key)
+    begun = stages[: manifest["cursor"]["stage"] + 1]
+    if f"pretrain_{name}" not in begun and stages[-1] not in begun:
+        raise InputError(f"{key}: the run of {path} has not trained its {name} yet; resume it first")
+    return latest
 
 
 def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage]:
@@ -199,10 +227,15 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
     options = run.config.pretrain[name]
     if options.checkpoint is not None or options.epochs == 0:
         return []
-    if name not in models or options.sampler is None or options.loss is None:
+    if name not in models:
         raise InputError(
-            f"pretrain.{name}.epochs is {options.epochs}, but this run does not pre-train a {name}; "
-            "set it to 0, or say how with pretrain=kbgan"
+            f"pretrain.{name}.epochs is {options.epochs}, but this run's generator has no model of its own; "
+            f"type pretrain.{name}.epochs=0"
+        )
+    if options.sampler is None or options.loss is None:
+        raise InputError(
+            f"pretrain.{name}.epochs is {options.epochs}, but nothing says against which negatives and with which "
+            f"loss; type pretrain.{name}.epochs=0, or choose them with pretrain=nearest"
         )
     context = replace(run.context, player=models[name])
     sampler = build_sampler(options.sampler, context, f"pretrain.{name}.sampler")

@@ -18,6 +18,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
+from launch.arguments import for_shell, key_of, override
 from launch.cell_files import RECORD, read_record
 from launch.report import write_text
 from trainer.loop import Stopped
@@ -85,9 +86,9 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
 
 def _fitting(common: Sequence[str], entry: Sequence[str]) -> list[str]:
     """What all cells start from, without options that this one's generator does not have."""
-    choice = [line for line in entry if _key(line) == "generator"]
+    choice = [line for line in entry if key_of(line) == "generator"]
     generator = compose("train", choice).generator
-    return [line for line in common if not _key(line).startswith("generator.") or _has(generator, _key(line))]
+    return [line for line in common if not key_of(line).startswith("generator.") or _has(generator, key_of(line))]
 
 
 def _has(generator: DictConfig, key: str) -> bool:
@@ -119,23 +120,19 @@ def _check(options: DictConfig, typed: Sequence[str]) -> None:
         "experiment": "scorecard.common or scorecard.entries",
     }
     for line in typed:
-        if _key(line) in instead:
-            raise InputError(f"{_key(line)}: a scorecard takes {instead[_key(line)]} instead, got {line}")
-
-
-def _key(line: str) -> str:
-    return line.split("=", 1)[0].lstrip("+~")
+        if key_of(line) in instead:
+            raise InputError(f"{key_of(line)}: a scorecard takes {instead[key_of(line)]} instead, got {line}")
 
 
 def _is_ours(line: str) -> bool:
     """Whether an option is the scorecard's own, or said for each cell."""
-    key = _key(line)
+    key = key_of(line)
     return key.split(".")[0] in ("scorecard", "hydra") or key in ("graph", "discriminator", "seed", "quality")
 
 
 def last_of_each(lines: Sequence[str]) -> list[str]:
     """Of several values of one option the last."""
-    return list({_key(line): line for line in lines}.values())
+    return list({key_of(line): line for line in lines}.values())
 
 
 def find_cells(folder: Path) -> list[Path]:
@@ -205,10 +202,10 @@ def _write(folder: Path, record: Mapping[str, Any]) -> None:
 def _train(cell: Cell, options: Sequence[str]) -> str | None:
     """Runs train.py in a process of its own; returns what went wrong."""
     folder = cell.folder
-    resume = [f"resume={folder}"] if cell.has_begun else []
-    command = [sys.executable, str(_SCRIPT), *options, *resume, f"hydra.run.dir={folder}"]
+    resume = [override("resume", str(folder))] if cell.has_begun else []
+    command = [sys.executable, str(_SCRIPT), *options, *resume, override("hydra.run.dir", str(folder))]
     with (folder / "log.txt").open("a") as log:
-        print("$", *command[1:], file=log, flush=True)
+        print("$", for_shell(*command[1:]), file=log, flush=True)
         begin = log.tell()
         with subprocess.Popen(command, stdout=log, stderr=log, env=_environment()) as process, _handed_on(process):
             code = process.wait()

@@ -16,6 +16,10 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import read_arguments
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
+from launch.paths import make_absolute
 from launch.ranks import refuse_sweep
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_run import load_run
@@ -28,6 +32,7 @@ from trainer.runtime import Runtime
 def run_job(config: DictConfig) -> None:
     """Prints the table; writes nothing unless `out` says where."""
     with one_line_errors():
+        make_absolute(config)
         evaluate(config)
 
 
@@ -57,10 +62,17 @@ def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, f
 
 def main() -> None:
     """The command."""
-    schema.register()
-    refuse_sweep(sys.argv[1:], "evaluate one run at a time, or sweep without torchrun")
-    with one_line_config_errors():
-        run_job()
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            refuse_sweep(sys.argv[1:], alone=True)
+            arguments = read_arguments(sys.argv[1:])
+            if arguments.wants_help:
+                print(help_of("evaluate"))
+                return
+            sys.argv[1:] = arguments.as_list()
+        with one_line_config_errors("evaluate"):
+            run_job()
 
 
 if __name__ == "__main__":

@@ -35,8 +35,12 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import for_shell, read_arguments
 from launch.build import Run
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
 from launch.last_line import is_rank
+from launch.paths import make_absolute
 from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
 from trainer.runtime import Runtime
@@ -51,7 +55,8 @@ def run_job(config: DictConfig) -> None:
     """Writes the folder."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"export runs in one process; type: python launch/export.py {' '.join(sys.argv[1:])}")
+            raise InputError(f"export runs in one process; type: {for_shell('python', *sys.argv)}")
+        make_absolute(config)
         if config.out is None:
             raise InputError("out must be the folder to write, as in out=exported, it is not given")
         out = Path(config.out)
@@ -154,9 +159,16 @@ def _sync(folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    schema.register()
-    with one_line_config_errors():
-        run_job()
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            arguments = read_arguments(sys.argv[1:])
+            if arguments.wants_help:
+                print(help_of("export"))
+                return
+            sys.argv[1:] = arguments.as_list()
+        with one_line_config_errors("export"):
+            run_job()
 
 
 if __name__ == "__main__":

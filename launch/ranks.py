@@ -7,49 +7,57 @@ a process group made anew in each job of a sweep under one torchrun hangs at the
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from graph.errors import InputError
 from launch.agent import Ending, run_processes
+from launch.arguments import for_shell, key_of, override, read_arguments, value_of
 from launch.last_line import is_rank, launcher_store, rank_number
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
-_SWEEP = ("-m", "--multirun")
 
 
-def prepare_arguments(arguments: Sequence[str]) -> list[str]:
+def prepare_arguments(words: Sequence[str]) -> list[str]:
     """The arguments for hydra: one run folder for all ranks, hydra's own files written by rank 0 alone.
 
     Raises:
+        InputError: an argument that hydra would not read as it was meant.
         SystemExit: a sweep under torchrun, which would hang; says what to type instead.
     """
-    arguments = list(arguments)
-    others = " ".join(argument for argument in arguments if argument not in _SWEEP)
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    refuse_sweep(arguments, f"type: python {sys.argv[0]} --multirun launch.ranks={ranks} {others}")
+    refuse_sweep(words, alone=False)
+    arguments = read_arguments(words)
     os.environ[_STAMP] = _agree_on_stamp()
+    overrides = arguments.overrides if arguments.is_sweep else _continue_run(arguments.overrides)
     if rank_number() != 0:
-        arguments += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return arguments if _is_sweep(arguments) else _continue_run(arguments)
+        overrides = [*overrides, "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    return replace(arguments, overrides=overrides).as_list()
 
 
-def refuse_sweep(arguments: Sequence[str], instead: str) -> None:
-    """Ends a sweep under torchrun with one line that says what to do instead."""
-    if is_rank() and _is_sweep(arguments):
-        if rank_number() == 0:
-            print(
-                f"error: torchrun can't run a sweep (its process group does not outlive a job); {instead}",
-                file=sys.stderr,
-            )
-        sys.exit(2)
+def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
+    """Ends a sweep under torchrun with one line that says what to type instead.
 
-
-def _is_sweep(arguments: Sequence[str]) -> bool:
-    return any(argument in _SWEEP for argument in arguments)
+    Args:
+        alone: whether the command runs in one process without torchrun, so that no `launch.ranks` is needed.
+    """
+    if not is_rank():
+        return
+    arguments = read_arguments(words)
+    if not arguments.is_sweep:
+        return
+    ranks = [] if alone else [f"launch.ranks={os.environ['WORLD_SIZE']}"]
+    others = [line for line in arguments.overrides if alone or key_of(line) != "launch.ranks"]
+    if rank_number() == 0:
+        instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
+        print(
+            f"error: torchrun can't run a sweep (its process group does not outlive a job); type: {instead}",
+            file=sys.stderr,
+        )
+    sys.exit(2)
 
 
 def _agree_on_stamp() -> str:
@@ -61,29 +69,24 @@ def _agree_on_stamp() -> str:
 
 def _continue_run(arguments: list[str]) -> list[str]:
     """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
-    given = {_key(argument) for argument in arguments}
-    resumed = [argument.split("=", 1)[1] for argument in arguments if _key(argument) == "resume"]
-    if not resumed:
+    given = {key_of(argument) for argument in arguments}
+    resumed = [value_of(argument) for argument in arguments if key_of(argument) == "resume"]
+    run = Path(resumed[-1]) if resumed and resumed[-1] else None
+    if run is None or not is_file(run / "overrides.yaml"):
         return arguments
-    run = Path(resumed[-1])
-    file, goes_on_in_place = run / "overrides.yaml", "hydra.run.dir" not in given
-    if not is_file(file):
-        return arguments
+    goes_on_in_place = "hydra.run.dir" not in given
     try:
         if goes_on_in_place:
             check_run_folder(run)
-        saved, _ = saved_options(file, given)
+        # Where the graph was found, which another choice of graph need not know.
+        saved, _ = saved_options(run / "overrides.yaml", given | {"graph.root"} if "graph" in given else given)
     except InputError as error:
         raise SystemExit(f"error: resume: {error}") from error
-    folder = [f"hydra.run.dir={resumed[-1]}"] if goes_on_in_place else []
+    folder = [override("hydra.run.dir", str(run))] if goes_on_in_place else []
     return [*saved, *folder, *arguments]
-
-
-def _key(argument: str) -> str:
-    return argument.split("=", 1)[0].lstrip("+~")
 
 
 def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> Ending:
     """Runs a script as `ranks` processes, and waits."""
-    arguments = [*overrides, f"hydra.run.dir={folder}"]
+    arguments = [*overrides, override("hydra.run.dir", str(folder))]
     return run_processes([sys.executable, str(script), *arguments], ranks)

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embedding.shared_memory import LostRankError
 from graph.errors import InputError
 from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
+from launch.suggestions import explain_unknown_option
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
@@ -54,8 +55,12 @@ def _end(line: str | None, error: Exception) -> NoReturn:
 
 
 @contextmanager
-def one_line_config_errors() -> Iterator[None]:
-    """Ends the process with one line for a config that hydra can't compose, such as `generator=typo`."""
+def one_line_config_errors(command: str) -> Iterator[None]:
+    """Ends the process with one line for a config that hydra can't compose, such as `generator=typo`.
+
+    Args:
+        command: the name of its file in conf/.
+    """
     # hydra would print its own errors on a dozen lines, and cut the traceback of ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
@@ -66,6 +71,7 @@ def one_line_config_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
         reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
+        reason = explain_unknown_option(reason, command) or reason
     else:
         return
     if may_say(reason):

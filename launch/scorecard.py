@@ -10,6 +10,7 @@ if __name__ == "__main__":
     end_at_signals()
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,14 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.budget import epochs_within
 from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
 from launch.last_line import is_rank
+from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text
 from launch.scorecard_page import Heading, as_page
@@ -43,15 +48,22 @@ _failed_cells: list[str] = []
 def run_job(config: DictConfig) -> None:
     """One scorecard."""
     # Configs are composed in here too.
-    with one_line_errors(), one_line_config_errors():
+    with one_line_errors(), one_line_config_errors("train"):
         if is_rank():
-            raise InputError("a scorecard starts its ranks itself; type: python launch/scorecard.py launch.ranks=N ...")
+            ranks = f"launch.ranks={os.environ['WORLD_SIZE']}"
+            others = [word for word in sys.argv[1:] if not word.startswith(("launch.ranks=", "hydra/"))]
+            raise InputError(
+                f"a scorecard starts its ranks itself; type: {for_shell('python', sys.argv[0], ranks, *others)}"
+            )
+        make_absolute(config)
         job = HydraConfig.get()
         folder = Path(job.runtime.output_dir)
         if config.scorecard.folders is not None:
             results = _read_all(config.scorecard.folders)
         else:
-            results = _run_all(config, list(job.overrides.task), dict(job.runtime.choices), folder)
+            results = _run_all(
+                config, absolute_lines(list(job.overrides.task), config), dict(job.runtime.choices), folder
+            )
         print(_write(results, folder))
         _track(config, results, folder)
 
@@ -91,7 +103,7 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
         try:
             run_cell(cell, limit, options.validations, find_epochs)
         except Stopped as stopped:
-            log.info("stopped by signal %d; go on with the same options and hydra.run.dir=%s", stopped.signal, folder)
+            log.info("stopped by signal %d; go on with: %s", stopped.signal, _going_on(folder))
             raise SystemExit(128 + stopped.signal) from None
         result = read_result(cell.folder)
         if result.error is None:
@@ -101,6 +113,12 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
             _failed_cells.append(f"{cell.name}: {result.error}")
         _write([read_result(each.folder) for each in cells[:number]], folder)
     return [read_result(cell.folder) for cell in cells]
+
+
+def _going_on(folder: Path) -> str:
+    """The command that goes on with a scorecard: the same options and folder."""
+    others = [word for word in sys.argv[1:] if key_of(word) != "hydra.run.dir"]
+    return for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
 
 
 def _but_for_seed(cell: Cell) -> tuple[str, ...]:
@@ -115,7 +133,7 @@ def _write(results: list[Result], folder: Path) -> str:
     write_text(folder / "scorecard.csv", as_csv(results))
     write_text(folder / "scorecard.md", table)
     plots = draw_plots(results, folder / "plots")
-    heading = Heading.of(" ".join(["python launch/scorecard.py", *sys.argv[1:]]))
+    heading = Heading.of(for_shell("python", "launch/scorecard.py", *sys.argv[1:]))
     write_text(folder / "scorecard.html", as_page(heading, results, plots))
     return f"{table}\npage: {folder / 'scorecard.html'}"
 
@@ -136,14 +154,19 @@ def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    _failed_cells.clear()
-    schema.register()
-    sys.argv[1:] = prepare_arguments(sys.argv[1:])
-    with one_line_config_errors():
-        run_job()
-    if _failed_cells:
-        print("\n".join(f"error: {failure}" for failure in _failed_cells), file=sys.stderr)
-        sys.exit(1)
+    with unread_output_dropped():
+        _failed_cells.clear()
+        schema.register()
+        with one_line_errors():
+            if read_arguments(sys.argv[1:]).wants_help:
+                print(help_of("scorecard"))
+                return
+            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+        with one_line_config_errors("scorecard"):
+            run_job()
+        if _failed_cells:
+            print("\n".join(f"error: {failure}" for failure in _failed_cells), file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,13 @@ from optuna.trial import TrialState
 
 from graph.errors import InputError
 from launch import schema
+from launch.arguments import read_arguments
+from launch.closed_pipe import unread_output_dropped
+from launch.help import help_of
+from launch.last_line import is_rank
 from launch.options import check_options
-from launch.ranks import is_rank, prepare_arguments
+from launch.paths import absolute_lines, make_absolute
+from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors
 from launch.search_report import write_report
 from launch.search_space import Dimension, as_options, split_space
@@ -42,13 +47,15 @@ class _Failed(Exception):
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="search")
 def run_job(config: DictConfig) -> None:
     """One search."""
-    with one_line_errors(), one_line_config_errors():
+    with one_line_errors(), one_line_config_errors("search"):
         if is_rank():
             raise InputError("a search starts its runs itself; type: python launch/search.py ...")
+        make_absolute(config)
         job = HydraConfig.get()
         check_options(config)
         _check(config.search)
-        given = [line for line in job.overrides.task if not line.startswith("search.")]
+        typed = absolute_lines(list(job.overrides.task), config)
+        given = [line for line in typed if not line.startswith("search.")]
         _Search(config.search, _space, given, Path(job.runtime.output_dir)).run()
 
 
@@ -141,13 +148,17 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """The command."""
-    schema.register()
-    with one_line_errors():
-        dimensions, others = split_space(sys.argv[1:])
-    _space[:] = dimensions
-    sys.argv[1:] = prepare_arguments(others)
-    with one_line_config_errors():
-        run_job()
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            dimensions, others = split_space(sys.argv[1:])
+            if read_arguments(others).wants_help:
+                print(help_of("search"))
+                return
+            _space[:] = dimensions
+            sys.argv[1:] = prepare_arguments(others)
+        with one_line_config_errors("search"):
+            run_job()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from launch.arguments import for_shell
 from launch.report import write_text
 from launch.search_space import as_options
 
@@ -28,7 +29,7 @@ def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder:
     ]
     ended = {state: sum(each.state == state for each in trials) for state in (TrialState.PRUNED, TrialState.FAIL)}
     counts = f"{len(finished)} finished, {ended[TrialState.PRUNED]} pruned, {ended[TrialState.FAIL]} failed"
-    best = " ".join([*given, *as_options(finished[0].params)])
+    best = for_shell(*given, *as_options(finished[0].params))
     return "\n".join([*rows, counts, f"the best: python launch/train.py {best}", f"folder: {folder}"])
 
 

@@ -7,12 +7,12 @@ if __name__ == "__main__":
 
 import json
 import logging
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,11 +20,15 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import early_signals, schema
+from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer, plain
+from launch.closed_pipe import unread_output_dropped
 from launch.last_line import is_rank, may_say
 from launch.own_targets import check_plain
+from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments, run_ranks
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
+from launch.resumed import keep_what_is_done, refuse_what_is_too_late
 from launch.saved_options import saved_options
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
@@ -40,13 +44,17 @@ def run_job(config: DictConfig) -> None:
     """One job: trains here, or in processes of its own if there are to be several, or if it is one of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    with one_line_errors():
+        make_absolute(config)
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
             train(config, folder)
         return
     if config.launch.ranks < 1:
         raise SystemExit(f"error: launch.ranks must be at least 1, got {config.launch.ranks}")
-    ending = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
+    # As they were typed: the ranks resolve them.
+    typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
+    ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
     if ending.stopped_by is not None and not ending.said_how_to_resume:
         log.info("stopped by signal %d; %s", ending.stopped_by, _how_to_go_on(folder))
     if job.mode == RunMode.RUN:
@@ -60,7 +68,12 @@ def run_job(config: DictConfig) -> None:
 
 def _how_to_go_on(folder: Path) -> str:
     saved = (folder / "checkpoints" / "latest.json").exists()
-    return f"go on with resume={folder}" if saved else "nothing was saved yet"
+    return f"go on with: {_going_on(folder)}" if saved else "nothing was saved yet"
+
+
+def _going_on(folder: Path, *options: str) -> str:
+    """The command that resumes a run."""
+    return for_shell("python", sys.argv[0], override("resume", str(folder)), *options)
 
 
 def train(config: DictConfig, folder: Path) -> None:
@@ -73,16 +86,17 @@ def train(config: DictConfig, folder: Path) -> None:
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     try:
         checkpoint = _checkpoint_to_resume(config, folder)
+        if checkpoint is not None:
+            keep_what_is_done(config, list(HydraConfig.get().overrides.task), checkpoint)
         run = build_run(config, runtime)
-        trainer = build_trainer(run, folder)
+        trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
-        run_id = None if checkpoint is None else _resume(checkpoint, trainer)
+        run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
         if config.resume is not None and runtime.is_first:
             _tell_what_is_not_taken(Path(config.resume) / "overrides.yaml")
         # Only now: a resume that is refused leaves the run folder as it was; so does one of a run that is finished.
-        finished = trainer.cursor.stage == len(trainer.stages)
-        if runtime.is_first and not (finished and (folder / "config.yaml").exists()):
+        if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
@@ -97,7 +111,7 @@ def train(config: DictConfig, folder: Path) -> None:
             early_signals.end_at_signals(_how_to_go_on(folder))
         _report(run, trainer, folder)
     except Stopped as stopped:
-        line = f"stopped by signal {stopped.signal}; go on with resume={folder}"
+        line = f"stopped by signal {stopped.signal}; {_how_to_go_on(folder)}"
         if runtime.is_first and may_say(line):
             log.info("%s", line)
         runtime.close()
@@ -111,36 +125,41 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
     own = folder / "checkpoints"
     if (own / "latest.json").exists() and (checkpoint is None or checkpoint.resolve().parent != own.resolve()):
         raise InputError(
-            f"hydra.run.dir: {folder} already holds a run; go on with it by resume={folder}, or name another folder"
+            f"hydra.run.dir: {folder} already holds a run; go on with it by {_going_on(folder)}, or name another folder"
         )
     return checkpoint
 
 
-def _resume(checkpoint: Path, trainer: Trainer) -> str | None:
+def _resume(config: DictConfig, checkpoint: Path, trainer: Trainer) -> str | None:
     """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
     manifest = trainer.checkpointer.read_manifest(checkpoint, "cursor", "tracker_run_id", "schedule", *trainer.manifest)
     trainer.resume(checkpoint, manifest)
+    refuse_what_is_too_late(config, trainer, checkpoint)
     log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
-    if trainer.cursor.stage == len(trainer.stages):
-        log.info(
-            "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=%s", checkpoint
-        )
+    if not trainer.has_steps_left:
+        folder = checkpoint.parents[1]  # it has the options too
+        more = f"trainer.epochs={2 * trainer.stages[-1].epochs}"
+        log.info("that run is finished and is only ranked again; train it on with: %s", _going_on(folder, more))
     return manifest["tracker_run_id"]
 
 
 def _tell_what_is_not_taken(file: Path) -> None:
     """Where and how a run runs is said anew each time: its folder may come from someone else."""
-    given = {line.split("=", 1)[0].lstrip("+~") for line in HydraConfig.get().overrides.task}
+    given = {key_of(line) for line in HydraConfig.get().overrides.task}
     _, left = saved_options(file, given) if file.is_file() else ([], [])
     if left:
-        log.info("not taken from the run folder; type what you want of it again: %s", shlex.join(left))
+        log.info("not taken from the run folder; type what you want of it again: %s", for_shell(*left))
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
     """Writes every option, and those that were typed, which `resume` takes up again."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    typed = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
-    write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(typed)))
+    lines = absolute_lines(list(HydraConfig.get().overrides.task), config)
+    if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
+        # Found by $ADVKGE_DATA, or from the folder where the run was started.
+        lines.append(override("graph.root", config.graph.root))
+    kept = [line for line in lines if key_of(line) != "resume"]
+    write_text(folder / "overrides.yaml", yaml.safe_dump(kept, allow_unicode=True))
 
 
 def _report(run: Run, trainer: Trainer, folder: Path) -> None:
@@ -179,13 +198,15 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
 
 def main() -> None:
     """The command."""
-    schema.register()
-    sys.argv[1:] = prepare_arguments(sys.argv[1:])
-    with one_line_config_errors():
-        run_job()
-    if _failed_jobs:
-        print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
-        sys.exit(1)
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+        with one_line_config_errors("train"):
+            run_job()
+        if _failed_jobs:
+            print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.arguments import override
+
 _SCRIPT = Path(__file__).parent / "train.py"
 _LOOK_EVERY = 0.5
 """Seconds between looks at the metrics of a run."""
@@ -34,7 +36,7 @@ def run_trial(
         is_hopeless: takes the number of a validation, from 0 on, and its metric.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(_SCRIPT), *options, f"hydra.run.dir={folder}"]
+    command = [sys.executable, str(_SCRIPT), *options, override("hydra.run.dir", str(folder))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     pruned = False
     with (folder / "log.txt").open("w") as log:

@@ -106,6 +106,10 @@ class Checkpointer:
 
         self._attempt(write, first_only=True)
 
+    def drop(self, name: str) -> None:
+        """Takes a name away, so that what it stood for need not be kept any longer."""
+        self._attempt(lambda: (self.folder / f"{name}.json").unlink(missing_ok=True), first_only=True)
+
     def adopt(self, checkpoint: Path) -> Path:
         """The checkpoint of this name in `folder`, copied there from another run's folder if need be. Collective.
 

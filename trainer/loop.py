@@ -96,16 +96,27 @@ class Trainer:
         self.observers = observers
         self.cursor = Cursor()
         self._asked_to_stop = False
+        self._saved: str | None = None
+        """Name of the checkpoint that holds where the run stands, if it has not moved since."""
 
     def fit(self) -> None:
         """Runs what is left of the run; the models end as their stage's best checkpoint had them. Collective."""
         gc.freeze()  # what lives as long as the run need not be looked through again and again: a tenth of a short step
         try:
-            while self.cursor.stage < len(self.stages):
-                self._run_stage(self.stages[self.cursor.stage])
+            for stage in self.stages[self.cursor.stage :]:
+                self._run_stage(stage)
             self._stop_if_asked()  # after the last step: what is saved by now need not be saved again
         finally:
             gc.unfreeze()
+
+    @property
+    def has_steps_left(self) -> bool:
+        """Whether `fit` has anything to train."""
+        later = self.stages[self.cursor.stage :]
+        return len(later) > 1 or any(self._has_steps_left(stage) for stage in later)
+
+    def _has_steps_left(self, stage: Stage) -> bool:
+        return self.cursor.stage_step < stage.steps and not self._has_converged(stage)
 
     def _run_stage(self, stage: Stage) -> None:
         cursor = self.cursor
@@ -122,7 +133,7 @@ class Trainer:
     def _run_steps(self, stage: Stage, positives: int, progress: Progress) -> None:
         cursor = self.cursor
         logged = time.perf_counter(), cursor.step
-        while cursor.stage_step < stage.steps and not self._has_converged(stage):
+        while self._has_steps_left(stage):
             for observer in self.observers:
                 observer.before_step()
             started = time.perf_counter()
@@ -197,6 +208,8 @@ class Trainer:
 
     def _validate(self, stage: Stage) -> None:
         cursor = self.cursor
+        if not stage.is_regular(cursor.stage_step):
+            cursor.set_best_aside()
         metrics = self.evaluator.evaluate(stage.player.model, self.valid).as_dict()
         mrr = metrics["both"].get("mrr", 0.0)
         if better := mrr > cursor.best_mrr:
@@ -204,7 +217,8 @@ class Trainer:
             cursor.best_checkpoint = self._checkpoint_name()
         else:
             cursor.stale += 1
-        stage.schedule.validated(mrr)
+        if stage.is_regular(cursor.stage_step):
+            stage.schedule.validated(mrr)
         flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
         epoch = cursor.stage_step // stage.order.steps_per_epoch - 1
         self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
@@ -225,14 +239,20 @@ class Trainer:
 
     def _finish_stage(self, stage: Stage) -> None:
         cursor = self.cursor
-        cursor.finished[stage.name] = cursor.step
+        cursor.finished[stage.name] = cursor.step if cursor.best_checkpoint is None else cursor.best_step
+        is_last = stage is self.stages[-1]
+        if is_last and self._saved != self._checkpoint_name():
+            # Where training itself stands, optimisers and all: with more epochs it goes on from here.
+            self._save(stage)
         if cursor.best_checkpoint is not None:
             best = self.checkpointer.folder / cursor.best_checkpoint
             self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
-            cursor.finished[stage.name] = cursor.best_step
-        cursor.stage, cursor.stage_step = cursor.stage + 1, 0
-        cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
-        self._save(None)
+        if not is_last:
+            cursor.stage, cursor.stage_step = cursor.stage + 1, 0
+            cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
+            cursor.set_aside = None
+            self._save(None)
+            self.checkpointer.drop(_aside(stage))
 
     def _save(self, stage: Stage | None, *, best: bool = False) -> Path:
         players = {name: Player(player.model, None) for name, player in self.players.items()}
@@ -248,10 +268,18 @@ class Trainer:
             manifest |= observer.state()
         path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest, keyed)
         # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
+        if best and stage is not None and self.cursor.set_aside is not None:
+            self._keep_what_is_aside(stage)
         self.checkpointer.point("latest", path)
         if best and stage is not None:
             self.checkpointer.point(f"best_{stage.name}", path)
+        self._saved = path.name
         return path
+
+    def _keep_what_is_aside(self, stage: Stage) -> None:
+        name = (self.cursor.set_aside or {})["best_checkpoint"]
+        if name is not None:
+            self.checkpointer.point(_aside(stage), self.checkpointer.folder / name)
 
     def _checkpoint_name(self) -> str:
         # The stage's number too: where one ends and the next begins, the step is the same and the content is not.
@@ -266,22 +294,23 @@ class Trainer:
         for key, value in self.manifest.items():
             if manifest.get(key) != value:
                 raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
-        self.cursor = Cursor(**manifest["cursor"])
+        self.cursor = cursor = Cursor(**manifest["cursor"])
+        stage = self.stages[cursor.stage] if cursor.stage < len(self.stages) else None
+        if stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step):
+            cursor.take_up_again()
         for observer in self.observers:
             observer.load_state(manifest)
         players = {name: Player(player.model, None) for name, player in self.players.items()}
-        stage = self.stages[self.cursor.stage] if self.cursor.stage < len(self.stages) else None
         keyed: dict[str, KeyedRows] = {}
-        if stage is not None and self.cursor.stage_step > 0:
+        if stage is not None and cursor.stage_step > 0:
             stage.start()
             stage.schedule.load_state(manifest["schedule"])
             self._attach_optimizers(stage, players)
             keyed = stage.sampler.keyed_rows()
         state = self.checkpointer.load(checkpoint, players, keyed)
-        if stage is not None and self.cursor.best_checkpoint is not None:
-            best = self.checkpointer.adopt(checkpoint.parent / self.cursor.best_checkpoint)
-            self.checkpointer.point(f"best_{stage.name}", best)
-        if stage is not None and self.cursor.stage_step > 0:
+        if stage is not None:
+            self._adopt_best(stage, checkpoint)
+        if stage is not None and cursor.stage_step > 0:
             try:
                 stage.sampler.load_state(state)
             except (KeyError, ValueError, TypeError, RuntimeError) as error:  # names, shapes or types of another make
@@ -289,9 +318,25 @@ class Trainer:
                     f"resume: {checkpoint} holds a state that the sampler of the {stage.name} stage can't take: "
                     f"{str(error).splitlines()[0]}"
                 ) from error
+        if checkpoint.parent.resolve() == self.checkpointer.folder.resolve():
+            self._saved = checkpoint.name
+
+    def _adopt_best(self, stage: Stage, checkpoint: Path) -> None:
+        """Makes this run's folder have the best checkpoints that the cursor knows of."""
+        aside = (self.cursor.set_aside or {}).get("best_checkpoint")
+        for pointer, name in ((_aside(stage), aside), (f"best_{stage.name}", self.cursor.best_checkpoint)):
+            if name is not None:
+                self.checkpointer.point(pointer, self.checkpointer.adopt(checkpoint.parent / name))
+        if aside is None:
+            self.checkpointer.drop(_aside(stage))
 
     @staticmethod
     def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
         players[stage.trained].optimizer = stage.player.optimizer
         if stage.sampler.optimizer is not None:
             players["generator"].optimizer = stage.sampler.optimizer
+
+
+def _aside(stage: Stage) -> str:
+    """The pointer to the checkpoint that `Cursor.set_aside` names."""
+    return f"aside_{stage.name}"

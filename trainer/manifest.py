@@ -8,7 +8,7 @@ from typing import Any
 
 from graph.errors import InputError
 from trainer.checkpoint_files import digest_of, is_file, read_json, shown
-from trainer.stage import Cursor
+from trainer.stage import BEST, Cursor
 
 FORMAT = 1
 _LARGEST = 1 << 63
@@ -40,6 +40,10 @@ def _at_least(least: int) -> Rule:
     return f"a whole number of at least {least}", lambda value: _is_whole(value, least)
 
 
+def _is_best(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == set(BEST) and all(_CURSOR[key][1](value[key]) for key in BEST)
+
+
 _CURSOR: dict[str, Rule] = {
     "stage": _at_least(0),
     "stage_step": _at_least(0),
@@ -48,6 +52,7 @@ _CURSOR: dict[str, Rule] = {
     "best_step": _at_least(0),
     "best_checkpoint": ("the name of a checkpoint or null", lambda value: value is None or is_name(value)),
     "stale": _at_least(0),
+    "set_aside": ("what is known of a best checkpoint, or null", lambda value: value is None or _is_best(value)),
     "seconds": ("a number of at least 0", lambda value: _is_number(value, 0.0)),
     "finished": (
         "steps by stage",

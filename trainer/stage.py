@@ -9,6 +9,8 @@ from graph.errors import InputError
 from graph.sampling import PositiveOrder
 from trainer.schedule.schedule import Schedule
 
+BEST = ("best_mrr", "best_step", "best_checkpoint", "stale")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -51,9 +53,15 @@ class Stage:
 
     def validates_after(self, stage_step: int) -> bool:
         """Whether validation is due once so many steps of the stage are done."""
-        if self.valid_every == 0:
-            return False
-        return stage_step % (self.valid_every * self.order.steps_per_epoch) == 0 or stage_step == self.steps
+        return self.valid_every > 0 and (self.is_regular(stage_step) or stage_step == self.steps)
+
+    def is_regular(self, stage_step: int) -> bool:
+        """Whether validation would be due here in a longer stage too, not only because this one ends."""
+        return self.valid_every > 0 and stage_step % (self.valid_every * self.order.steps_per_epoch) == 0
+
+    def goes_on_from(self, stage_step: int) -> bool:
+        """Whether the stage has more steps and would not have validated at this one."""
+        return stage_step < self.steps and not self.is_regular(stage_step)
 
 
 @dataclass
@@ -78,6 +86,23 @@ class Cursor:
     """Time spent on training steps so far, over all sessions of the run."""
     finished: dict[str, int] = field(default_factory=dict)
     """The step that each finished stage went back to: of its best validation, or its last."""
+    set_aside: dict[str, Any] | None = None
+    """What `best_mrr` to `stale` were before a validation that was due only because the stage ended, if there was one.
+
+    A run that is given more epochs takes them up again, because it would not have validated there.
+    """
+
+    def set_best_aside(self) -> None:
+        """Notes in `set_aside` what is known of the best so far."""
+        self.set_aside = {key: getattr(self, key) for key in BEST}
+
+    def take_up_again(self) -> None:
+        """Goes back to what was set aside; raises InputError if that has other fields."""
+        if self.set_aside is None or self.set_aside.keys() != set(BEST):
+            raise InputError(f"resume: cursor.set_aside must have {', '.join(BEST)}, got {self.set_aside}")
+        for key, value in self.set_aside.items():
+            setattr(self, key, value)
+        self.set_aside = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a checkpoint's manifest."""

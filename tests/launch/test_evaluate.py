@@ -88,7 +88,7 @@ def test_says_which_file_is_damaged(command, run_copy):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["run=nowhere"], "run must be a run folder, one with a config.yaml, got nowhere"),
+        (["run=/nowhere"], "run must be a run folder, one with a config.yaml, got /nowhere"),
         (["split=train"], "split must be one of valid, test, got 'train'"),
         (["filter=none"], "filter must be one of default, all, got 'none'"),
         (["checkpoint=typo"], "checkpoint: no checkpoint at "),

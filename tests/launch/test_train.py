@@ -142,12 +142,21 @@ def test_one_line_says_what_is_wrong(wrong, names, command, tiny):
     assert not Path("run/result.json").exists()
 
 
-def test_pretraining_needs_something_to_pretrain(command, tiny_plain):
-    outcome = command(train, *tiny_plain, "generator=uniform", "pretrain.generator.epochs=1", "hydra.run.dir=run")
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("generator", ["pretrain.generator.epochs=0"]),
+        ("discriminator", ["pretrain.discriminator.epochs=0"]),
+        ("discriminator", ["pretrain=nearest"]),
+    ],
+)
+def test_pretraining_that_nothing_describes_is_refused_with_advice_that_works(name, advice, command, tiny_plain):
+    options = [*tiny_plain, "generator=uniform", "trainer.epochs=1", f"pretrain.{name}.epochs=1"]
+    outcome = command(train, *options, "hydra.run.dir=run")
     assert outcome.code == 1
-    assert outcome.errors.startswith(
-        "error: pretrain.generator.epochs is 1, but this run does not pre-train a generator"
-    )
+    assert outcome.errors.startswith(f"error: pretrain.{name}.epochs is 1, but ")
+    assert advice[0] in outcome.errors
+    assert command(train, *options, *advice, "hydra.run.dir=other").code == 0
 
 
 @pytest.mark.slow
@@ -178,6 +187,16 @@ def test_starts_ranks_of_its_own(shell, tiny, finished, tmp_path):
     assert result["world_size"] == 2
     assert result["test"]["both"]["mrr"] == pytest.approx(alone["test"]["both"]["mrr"], rel=1e-3)
     assert losses_of(tmp_path / "run") == pytest.approx(losses_of(finished), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_ranks_into_folders_named_by_their_options(shell, tiny_plain, tmp_path):
+    words = [SCRIPT, "--multirun", *tiny_plain, "generator=uniform", "trainer.epochs=1", "launch.ranks=2", "seed=0,1"]
+    where = ['hydra.sweep.dir="a=b, [Ü]"', "hydra.sweep.subdir=${hydra.job.override_dirname}"]
+    outcome = shell([*words, *where], folder=tmp_path)
+    assert outcome.code == 0, outcome.errors
+    found = [path.parent.name for path in sorted((tmp_path / "a=b, [Ü]").glob("*/result.json"))]
+    assert [name.partition("seed=")[2][:2] for name in found] == ["0,", "1,"]
 
 
 @pytest.mark.slow
@@ -216,7 +235,7 @@ def test_stops_at_a_signal_and_resumes_with_its_folder_alone(shell, environment,
         finally:
             run.kill()
     assert run.returncode == 128 + signal.SIGTERM, said
-    assert f"go on with resume={tmp_path / 'run'}" in said
+    assert f"go on with: python {SCRIPT} resume={tmp_path / 'run'}\n" in said
     assert not (tmp_path / "run" / "result.json").exists()
 
     outcome = shell([SCRIPT, "resume=run"], folder=tmp_path)
@@ -261,7 +280,7 @@ def test_a_used_run_folder_is_refused_and_left_as_it_was(command, tiny_plain, fi
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != "train.log"}
     fresh = command(train, *tiny_plain, "generator=uniform", f"hydra.run.dir={run}")
     assert fresh.code == 1
-    assert f"hydra.run.dir: {run} already holds a run; go on with it by resume={run}" in fresh.errors
+    assert f"hydra.run.dir: {run} already holds a run; go on with it by python {SCRIPT} resume={run}, " in fresh.errors
     other = command(train, f"resume={run}", "generator=uniform", "~generator.dim", "~generator.pool_size")
     assert other.code == 1
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
@@ -300,15 +319,3 @@ def test_a_resumed_folder_may_not_name_code(saved, complaint, command, tmp_path)
     assert outcome.code == 1
     assert re.fullmatch(r"error: resume: .*overrides.yaml.*\n", outcome.errors)
     assert complaint in outcome.errors
-
-
-def test_resuming_a_finished_run_says_that_it_is_and_ranks_it_again(shell, finished, tmp_path):
-    run = tmp_path / "again"
-    shutil.copytree(finished, run)
-    before = (run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()
-    outcome = shell([SCRIPT, f"resume={run}", "trainer.epochs=9"], folder=tmp_path)
-    assert ((run / "config.yaml").read_bytes(), (run / "overrides.yaml").read_bytes()) == before
-    assert outcome.code == 0
-    assert "that run is finished; train its model on by a new run, pretrain.discriminator.checkpoint=" in outcome.output
-    before, after = (json.loads((folder / "result.json").read_text()) for folder in (finished, run))
-    assert after["test"] == before["test"]

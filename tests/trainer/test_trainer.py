@@ -184,6 +184,29 @@ def test_a_finished_run_resumes_to_nothing(unbroken: Any, tmp_path: Path):
     assert lines_of(tmp_path) == unbroken[0]
 
 
+# Validations at 2 and 4 of each stage's epochs, and at its end: at 3, which the longer run would not have, or at 4.
+@pytest.mark.parametrize("shorter", [3, 4])
+@pytest.mark.parametrize("best", ["at the shorter end", "before"])
+def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(shorter: int, best: str, tmp_path: Path):
+    def run(folder: str, epochs: int, mrr: list[float]) -> KBGANRun:
+        made = KBGANRun(tmp_path / folder, epochs=epochs, valid_every=2, patience=3)
+        made.trainer.stages[0].__dict__["epochs"] = made.trainer.stages[1].__dict__["epochs"] = 2
+        made.trainer.evaluator = ScriptedEvaluator(made, mrr)
+        return made
+
+    at_2, at_4, at_6 = (0.4, 0.5, 0.3) if best == "at the shorter end" else (0.4, 0.2, 0.3)
+    expected = fit(unbroken := run("unbroken", 6, [0.1, 0.1, at_2, at_4, at_6]))
+    at_end = [at_2, 0.9 if best == "at the shorter end" else 0.1] if shorter == 3 else [at_2, at_4]
+    fit(run("broken", shorter, [0.1, 0.1, *at_end]))
+    again = run("broken", 6, [at_4, at_6] if shorter == 3 else [at_6])
+    assert_same(resume(again), expected)
+    assert again.trainer.cursor.finished == unbroken.trainer.cursor.finished
+    steps = [[line for line in lines_of(tmp_path / name) if "loss" in line] for name in ("unbroken", "broken")]
+    assert steps[0] == steps[1]
+    kept = [{path.name for path in (tmp_path / name / "checkpoints").iterdir()} for name in ("unbroken", "broken")]
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize("key", ["seed", "graph"])
 def test_resuming_something_else_names_what_differs(key: str, tmp_path: Path):
     fit(KBGANRun(tmp_path, epochs=1))

@@ -1,0 +1,153 @@
+"""The command line, read and written by hydra's own grammar, so that folders with `=`, `,` or spaces stay whole."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.errors import HydraException
+
+from graph.errors import InputError
+
+_SHOWN = 200  # characters of a text that an error repeats
+_RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+PATHS = (
+    "resume",
+    "run",
+    "out",
+    "graph.root",
+    "graph.path",
+    "graph.cache",
+    "pretrain.generator.checkpoint",
+    "pretrain.discriminator.checkpoint",
+)
+"""Options of our commands that name a file or a folder."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed after the name of a command."""
+
+    overrides: list[str]
+    """Those that set an option, as in `seed=1`."""
+    flags: list[str]
+    """The others, such as `--multirun` and `--cfg job`."""
+    is_sweep: bool
+    wants_help: bool
+
+    def as_list(self) -> list[str]:
+        """For hydra, which wants all overrides in one piece. Flags come last: `--info` would take an override."""
+        return [*self.overrides, *self.flags]
+
+
+def read_arguments(arguments: Sequence[str]) -> Arguments:
+    """Tells overrides from flags, and checks that hydra will read each override as the user meant it.
+
+    Raises:
+        InputError: an argument that hydra can't read, or reads as a list or a sweep; shows what to type instead.
+        SystemExit: an unknown flag.
+    """
+    known, others = get_args_parser().parse_known_args(list(arguments))
+    overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
+    left = list(overrides)
+    flags = []
+    for word in arguments:
+        if word in left:
+            left.remove(word)
+        else:
+            flags.append(word)
+    checked = [_check(line, is_sweep=known.multirun) for line in overrides]
+    return Arguments(checked, flags, is_sweep=known.multirun, wants_help=known.help)
+
+
+def override(key: str, value: str) -> str:
+    """`key=value` such that hydra reads back exactly this text: quoted where it must be."""
+    plain = f"{key}={value}"
+    try:
+        if "${" not in value and _parse(plain).value() == value:
+            return plain
+    except HydraException:
+        pass
+    return f"{key}={_quoted(value)}"
+
+
+def for_shell(*words: str) -> str:
+    """Words as one types them in a shell."""
+    return shlex.join(words)
+
+
+def key_of(line: str) -> str:
+    """The key of an override; `+` and `~` are not part of it."""
+    return line.split("=", 1)[0].lstrip("+~").strip()
+
+
+def value_of(line: str) -> str | None:
+    """The value of an override as text; None for null."""
+    value = _parse(line).value()
+    return None if value is None else str(value)
+
+
+def expand_home(path: str) -> str:
+    """A path with the user's home for `~`. One of a user that does not exist stays, for whoever opens it to report."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        return path
+
+
+def _check(line: str, *, is_sweep: bool) -> str:
+    """The override itself, or for a path one that has its text alone: `2024` is no number there, `~` the home."""
+    shown = _shortened(line)
+    if not key_of(line) or ("=" not in line and not line.startswith("~")):
+        example = for_shell('out="a b"')
+        raise InputError(f"{shown} is no option: type KEY=VALUE, and a value with spaces in quotes, as in {example}")
+    try:
+        parsed = _parse(line)
+    except (HydraException, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise InputError(f"{shown} can't be read ({_shortened(reason)}); {_instead(line)}") from error
+    if parsed.is_sweep_override() and not is_sweep:
+        several = f"{key_of(line)}=[{line.split('=', 1)[1]}]"
+        raise InputError(
+            f"{shown} means a run for each value, which needs --multirun; {_instead(line)}, "
+            f"for a list {for_shell(several)}"
+        )
+    key = parsed.key_or_group
+    if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or key not in (*PATHS, *_RUN_FOLDERS):
+        return line
+    value = parsed.value()
+    if value is None or (isinstance(value, str) and not value.startswith("~")):
+        return line
+    if isinstance(value, list | Mapping):
+        raise InputError(f"{shown} is read as a list or a mapping, but {key} is one path; {_instead(line)}")
+    text = value if isinstance(value, str) else line.split("=", 1)[1].strip()
+    return override(key, expand_home(text))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _instead(line: str) -> str:
+    """How to type a value that hydra does not take as it is."""
+    if len(line) > _SHOWN:
+        return "put the value in quotes"
+    start, value = line.split("=", 1) if "=" in line else (line, "")
+    if start.endswith("folders") and value.startswith("["):
+        parts = [part.strip().strip("'\"") for part in value.strip("[]").split(",")]
+        return "type " + for_shell(f"{start}=[{','.join(map(_quoted, parts))}]")
+    return "for this text type " + for_shell(f"{start}={_quoted(value)}")
+
+
+def _quoted(text: str) -> str:
+    r"""In double quotes; `${` becomes `\${`, or omegaconf would look for an option of that name."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def _parse(line: str) -> Override:
+    return OverridesParser.create().parse_override(line)

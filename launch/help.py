@@ -1,0 +1,27 @@
+"""What `--help` says of a command with options of its own: those, as its file in conf/ explains them."""
+
+from collections.abc import Iterator
+from itertools import takewhile
+
+from launch.suggestions import CONF
+
+_OF_HYDRA = ("defaults:", "hydra:")
+
+
+def help_of(command: str) -> str:
+    """The file's opening comment, then each option with its default and what it does."""
+    lines = (CONF / f"{command}.yaml").read_text().splitlines()
+    title = list(takewhile(lambda line: line.startswith("#"), lines))
+    options = "\n".join(_own(lines[len(title) :])).strip()
+    how = "Options and their defaults. Type KEY=VALUE; for one below another put a dot between, as in a.b=VALUE."
+    return "\n".join([*(line.removeprefix("# ") for line in title), "", how, "", options])
+
+
+def _own(lines: list[str]) -> Iterator[str]:
+    """The lines outside of the blocks that are hydra's."""
+    own = True
+    for line in lines:
+        if line and not line.startswith(" "):
+            own = not line.startswith(_OF_HYDRA)
+        if own:
+            yield line

@@ -1,0 +1,41 @@
+"""Options that name files and folders, made absolute, so that a saved run can be used from anywhere."""
+
+from collections.abc import Sequence
+
+from hydra.utils import to_absolute_path
+from omegaconf import DictConfig, OmegaConf
+
+from graph.errors import InputError
+from launch.arguments import PATHS, expand_home, key_of, override
+
+
+def make_absolute(config: DictConfig) -> None:
+    """Makes the paths of a config absolute, relative ones from the folder where the command was started.
+
+    Raises:
+        InputError: an empty path.
+    """
+    for key, path in paths_of(config).items():
+        OmegaConf.update(config, key, absolute(key, path))
+
+
+def paths_of(config: DictConfig) -> dict[str, str]:
+    """The paths that a config has, by their keys; not those that are null."""
+    found = {key: OmegaConf.select(config, key) for key in PATHS}
+    return {key: path for key, path in found.items() if isinstance(path, str)}
+
+
+def absolute_lines(lines: Sequence[str], config: DictConfig) -> list[str]:
+    """Overrides, with the paths among them as `make_absolute` left them in the config that came of them."""
+    paths = paths_of(config)
+    kept = [line for line in lines if key_of(line) not in paths]
+    typed = {key_of(line) for line in lines}
+    return [*kept, *(override(key, path) for key, path in paths.items() if key in typed)]
+
+
+def absolute(key: str, path: str) -> str:
+    """An absolute path; `~` is the user's home."""
+    if not path:
+        raise InputError(f"{key} must be a path or null, got ''")
+    expanded = expand_home(path)
+    return expanded if expanded.startswith("~") else to_absolute_path(expanded)

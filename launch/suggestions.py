@@ -1,0 +1,83 @@
+"""For an option that does not exist: the nearest ones that do, anywhere in the config."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.arguments import key_of, read_arguments
+
+CONF = Path(__file__).parents[1] / "conf"
+_UNKNOWN = re.compile(r"Could not override '([^'@]+)'|Could not delete from config\. '([^']+)' does not exist")
+_LIKE = 0.7  # of 1: below, two names have too little in common
+_NEAR = 0.07  # how much less than the best a suggestion may be like what was typed
+
+
+def explain_unknown_option(reason: str, command: str) -> str | None:
+    """What to say instead of hydra's words, if they are of an option that a command does not have; else None."""
+    found = _UNKNOWN.search(reason)
+    if found is None:
+        return None
+    key = found[1] or found[2]
+    keys = [known for known in _keys(_compose(command)) if known.startswith("hydra") <= key.startswith("hydra")]
+    if nearest := nearest_keys(key, keys):
+        *others, last = nearest
+        return f"{key}: there is no such option; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    parent = key.rpartition(".")[0]
+    beside = [known.rpartition(".")[2] for known in keys if parent and known.rpartition(".")[0] == parent]
+    return f"{key}: there is no such option" + (f"; {parent} has {', '.join(beside)}" if beside else "")
+
+
+def nearest_keys(key: str, keys: Sequence[str]) -> list[str]:
+    """At most three of `keys`, the nearest first; none if nothing is like `key`."""
+    likeness = {known: _likeness(key, known) for known in keys}
+    best = max(likeness.values(), default=0.0)
+    near = [known for known in keys if likeness[known] >= max(_LIKE, best - _NEAR)]
+    return sorted(near, key=lambda known: (-likeness[known], known))[:3]
+
+
+def _likeness(typed: str, known: str) -> float:
+    """1 for the same last part, less for a similar one; more beside the option that was meant, less further down."""
+    (place, _, name), (known_place, _, known_name) = typed.rpartition("."), known.rpartition(".")
+    words, known_words = name.lower().split("_"), known_name.lower().split("_")
+    if words == known_words:
+        like = 1.0
+    elif "".join(word[:1] for word in words) == known_name:  # learning_rate: lr
+        like = 0.9
+    elif set(words) <= set(known_words) or set(known_words) <= set(words):  # batch: batch_size
+        like = 0.85
+    else:
+        like = SequenceMatcher(None, name, known_name).ratio()
+    return like + 0.2 * SequenceMatcher(None, place, known_place).ratio() - 0.01 * known.count(".")
+
+
+def _compose(command: str) -> DictConfig:
+    """The command's config with the groups that were chosen, as far as they can be; hydra's own options too."""
+    choices = [line for line in read_arguments(sys.argv[1:]).overrides if (CONF / key_of(line)).is_dir()]
+    for overrides in (choices, []):
+        try:
+            if GlobalHydra.instance().is_initialized():
+                return compose(command, overrides, return_hydra_config=True)
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                return compose(command, overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return OmegaConf.create({})
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """The keys of all options and groups of them."""
+    for name in map(str, config):
+        if name.startswith("_"):  # _target_, _partial_
+            continue
+        yield f"{prefix}{name}"
+        node = None if OmegaConf.is_interpolation(config, name) or OmegaConf.is_missing(config, name) else config[name]
+        if isinstance(node, DictConfig):
+            yield from _keys(node, f"{prefix}{name}.")

@@ -1,0 +1,158 @@
+"""Resuming: a finished run goes on to more epochs, what comes too late is refused, paths hold from anywhere."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch import evaluate, export, train
+
+ODD = "r=1, [2] Ü's"
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def read(folder: Path) -> tuple[dict, list[dict]]:
+    """The result and the metrics of steps, but for times."""
+    result = json.loads((folder / "result.json").read_text())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{key: line[key] for key in line if not key.startswith("speed/")} for line in lines]
+    return {key: result[key] for key in result if key not in ("seconds", "triples_per_second")}, metrics
+
+
+def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(command, tiny, copy, tmp_path):
+    # Pre-training takes a fifth of the epochs, rounded up: one, with 2 epochs as with 4.
+    outcome = command(train, f"resume={copy}", "trainer.epochs=4")
+    assert outcome.code == 0, outcome.errors
+    assert command(train, *tiny, "trainer.epochs=4", f"hydra.run.dir={tmp_path / 'unbroken'}").code == 0
+    assert read(copy) == read(tmp_path / "unbroken")
+    assert yaml.safe_load((copy / "config.yaml").read_text())["trainer"]["epochs"] == 4
+
+
+def test_stages_that_are_over_keep_their_epochs(command, copy):
+    outcome = command(train, f"resume={copy}", "trainer.epochs=6")  # a fifth of 6 is 2
+    assert outcome.code == 0, outcome.errors
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    assert [config["pretrain"][name]["epochs"] for name in ("generator", "discriminator")] == [1, 1]
+
+
+def test_a_finished_run_that_is_given_nothing_new_is_ranked_again(command, finished, copy):
+    before = (copy / "config.yaml").read_bytes(), (copy / "overrides.yaml").read_bytes()
+    (copy / "result.json").unlink()
+    outcome = command(train, f"resume={copy}", "trainer.evaluation_memory_mb=64")
+    assert outcome.code == 0, outcome.errors
+    assert read(copy) == read(finished)
+    assert ((copy / "config.yaml").read_bytes(), (copy / "overrides.yaml").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("loss.margin=5.0", "loss.margin=5.0 (was 3.0) would have no effect: "),
+        ("trainer.patience=9", "trainer.patience=9 (was 5) would have no effect: "),
+        ("term=[n3]", "terms (was {}) would have no effect: "),
+        ("trainer.epochs=1", "trainer.epochs=1 is too few: "),
+        ("pretrain.generator.epochs=3", "pretrain.generator.epochs=3 comes too late: "),
+    ],
+)
+def test_what_a_finished_run_can_t_follow_is_refused(option, message, command, copy):
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name != "train.log"}
+    outcome = command(train, f"resume={copy}", option)
+    assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
+    assert message in outcome.errors
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_that_stopped_early_says_how_it_goes_on(command, tiny_plain):
+    options = [*tiny_plain, "generator=uniform", "optimizer.lr=1e-9", "trainer.patience=1", "trainer.epochs=9"]
+    assert command(train, *options, "hydra.run.dir=run").code == 0
+    steps = read(Path("run"))[0]["steps"]
+    refused = command(train, "resume=run", "trainer.epochs=10")
+    assert refused.code == 1
+    advice = re.search(r"to go on add (\S+)", refused.errors)
+    assert advice is not None, refused.errors
+    assert command(train, "resume=run", "trainer.epochs=10", advice[1]).code == 0
+    assert read(Path("run"))[0]["steps"] > steps
+
+
+def test_a_folder_of_any_name_from_any_place(command, tiny_plain, tmp_path, monkeypatch):
+    """Written with relative paths in one place, and used from another."""
+    (tmp_path / ODD).mkdir()
+    facts = [f"e{n}\tr{n % 3}\te{n * n % 40}\n" for n in range(40)]
+    for split, lines in (("train", facts), ("valid", facts[:5]), ("test", facts[5:9])):
+        (tmp_path / ODD / f"{split}.txt").write_text("".join(lines))
+    plain = [line for line in tiny_plain if not line.startswith("graph.")]
+    options = [*plain, "generator=uniform", "graph=folder", f'graph.path="{ODD}"', "trainer.epochs=1"]
+    made = command(train, *options, f'hydra.run.dir="runs/{ODD}"')
+    assert made.code == 0, made.errors
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run = f'"../runs/{ODD}"'
+    for module, words in (
+        (train, [f"resume={run}", "trainer.epochs=2"]),
+        (evaluate, [f"run={run}", f'out="{ODD}.json"']),
+        (export, [f"run={run}", f'out="{ODD}"']),
+        (train, [*options[:-2], f'graph.path="../{ODD}"', f"pretrain.discriminator.checkpoint={run}"]),
+    ):
+        outcome = command(module, *words)
+        assert outcome.code == 0, (module, outcome.errors)
+    assert (elsewhere / f"{ODD}.json").is_file()
+    assert (elsewhere / ODD / "model.json").is_file()
+
+
+def test_a_graph_found_by_the_environment_is_found_again_without_it(command, tiny_plain, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "nations"
+    folder.mkdir(parents=True)
+    facts = [f"e{n}\tr{n % 3}\te{n * n % 40}\n" for n in range(40)]
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_text("".join(facts[:20]))
+    plain = [line for line in tiny_plain if not line.startswith("graph.")]
+    monkeypatch.setenv("ADVKGE_DATA", "data")
+    assert command(train, *plain, "generator=uniform", "graph=nations", "hydra.run.dir=run").code == 0
+    monkeypatch.delenv("ADVKGE_DATA")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    outcome = command(train, "resume=../run", "trainer.epochs=3")
+    assert outcome.code == 0, outcome.errors
+    assert command(evaluate, "run=../run").code == 0
+
+
+def test_the_command_that_goes_on_with_a_used_folder_works_as_printed(command, tiny_plain, tmp_path):
+    options = [*tiny_plain, "generator=uniform", "trainer.epochs=1", f'hydra.run.dir="{ODD}"']
+    assert command(train, *options).code == 0
+    refused = command(train, *options)
+    assert refused.code == 1
+    advised = re.search(r"go on with it by (.*), or name another", refused.errors)
+    assert advised is not None
+    _, script, *words = shlex.split(advised[1])
+    assert script == train.__file__
+    assert command(train, *words, "trainer.epochs=2").code == 0
+
+
+@pytest.mark.parametrize("name", ["discriminator", "generator"])
+def test_a_run_of_any_last_stage_gives_its_model_to_another(name, command, tiny, tiny_plain, finished):
+    source = finished
+    if name == "discriminator":
+        source = Path("plain")
+        assert command(train, *tiny_plain, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=plain").code == 0
+    outcome = command(train, *tiny, f"pretrain.{name}.checkpoint={source}", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert f"pretrain_{name}" not in json.loads(Path("run/result.json").read_text())["stages"]
+    shutil.rmtree(source) if name == "discriminator" else None
+    assert command(train, "resume=run", "trainer.epochs=3").code == 0  # the run has what it took from there
+
+
+def test_a_run_without_a_generator_s_model_has_none_to_give(command, tiny, tiny_plain):
+    assert command(train, *tiny_plain, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=plain").code == 0
+    outcome = command(train, *tiny, "pretrain.generator.checkpoint=plain", "hydra.run.dir=run")
+    assert (outcome.code, outcome.errors.count("\n")) == (1, 1)
+    assert "pretrain.generator.checkpoint: " in outcome.errors
+    assert outcome.errors.endswith("is of a run whose generator has no model\n")
