@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from launch.ranks import is_rank, rank_number
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|calculation overflowed|multiplication overflow|bad_alloc")
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -26,7 +29,16 @@ def one_line_errors() -> Iterator[None]:
         if rank_number() == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            reason = " ".join(str(error).split())
+            print(
+                "error: there is not enough memory for these options (smaller dimensions, batches or numbers of "
+                f"negatives take less): {reason[reason.find('you tried') :][:120]}",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise SystemExit(1) from error
         if not (is_rank() and _LOST_CONNECTION.search(str(error))):
             raise
         reason = str(error).splitlines()[0]
@@ -51,11 +63,21 @@ def one_line_config_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
         reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
+    except Exception as error:
+        if _is_of_a_job(error):
+            raise
+        # hydra also has exceptions of Python for what was typed, and for a run folder that can't be made.
+        reason = f"the options can't be composed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:
         return
     if rank_number() == 0:
         print(f"error: {reason}", file=sys.stderr, flush=True)
     raise SystemExit(1)
+
+
+def _is_of_a_job(error: Exception) -> bool:
+    """Whether a command's own code had begun when this was raised."""
+    return any(frame.name == "run_job" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def results_table(result: dict[str, Any]) -> str:

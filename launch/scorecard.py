@@ -22,6 +22,7 @@ from launch import schema
 from launch.budget import epochs_within
 from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
+from launch.groups import settle_choices
 from launch.ranks import is_rank, prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text
 from launch.scorecard_page import Heading, as_page
@@ -132,7 +133,8 @@ def main() -> None:
     """The command."""
     _failed_cells.clear()
     schema.register()
-    sys.argv[1:] = prepare_arguments(sys.argv[1:])
+    with one_line_errors():
+        sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
     with one_line_config_errors():
         run_job()
     if _failed_cells:

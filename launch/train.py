@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
+from launch.groups import settle_choices
 from launch.ranks import is_rank, prepare_arguments, run_ranks
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from trainer.checkpoint import find_checkpoint
@@ -132,7 +133,8 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
 def main() -> None:
     """The command."""
     schema.register()
-    sys.argv[1:] = prepare_arguments(sys.argv[1:])
+    with one_line_errors():
+        sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
     with one_line_config_errors():
         run_job()
     if _failed_jobs:
