@@ -26,6 +26,7 @@ from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.options import check_options
+from launch.typed import fit_to_graph, is_typed
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
@@ -33,8 +34,11 @@ from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
 from trainer.observer import Observer
 from trainer.runtime import Runtime
-from trainer.stage import Stage
+from trainer.stage import PRETRAINING, Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+
+_FEWEST_LINES = 20
+_FEWEST_VALIDATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    fit_to_graph(config, graph.num_entities)
     for split in ("train", "valid", "test"):
         if not len(getattr(graph, split)):
             raise InputError(f"graph: the {split} split of {graph.name} has no triples, at least 1 is needed")
@@ -133,6 +138,7 @@ def build_trainer(run: Run, folder: Path) -> Trainer:
         epochs=options.epochs,
         valid_every=options.valid_every,
         patience=options.patience,
+        **_fewest(config, "trainer"),
     )
     stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     hidden = None
@@ -203,7 +209,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
     context = replace(run.context, player=models[name])
     sampler = build_sampler(options.sampler, context, f"pretrain.{name}.sampler")
     stage = Stage(
-        name=f"pretrain_{name}",
+        name=f"{PRETRAINING}{name}",
         trained=name,
         player=_player(run, models[name], options.loss, generator=name == "generator"),
         sampler=sampler,
@@ -211,8 +217,16 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
         epochs=options.epochs,
         valid_every=options.valid_every,
         patience=options.patience,
+        **_fewest(run.config, f"pretrain.{name}"),
     )
     return [stage]
+
+
+def _fewest(config: DictConfig, key: str) -> dict[str, int]:
+    """What a stage logs at least, for intervals that conf/ says: those that the user typed are kept."""
+    lines = 0 if is_typed(config, "trainer.log_every") else _FEWEST_LINES
+    kept = is_typed(config, "trainer.valid_every") or is_typed(config, f"{key}.valid_every")
+    return {"fewest_lines": lines, "fewest_validations": 0 if kept else _FEWEST_VALIDATIONS}
 
 
 def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:

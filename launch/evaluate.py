@@ -46,7 +46,7 @@ def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, f
     if config.out is not None:
         result: dict[str, Any] = {"run": config.run, "checkpoint": checkpoint.name, "filter": known}
         write_text(Path(config.out), json.dumps({**result, config.split: metrics}, indent=1))
-    print(results_table({config.split: metrics}))
+    print(results_table({config.split: metrics}, {config.split: known}))
     print(f"checkpoint: {checkpoint}\nfiltered by: {known}")
 
 

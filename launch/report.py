@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,25 @@ def _is_of_a_job(error: Exception) -> bool:
     return any(frame.name == "run_job" for frame in traceback.extract_tb(error.__traceback__))
 
 
-def results_table(result: dict[str, Any]) -> str:
-    """Filtered ranking metrics by split and side; `result` has them under "valid", "test" or both."""
+FILTERS = {"valid": "train+valid", "test": "train+valid+test"}
+"""The facts that a ranking of each split leaves out: validation must not see test."""
+
+
+def results_table(result: Mapping[str, Any], filters: Mapping[str, str]) -> str:
+    """Ranking metrics by split and side.
+
+    Args:
+        result: has the metrics under "valid", "test" or both.
+        filters: by which facts each split was filtered.
+    """
     columns = ("mrr", "mean_rank", "hits@1", "hits@3", "hits@10", "tie_gap")
-    lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns)]
+    lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns) + "  filtered by"]
     for split in (name for name in ("valid", "test") if name in result):
         for side in ("both", "head", "tail"):
             values = result[split][side]
             digits = (1 if name == "mean_rank" else 4 for name in columns)
             numbers = "".join(f"{values[name]:>11.{n}f}" for name, n in zip(columns, digits, strict=True))
-            lines.append(f"{split + ' ' + side:<26}{numbers}")
+            lines.append(f"{split + ' ' + side:<26}{numbers}  {filters[split]}")
     return "\n".join(lines)
 
 

@@ -15,9 +15,11 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
+from launch.combinations import refuse_senseless
 from launch.groups import settle_choices
 from launch.ranks import is_rank, prepare_arguments, run_ranks
-from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
+from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
+from launch.typed import note_typed
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime
@@ -34,6 +36,7 @@ def run_job(config: DictConfig) -> None:
     folder = Path(job.runtime.output_dir)
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
+            note_typed(config, list(job.overrides.task))
             train(config, folder)
         return
     if config.launch.ranks < 1:
@@ -51,6 +54,7 @@ def train(config: DictConfig, folder: Path) -> None:
         checkpoint = _checkpoint_to_resume(config, folder)
         run = build_run(config, runtime)
         trainer = build_trainer(run, folder)
+        refuse_senseless(config, trainer)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
         run_id = None if checkpoint is None else _resume(checkpoint, trainer)
@@ -58,8 +62,7 @@ def train(config: DictConfig, folder: Path) -> None:
         finished = trainer.cursor.stage == len(trainer.stages)
         if runtime.is_first and not (finished and (folder / "config.yaml").exists()):
             _write_config(config, folder)
-        for tracker in trainer.trackers:
-            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+        runtime.agree(_start_trackers(config, trainer, folder, run_id))
         try:
             trainer.fit()
         except BaseException:
@@ -73,6 +76,16 @@ def train(config: DictConfig, folder: Path) -> None:
         raise SystemExit(128 + stopped.signal) from None
     finally:
         runtime.close()
+
+
+def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
+    """What is wrong with what one was told, if anything: only rank 0 has them, and all must end."""
+    try:
+        for tracker in trainer.trackers:
+            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
@@ -126,7 +139,7 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
         tracker.finish(result)
     if run.runtime.is_first:
         write_text(folder / "result.json", json.dumps(result, indent=1))
-        print(results_table(result))
+        print(results_table(result, FILTERS))
         print(f"run folder: {folder}")
 
 

@@ -8,6 +8,9 @@ from generator.sampler import NegativeSampler
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
 
+PRETRAINING = "pretrain_"
+"""How the names of stages begin that come before the run's own."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -28,6 +31,10 @@ class Stage:
     """Epochs between validations; 0 for none."""
     patience: int
     """Validations without a better MRR before the stage ends; 0 for never."""
+    fewest_validations: int = 0
+    """However many epochs `valid_every` says, the stage is validated as often as this, if it has the steps for it."""
+    fewest_lines: int = 0
+    """However many steps the trainer's `log_every` says, the stage logs as many lines as this, if it has the steps."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "valid_every", "patience"):
@@ -44,7 +51,19 @@ class Stage:
         """Whether validation is due once so many steps of the stage are done."""
         if self.valid_every == 0:
             return False
-        return stage_step % (self.valid_every * self.order.steps_per_epoch) == 0 or stage_step == self.steps
+        return stage_step % self._steps_between_validations == 0 or stage_step == self.steps
+
+    @property
+    def _steps_between_validations(self) -> int:
+        """After whole epochs, unless the stage has fewer of them than validations."""
+        epoch, fewest = self.order.steps_per_epoch, self.fewest_validations
+        if fewest * self.valid_every <= self.epochs:
+            return self.valid_every * epoch
+        return self.epochs // fewest * epoch if fewest <= self.epochs else max(self.steps // fewest, 1)
+
+    def steps_between_lines(self, log_every: int) -> int:
+        """Steps from one line of metrics to the next, where `log_every` is how many they are in a long stage."""
+        return min(log_every, max(self.steps // self.fewest_lines, 1)) if self.fewest_lines else log_every
 
 
 @dataclass
