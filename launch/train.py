@@ -17,15 +17,18 @@ from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
 from launch.combinations import refuse_senseless
 from launch.groups import settle_choices
+from launch.options import check_options
 from launch.ranks import is_rank, prepare_arguments, run_ranks
 from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
 from launch.typed import note_typed
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
-from trainer.runtime import Runtime
+from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
 _failed_jobs: list[str] = []
+_MOST_RANKS = 1024
+"""Of one machine: more is a slip, and would start as many processes before anything fails."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -39,8 +42,17 @@ def run_job(config: DictConfig) -> None:
             note_typed(config, list(job.overrides.task))
             train(config, folder)
         return
-    if config.launch.ranks < 1:
-        raise SystemExit(f"error: launch.ranks must be at least 1, got {config.launch.ranks}")
+    if not 1 <= config.launch.ranks <= _MOST_RANKS:
+        raise SystemExit(f"error: launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
+    try:
+        # Here too, so that there is one line and not one beside an agent's report of ranks that failed.
+        check_timeout(config.launch.timeout_seconds)
+        check_options(config)
+    except InputError as error:
+        if job.mode == RunMode.RUN:
+            raise SystemExit(f"error: {error}") from error
+        _failed_jobs.append(f"{folder}: {error}")
+        return
     failure = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
     if failure is not None:
         _failed_jobs.append(f"{folder}: {failure}")

@@ -20,6 +20,8 @@ from graph.errors import InputError
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_LONGEST_WAIT = 10_000_000
+"""Seconds, about four months. gloo counts milliseconds in few bits."""
 _Result = TypeVar("_Result")
 
 
@@ -40,7 +42,11 @@ class Runtime:
         Args:
             device: "auto" for a GPU where there is one, else "cpu" or "cuda".
             timeout_seconds: how long a rank waits in a collective before it gives the run up.
+
+        Raises:
+            InputError: a device that is not there, or a time that is none.
         """
+        check_timeout(timeout_seconds)
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         runtime = cls(rank, world_size, _device(device))
         _keep_freed_memory()
@@ -107,6 +113,12 @@ class Runtime:
         if self.stop_signal is not None and self.world_size == 1:
             sys.exit(128 + number)
         self.stop_signal = number
+
+
+def check_timeout(seconds: float) -> None:
+    """Raises InputError for a time that a rank can't wait."""
+    if not 0 < seconds <= _LONGEST_WAIT:  # also false for nan
+        raise InputError(f"launch.timeout_seconds must be above 0 and at most {_LONGEST_WAIT}, got {seconds}")
 
 
 def _device(name: str) -> torch.device:

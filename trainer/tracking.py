@@ -120,8 +120,8 @@ class WandbTracker(Tracker):
         options |= {name: value for name, value in given.items() if value is not None}
         options |= {name: value for variable, (name, value) in ours.items() if variable not in os.environ}
         mode = self.mode or ("disabled" if _is_disabled() else None)
+        settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
         try:
-            settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
             self._run = wandb.init(mode=mode, settings=settings, **options)  # pyright: ignore[reportArgumentType]
         except (UsageError, CommError, ValueError) as error:  # pydantic's, of a variable, is a ValueError
             reason = _in_one_line(error)
