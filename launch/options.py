@@ -1,5 +1,6 @@
 """Checks a config's options against the constructors that take them, before anything is built."""
 
+import importlib
 import inspect
 import math
 import sys
@@ -8,8 +9,8 @@ from inspect import Parameter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
@@ -75,6 +76,14 @@ def check_options(config: DictConfig) -> None:
             _check_choice(key, group, node, given=group == "generator")
 
 
+def check_sections(config: DictConfig) -> None:
+    """Raises InputError where a whole section was typed over by something else, such as an interpolation."""
+    for key in ("launch", "trainer", "pretrain", "pretrain.generator", "pretrain.discriminator"):
+        section = OmegaConf.select(config, key)
+        if not isinstance(section, DictConfig):
+            raise InputError(f"{key} must hold options, as in conf/train.yaml, got {shortened(section)}")
+
+
 def check_values(config: DictConfig) -> None:
     """Checks each number and each text of a config, whatever takes it. Raises InputError with the key."""
     for key, value in _leaves(config, ""):
@@ -86,8 +95,13 @@ def check_values(config: DictConfig) -> None:
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, DictConfig):
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+        for name in node:
+            path = f"{key}.{name}" if key else str(name)
+            try:
+                value = node[name]
+            except OmegaConfBaseException as error:
+                raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+            yield from _leaves(value, path)
     elif isinstance(node, ListConfig):
         for number, value in enumerate(node):
             yield from _leaves(value, f"{key}[{number}]")
@@ -149,7 +163,7 @@ def _check_choice(key: str, group: str, node: Any, *, given: bool = False) -> No
     kinds = _KINDS.get(group, ())
     if kinds and not (isinstance(target, type) and issubclass(target, kinds)):
         names = " or ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"{key}._target_ must name a {names}, got {node._target_}")
+        raise InputError(f"{key}._target_ must name a {names}, got {shortened(node._target_)}")
     _check_node(key, target, node, given=given)
 
 
@@ -162,10 +176,13 @@ def _spelling(key: str, group: str, node: Any = None) -> str:
 
 
 def _target_of(key: str, node: DictConfig) -> Callable[..., Any]:
-    try:
-        return get_object(node._target_)
-    except Exception as error:  # it imports whatever module was named, which may raise anything
-        raise InputError(f"{key}._target_ must name a class of this project, got {node._target_}") from error
+    module, _, name = str(node.get("_target_")).rpartition(".")
+    try:  # as hydra does, which would write lines of its own
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # a module that is imported may raise anything
+        raise InputError(
+            f"{key}._target_ must name a class of this project, got {shortened(node.get('_target_'))}"
+        ) from error
 
 
 def _check_node(key: str, target: Callable[..., Any], node: DictConfig, *, given: bool = False) -> None:
@@ -212,7 +229,9 @@ def _check_complete(key: str, parameters: Mapping[str, Parameter], node: DictCon
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:
-    if get_origin(annotation) is Mapping and isinstance(value, DictConfig):
+    if get_origin(annotation) is Mapping:
+        if not isinstance(value, DictConfig):
+            raise InputError(f"{key} must hold choices by name, as in conf/, got {shortened(value)}")
         for name, part in value.items():
             _check_value(f"{key}.{name}", part, get_args(annotation)[1])
         return
@@ -225,7 +244,10 @@ def _check_value(key: str, value: Any, annotation: Any) -> None:
                 f"{key} comes with the choice of a model, {_spelling(owner, 'discriminator', value)}, "
                 f"got {shortened(value)}"
             )
-        _check_node(key, _target_of(key, value), value)
+        target = _target_of(key, value)
+        if not (isinstance(target, type) and issubclass(target, ScoringFunction)):
+            raise InputError(f"{key}._target_ must name a ScoringFunction, got {shortened(value._target_)}")
+        _check_node(key, target, value)
     elif made is not None:
         _check_choice(key, _GROUPS[made], value)
     else:

@@ -19,15 +19,17 @@ _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|ti
 
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|calculation overflowed|multiplication overflow|bad_alloc")
 
+_LONGEST_MESSAGE = 400
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process with one line on rank 0 for what the user can mend; everything else keeps its traceback."""
     try:
         yield
-    except InputError as error:
+    except (InputError, HydraException, OmegaConfBaseException) as error:
         if rank_number() == 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(f"error: {_of_config(error)}", file=sys.stderr, flush=True)
         raise SystemExit(1) from error
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -62,7 +64,7 @@ def one_line_config_errors() -> Iterator[None]:
         reason = f"{group}={choice}: there is no such {group}; there are {', '.join(error.options or [])}"
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
-        reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
+        reason = _cut(": ".join(str(part).splitlines()[0].rstrip(".") for part in errors))
     except Exception as error:
         if _is_of_a_job(error):
             raise
@@ -75,9 +77,25 @@ def one_line_config_errors() -> Iterator[None]:
     raise SystemExit(1)
 
 
+def _of_config(error: Exception) -> str:
+    """An error's message on one line; of a value that omegaconf can't give, with its key."""
+    key = getattr(error, "full_key", None)
+    if isinstance(error, InputError):
+        return str(error)
+    message = str(error).splitlines()[0]
+    return _cut(message if not key or message.startswith(str(key)) else f"{key}: {message}")
+
+
+def _cut(message: str) -> str:
+    """hydra and omegaconf show a value however long it is."""
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
+
+
 def _is_of_a_job(error: Exception) -> bool:
     """Whether a command's own code had begun when this was raised."""
-    return any(frame.name == "run_job" for frame in traceback.extract_tb(error.__traceback__))
+    here = Path(__file__).parent  # hydra has a function of that name too
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "run_job" and Path(frame.filename).parent == here for frame in frames)
 
 
 FILTERS = {"valid": "train+valid", "test": "train+valid+test"}

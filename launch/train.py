@@ -17,7 +17,7 @@ from launch import schema
 from launch.build import Run, build_run, build_trainer, plain
 from launch.combinations import refuse_senseless
 from launch.groups import settle_choices
-from launch.options import check_options
+from launch.options import check_options, check_sections
 from launch.ranks import is_rank, prepare_arguments, run_ranks
 from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
 from launch.typed import note_typed
@@ -37,23 +37,27 @@ def run_job(config: DictConfig) -> None:
     """One job: trains here, or in processes of its own if there are to be several, or if it is one of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
-        with one_line_errors():
-            note_typed(config, list(job.overrides.task))
-            train(config, folder)
-        return
-    if not 1 <= config.launch.ranks <= _MOST_RANKS:
-        raise SystemExit(f"error: launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
     try:
-        # Here too, so that there is one line and not one beside an agent's report of ranks that failed.
+        # Before ranks start, so that there is one line and not one beside an agent's report of ranks that failed.
+        check_sections(config)
         check_timeout(config.launch.timeout_seconds)
         check_options(config)
+        if not 1 <= config.launch.ranks <= _MOST_RANKS:
+            raise InputError(f"launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
     except InputError as error:
         if job.mode == RunMode.RUN:
-            raise SystemExit(f"error: {error}") from error
+            with one_line_errors():
+                raise
         _failed_jobs.append(f"{folder}: {error}")
         return
-    failure = run_ranks(Path(__file__), list(job.overrides.task), folder, config.launch.ranks)
+    # As they were typed: read one by one, an interpolation in them would be resolved.
+    typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or ()]
+    if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
+        with one_line_errors():
+            note_typed(config, typed)
+            train(config, folder)
+        return
+    failure = run_ranks(Path(__file__), typed, folder, config.launch.ranks)
     if failure is not None:
         _failed_jobs.append(f"{folder}: {failure}")
 
