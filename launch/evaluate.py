@@ -11,6 +11,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import schema
+from launch.options import check_values
 from launch.ranks import refuse_sweep
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_run import load_run
@@ -27,6 +28,7 @@ def run_job(config: DictConfig) -> None:
 
 def evaluate(config: DictConfig) -> None:
     """Loads, ranks and reports, as one rank. Collective."""
+    check_values(config)
     for key, choices in (("split", ("valid", "test")), ("filter", ("default", "all"))):
         if config[key] not in choices:
             raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")

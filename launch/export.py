@@ -31,6 +31,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import schema
 from launch.build import Run
+from launch.options import check_values
 from launch.ranks import is_rank
 from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
@@ -47,6 +48,7 @@ def run_job(config: DictConfig) -> None:
     with one_line_errors():
         if is_rank():
             raise InputError(f"export runs in one process; type: python launch/export.py {' '.join(sys.argv[1:])}")
+        check_values(config)
         if config.out is None:
             raise InputError("out must be the folder to write, as in out=exported, it is not given")
         out = Path(config.out)

@@ -12,11 +12,13 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from hydra.errors import HydraException
 
 from graph.errors import InputError
-from launch.options import shortened
+from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
 _OPTIONAL = ("tracker", "quality", "experiment")
 """Groups of which a run needs none."""
+_FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
+"""Options that are looked at, or made, before there is a config to check."""
 _FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
 """What adds choices that are not in conf/."""
 
@@ -30,6 +32,9 @@ def settle_choices(arguments: Sequence[str]) -> list[str]:
     settled = list(arguments)
     foreign = any(argument.lstrip("+~").startswith(_FOREIGN) for argument in arguments)
     for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        if key in _FOLDERS:
+            check_text(key, value)
         override = _parsed(argument)
         if override is None or override.is_delete() or not (_CONF / override.key_or_group).is_dir():
             continue

@@ -88,7 +88,7 @@ def check_values(config: DictConfig) -> None:
     """Checks each number and each text of a config, whatever takes it. Raises InputError with the key."""
     for key, value in _leaves(config, ""):
         if isinstance(value, str):
-            _check_text(key, value)
+            check_text(key, value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             _check_number(key, value)
 
@@ -122,12 +122,12 @@ def _check_number(key: str, value: float) -> None:
         raise InputError(f"{key} must be below {limit}, got {shortened(value)}")
 
 
-def _check_text(key: str, value: str) -> None:
-    parts = [*value.split("/")]
+def check_text(key: str, value: str) -> None:
+    """Raises InputError for a text that can be no name and no path."""
     if "\0" in value:
         raise InputError(f"{key} must not have a character 0, got {shortened(value)}")
     if len(value.encode(errors="surrogateescape")) > _PATH_BYTES or any(
-        len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in parts
+        len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in value.split("/")
     ):
         raise InputError(
             f"{key} must be a name of at most {_NAME_BYTES} bytes, or a path of such names, "

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from graph.errors import InputError
-from launch import schema, train
+from launch import evaluate, export, schema, train
 from launch.groups import settle_choices
 from launch.options import check_options
 from launch.typed import typed_options
@@ -160,6 +160,8 @@ def test_choices_are_settled(typed: list[str], settled: list[str]):
         ),
         ("optimizer=../x", "optimizer=../x: there is no such optimizer; there are adam, lazy_adam, rowwise_adagrad"),
         ("baseline@generator.baseline=typo", "baseline@generator.baseline=typo: there is no such baseline; there are"),
+        (f"resume={LONG}", "resume must be a name of at most 255 bytes, or a path of such names, got 5000 characters"),
+        (f"hydra.run.dir=x/{LONG}", "hydra.run.dir must be a name of at most 255 bytes"),
         (f"optimizer={LONG}", f"optimizer={LONG[:55]} ...: there is no such optimizer; there are adam"),
     ],
 )
@@ -193,3 +195,12 @@ def test_a_run_folder_that_cant_be_made_is_one_line(command, tiny_plain):
     outcome = command(train, *tiny_plain, "generator=uniform", f"hydra.run.dir={os.devnull}/run")
     assert outcome.code == 1
     assert re.fullmatch(r"error: the options can't be composed: NotADirectoryError: .*\n", outcome.errors)
+
+
+@pytest.mark.parametrize("module", [evaluate, export])
+@pytest.mark.parametrize("key", ["run", "out", "checkpoint"])
+def test_a_name_that_is_too_long_is_one_line(module, key, command):
+    others = {"run": ["out=x"], "out": ["run=x"], "checkpoint": ["run=x", "out=x"]}[key]
+    outcome = command(module, *others, f"{key}={LONG}")
+    assert outcome.code == 1
+    assert re.fullmatch(rf"error: {key} must be a name of at most 255 bytes, .*\n", outcome.errors)
