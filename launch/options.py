@@ -78,7 +78,7 @@ def check_options(config: DictConfig) -> None:
 
 def check_sections(config: DictConfig) -> None:
     """Raises InputError where a whole section was typed over by something else, such as an interpolation."""
-    for key in ("launch", "trainer", "pretrain", "pretrain.generator", "pretrain.discriminator"):
+    for key in ("launch", "trainer", "terms", "pretrain", "pretrain.generator", "pretrain.discriminator"):
         section = OmegaConf.select(config, key)
         if not isinstance(section, DictConfig):
             raise InputError(f"{key} must hold options, as in conf/train.yaml, got {shortened(section)}")

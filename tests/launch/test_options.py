@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from graph.errors import InputError
 from launch import evaluate, export, schema, train
 from launch.groups import settle_choices
-from launch.options import check_options
+from launch.options import check_options, check_sections
 from launch.typed import typed_options
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -183,6 +183,15 @@ def test_what_was_typed():
         "seed",
     ]
     assert typed_options(typed) == keys
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize("key", ["launch", "terms", "pretrain.generator"])
+def test_a_section_that_was_typed_over_is_said(key: str):
+    config = config_of()
+    OmegaConf.update(config, key, "${seed}", merge=False)
+    with pytest.raises(InputError, match=f"{key} must hold options, as in conf/train.yaml, got 0"):
+        check_sections(config)
 
 
 def test_a_value_that_omegaconf_cant_give_is_one_line(command, tiny_plain):
