@@ -142,6 +142,10 @@ class CurriculumSampler(MixtureSampler):
         """Also where the hard sampler does not: the average comes with the rewards."""
         return self.progress == Progress.MARGIN or super().learns
 
+    def key_of(self, name: str) -> str:
+        """See `MixtureSampler.key_of`; the uniform part has no options."""
+        return f"generator.{name}"
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`."""
         self._weight = batch.weight

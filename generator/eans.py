@@ -3,6 +3,7 @@ embedding, arXiv 2210.06242): negatives from clusters that are near the target's
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
@@ -38,6 +39,8 @@ class EANSSampler(RefreshedSampler):
         mask_known: leave negatives that make a train fact out of the loss.
     """
 
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"clusters": 0}
+
     def __init__(
         self,
         context: SamplerContext,
@@ -66,6 +69,11 @@ class EANSSampler(RefreshedSampler):
         device = context.site.device
         self.log_probability = log_offset_probability(spread, context.num_entities).to(device)
         self._put(torch.arange(context.num_entities, device=device))
+
+    @property
+    def knows_proposal(self) -> bool:
+        """Always."""
+        return True
 
     def _put(self, entity_at: Int64[Tensor, " E"]) -> None:
         self.entity_at = entity_at

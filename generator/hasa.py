@@ -1,6 +1,9 @@
 """HaSa (Zhang et al., HaSa: hardness and structure-aware contrastive knowledge graph embedding, WWW 2024, arXiv
 2305.10563): the hardest negatives, and others suspected of being facts that are missing from train, for `loss=hasa`."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
@@ -37,6 +40,8 @@ class HaSaSampler(NegativeSampler):
         bank_size: uniform candidates of a chunk that the hardest are taken from; null for the whole table.
     """
 
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"num_hard": 1}
+
     def __init__(self, context: SamplerContext, *, num_hard: int, num_suspected: int, bank_size: int | None) -> None:
         super().__init__(context)
         require_at_least("generator.num_hard", num_hard, 1)
@@ -51,6 +56,11 @@ class HaSaSampler(NegativeSampler):
         self.num_suspected = num_suspected
         self.bank_size = bank_size
         self.near = TwoHops(context.train, context.num_entities, context.site.device)
+
+    @property
+    def suspects(self) -> bool:
+        """Always."""
+        return True
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`."""

@@ -36,6 +36,8 @@ class InBatchSampler(NegativeSampler):
         slots: "corrupted" or "both".
     """
 
+    least_chunk_size = 2
+
     def __init__(self, context: SamplerContext, *, num_uniform: int, slots: str) -> None:
         super().__init__(context)
         require_at_least("generator.num_uniform", num_uniform, 0)
@@ -49,13 +51,22 @@ class InBatchSampler(NegativeSampler):
         self.share = torch.stack([each / each.sum() for each in share]).to(context.site.device)
         """Of each entity among the heads of train, and among the tails; among both for both slots."""
 
-    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
-        if batch.chunk_size < 2:
+    @property
+    def knows_proposal(self) -> bool:
+        """Always."""
+        return True
+
+    def check_chunk_size(self, chunk_size: int) -> None:
+        """A positive alone in its chunk would meet none but uniform entities."""
+        if chunk_size < self.least_chunk_size:
             raise InputError(
                 "generator: in-batch negatives are the entities of a chunk's other positives, but trainer.chunk_size "
-                f"is {batch.chunk_size}: set it to at least 2"
+                f"is {chunk_size}: set it to at least {self.least_chunk_size}"
             )
+
+    def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
+        """See `NegativeSampler.propose`; `score` is not asked."""
+        self.check_chunk_size(batch.chunk_size)
         own = [batch.target] if self.slots == Slots.CORRUPTED else [batch.target, batch.anchor]
         # The last chunks of an epoch are filled up with copies of one fact, weight 0, which must not be all they meet.
         stand_in = batch.integers_per_positive("for what fills a chunk up", 1, self.context.num_entities)[:, 0]

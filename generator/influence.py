@@ -91,6 +91,11 @@ class InfluenceSampler(RefreshedSampler):
         self.damping = damping
         self.mask_known = mask_known
 
+    @property
+    def suspects(self) -> bool:
+        """Those whose influence is above 0."""
+        return True
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`; the player's rows are read, and `score` is not asked."""
         self.keep_fresh(batch, batch.step)

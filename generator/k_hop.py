@@ -78,6 +78,11 @@ class KHopSampler(PooledSampler):
         self.neighbours = Neighbours(context.train, context.num_entities, device)
         self.pools = self.neighbours.within(hops, memory_mb).to(device) if pool == Pool.EXACT else None
 
+    @property
+    def knows_proposal(self) -> bool:
+        """See the class."""
+        return super().knows_proposal and self.pools is not None and self.uniform_share > 0
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`; `score` is not asked."""
         self._batch = batch

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -76,6 +77,7 @@ class KBGANSampler(NegativeSampler):
 
     model: KGEModel
     optimizer: ModelOptimizer
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"pool_size": 0}
 
     def __init__(
         self,
@@ -147,6 +149,11 @@ class KBGANSampler(NegativeSampler):
     def head_probability(self) -> Float64[Tensor, " R"]:
         """By relation statistics, or one half."""
         return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
+
+    @property
+    def rewards_pool(self) -> bool:
+        """For the exact estimator."""
+        return self.estimator == Estimator.EXACT
 
     def start_stage(self) -> None:
         """A fresh optimiser and baseline: the model may just have been pre-trained by others."""

@@ -1,6 +1,8 @@
 """Samplers that draw from a short list of entities for each positive."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
@@ -28,6 +30,8 @@ class ListedSampler(RefreshedSampler):
         mask_known: leave negatives that make a train fact out of the loss.
     """
 
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"list_size": 1}
+
     def __init__(
         self,
         context: SamplerContext,
@@ -51,6 +55,11 @@ class ListedSampler(RefreshedSampler):
         self.list_size = list_size
         self.uniform_share = uniform_share
         self.mask_known = mask_known
+
+    @property
+    def knows_proposal(self) -> bool:
+        """See `uniform_share`."""
+        return self.uniform_share > 0
 
     @abstractmethod
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:

@@ -1,7 +1,8 @@
 """Several samplers side by side: each gives some of a positive's negatives."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -62,14 +63,40 @@ class MixtureSampler(NegativeSampler):
         """Whether a part does."""
         return any(part.learns for part in self.parts.values())
 
+    @property
+    def knows_proposal(self) -> bool:
+        """Whether every part does."""
+        return all(part.knows_proposal for part in self.parts.values())
+
+    @property
+    def suspects(self) -> bool:
+        """Whether a part does."""
+        return any(part.suspects for part in self.parts.values())
+
+    def check_chunk_size(self, chunk_size: int) -> None:
+        """Every part must be able to, and learn from the negatives that it drew."""
+        self._refuse_pools()
+        for name, part in self.parts.items():
+            with named(self.key_of(name)):
+                part.check_chunk_size(chunk_size)
+
+    def _refuse_pools(self) -> None:
+        for name, part in self.parts.items():
+            if part.rewards_pool:
+                key = self.key_of(name)
+                raise InputError(
+                    f"{key} asks for the reward of candidates that it did not draw, which a mixture has not: with "
+                    f"KBGAN set {key}.estimator=reinforce"
+                )
+
+    def key_of(self, name: str) -> str:
+        """The config key of a part."""
+        return f"generator.parts.{name}"
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`."""
+        self._refuse_pools()
         self._drawn = {name: self.parts[name].propose(_own(batch, name), score) for name in self.taking_part(batch)}
-        if name := next((name for name, each in self._drawn.items() if each.reward_pool), None):
-            raise InputError(
-                f"generator.parts.{name} asks for the reward of candidates that it did not draw, which a mixture has "
-                f"not: with KBGAN set generator.parts.{name}.estimator=reinforce"
-            )
         drawn = list(self._drawn.values())
         rows = max(len(each.entity) for each in drawn)
         entity = torch.cat([per_positive(each.entity, rows) for each in drawn], dim=1)
@@ -164,10 +191,19 @@ class MixtureSampler(NegativeSampler):
 
 def part_of(key: str, make: Callable[[SamplerContext], NegativeSampler], context: SamplerContext) -> NegativeSampler:
     """A part, whose errors name its own key."""
-    try:
+    with named(key):
         return make(context)
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Puts a part's own key in the place of the whole sampler's, in errors."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"{key}.{str(error).removeprefix('generator.')}") from error
+        text = str(error)
+        own = text.removeprefix("generator") if text.startswith("generator") else f".{text}"
+        raise InputError(f"{key}{own}") from error
 
 
 def _own(batch: Batch, name: str) -> Batch:

@@ -22,6 +22,8 @@ class PooledSampler(StaticSampler):
         others: see `StaticSampler`.
     """
 
+    own_negatives = True
+
     def __init__(
         self,
         context: SamplerContext,

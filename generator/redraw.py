@@ -30,10 +30,7 @@ def draw_unknown(
     """
     entity = draw(batch, purpose)
     if len(entity) < len(batch.head):
-        raise InputError(
-            "generator.redraw_known needs negatives of each positive's own, but trainer.chunk_size is "
-            f"{batch.chunk_size}: set it to 1, or generator.redraw_known to false and generator.mask_known to true"
-        )
+        refuse_shared(batch.chunk_size)
     is_known = known.contains(batch, entity)
     slot = torch.arange(batch.chunk_size, device=entity.device)
     for number in range(1, _ROUNDS + 1):
@@ -45,3 +42,12 @@ def draw_unknown(
         entity[row] = torch.where(is_known[row], draw(part, f"{purpose}, round {number}"), entity[row])
         is_known[row] = known.contains(part, entity[row])
     return entity, is_known
+
+
+def refuse_shared(chunk_size: int) -> None:
+    """Raises InputError where positives share negatives."""
+    if chunk_size > 1:
+        raise InputError(
+            "generator.redraw_known needs negatives of each positive's own, but trainer.chunk_size is "
+            f"{chunk_size}: set it to 1, or generator.redraw_known to false and generator.mask_known to true"
+        )

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -61,6 +62,10 @@ class NegativeSampler(ABC):
     """A model of the sampler's own, saved in checkpoints; None for a sampler that has none."""
     optimizer: ModelOptimizer | None = None
     """What steps `model`."""
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {}
+    """Options that the graph bounds: each may be at most the number of entities less the number here."""
+    least_chunk_size: ClassVar[int] = 1
+    """Positives that must share a chunk."""
 
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
@@ -74,6 +79,24 @@ class NegativeSampler(ABC):
     def learns(self) -> bool:
         """Whether the sampler learns from rewards; only then does the trainer compute their mean."""
         return type(self).feedback is not NegativeSampler.feedback
+
+    @property
+    def knows_proposal(self) -> bool:
+        """Whether `Negatives.proposal` is given, which some losses need."""
+        return False
+
+    @property
+    def suspects(self) -> bool:
+        """Whether `Negatives.suspected` is given, which some losses need."""
+        return False
+
+    @property
+    def rewards_pool(self) -> bool:
+        """Whether `Negatives.reward_pool` is set: the reward of every candidate is asked for."""
+        return False
+
+    def check_chunk_size(self, chunk_size: int) -> None:
+        """Raises InputError if this sampler can't serve chunks of so many positives."""
 
     @abstractmethod
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from generator.redraw import draw_unknown
+from generator.redraw import draw_unknown, refuse_shared
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 
@@ -27,6 +27,9 @@ class StaticSampler(NegativeSampler):
         self.mask_known = mask_known
         self.redraw_known = redraw_known
 
+    own_negatives = False
+    """Whether `draw` gives each positive its own negatives at every chunk_size."""
+
     @abstractmethod
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:
         """Independent draws, for each chunk or for each positive; `purpose` names their random numbers."""
@@ -34,6 +37,16 @@ class StaticSampler(NegativeSampler):
     @abstractmethod
     def log_probability(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
         """Of one of `draw`'s draws; as `log_q` otherwise."""
+
+    @property
+    def knows_proposal(self) -> bool:
+        """Not of draws that were redrawn."""
+        return not self.redraw_known
+
+    def check_chunk_size(self, chunk_size: int) -> None:
+        """Only negatives of each positive's own can be redrawn."""
+        if self.redraw_known and not self.own_negatives:
+            refuse_shared(chunk_size)
 
     def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
         """See `NegativeSampler.log_q`."""

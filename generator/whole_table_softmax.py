@@ -5,8 +5,9 @@ from a softmax over all entities; in KCGAN (Zia and Windridge, A generative adve
 distributional knowledge base completion, Neurocomputing 2021) the generator competes as a model of the graph itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -53,6 +54,7 @@ class WholeTableSoftmaxSampler(NegativeSampler):
 
     model: KGEModel
     optimizer: ModelOptimizer
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"num_negatives": 1}
 
     def __init__(
         self,
@@ -89,6 +91,11 @@ class WholeTableSoftmaxSampler(NegativeSampler):
     def head_probability(self) -> Float64[Tensor, " R"]:
         """By relation statistics, or one half."""
         return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
+
+    @property
+    def knows_proposal(self) -> bool:
+        """Not where facts, the target among them, are left out of the softmax."""
+        return not self.mask_known
 
     def start_stage(self) -> None:
         """A fresh optimiser: the model may just have been pre-trained by others."""

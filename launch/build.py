@@ -29,6 +29,7 @@ from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.options import check_options
 from launch.splits import without_validation
+from launch.typed import fit_to_graph, is_typed
 from trainer.checkpoint import Checkpointer, Player, find_checkpoint
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
@@ -38,10 +39,12 @@ from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
-from trainer.stage import Stage
+from trainer.stage import PRETRAINING, Stage
 from trainer.tracking import JsonLinesTracker, Tracker
 
 log = logging.getLogger(__name__)
+_FEWEST_LINES = 20
+_FEWEST_VALIDATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    fit_to_graph(config, graph.num_entities)
     if not len(graph.train):
         raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
     site = ModelSite(
@@ -146,6 +150,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         valid_every=options.valid_every,
         patience=options.patience,
         schedule=_name_key("schedule", lambda: instantiate(config.schedule)),
+        **_fewest(config, "trainer"),
     )
     stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     hidden = None
@@ -240,7 +245,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
     context = replace(run.context, player=models[name])
     sampler = build_sampler(options.sampler, context, f"pretrain.{name}.sampler")
     stage = Stage(
-        name=f"pretrain_{name}",
+        name=f"{PRETRAINING}{name}",
         trained=name,
         player=_player(run, models[name], options.loss, generator=name == "generator"),
         sampler=sampler,
@@ -249,8 +254,16 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
         valid_every=options.valid_every,
         patience=options.patience,
         schedule=Constant(warm_up=0.0),
+        **_fewest(run.config, f"pretrain.{name}"),
     )
     return [stage]
+
+
+def _fewest(config: DictConfig, key: str) -> dict[str, int]:
+    """What a stage logs at least, for intervals that conf/ says: those that the user typed are kept."""
+    lines = 0 if is_typed(config, "trainer.log_every") else _FEWEST_LINES
+    kept = is_typed(config, "trainer.valid_every") or is_typed(config, f"{key}.valid_every")
+    return {"fewest_lines": lines, "fewest_validations": 0 if kept else _FEWEST_VALIDATIONS}
 
 
 def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = False) -> Discriminator:

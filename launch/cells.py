@@ -21,10 +21,13 @@ from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.cell_files import RECORD, read_record
 from launch.report import write_text
+from launch.typed import typed_options
 from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _NOTHING = object()
+_SET_HERE = ("trainer.epochs", "trainer.valid_every")
+"""Options that each cell has values of its own for, which are to be kept as they are."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
         raise InputError(f"launch.ranks must be at least 1, got {config.launch.ranks}")
     graphs, discriminators = options.graphs or [chosen["graph"]], options.discriminators or [chosen["discriminator"]]
     given = [line for line in typed if not _is_ours(line)]
+    # What the files say, `common` and entries too, is cut where a graph is too small for it. A reward that all cells
+    # are given is of no use to some.
+    chosen_by_user = [key for key in typed_options(given) if key.split(".")[0] != "reward"]
+    kept = f"typed=[{','.join([*chosen_by_user, *_SET_HERE])}]"
     seeds: list[int] = options.seeds or [config.seed]
     cells = []
     for graph, discriminator, sampler in product(graphs, discriminators, options.generators):
@@ -79,7 +86,7 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
         named = [f"graph={graph}", f"discriminator={discriminator}", f"quality={chosen['quality']}"]
         for seed in seeds:
             place = folder / "cells" / f"{sampler}-{discriminator}-{graph}-{seed}"
-            lines = last_of_each([*common, *given, *entry, *named, f"seed={seed}"])
+            lines = last_of_each([*common, *given, *entry, *named, f"seed={seed}", kept])
             cells.append(Cell(graph, discriminator, sampler, seed, config.launch.ranks, place, lines))
     return cells
 

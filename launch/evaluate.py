@@ -19,6 +19,7 @@ from launch import schema
 from launch.arguments import read_arguments
 from launch.closed_pipe import unread_output_dropped
 from launch.help import help_of
+from launch.options import check_values
 from launch.paths import make_absolute
 from launch.ranks import refuse_sweep
 from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
@@ -38,6 +39,7 @@ def run_job(config: DictConfig) -> None:
 
 def evaluate(config: DictConfig) -> None:
     """Loads, ranks and reports, as one rank. Collective."""
+    check_values(config)
     for key, choices in (("split", ("valid", "test")), ("filter", ("default", "all"))):
         if config[key] not in choices:
             raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
@@ -56,7 +58,7 @@ def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, f
     if config.out is not None:
         result: dict[str, Any] = {"run": config.run, "checkpoint": checkpoint.name, "filter": known}
         write_text(Path(config.out), json.dumps({**result, config.split: metrics}, indent=1))
-    print(results_table({config.split: metrics}))
+    print(results_table({config.split: metrics}, {config.split: known}))
     print(f"checkpoint: {checkpoint}\nfiltered by: {known}")
 
 

@@ -40,6 +40,7 @@ from launch.build import Run
 from launch.closed_pipe import unread_output_dropped
 from launch.help import help_of
 from launch.last_line import is_rank
+from launch.options import check_values
 from launch.paths import make_absolute
 from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
@@ -56,6 +57,7 @@ def run_job(config: DictConfig) -> None:
     with one_line_errors():
         if is_rank():
             raise InputError(f"export runs in one process; type: {for_shell('python', *sys.argv)}")
+        check_values(config)
         make_absolute(config)
         if config.out is None:
             raise InputError("out must be the folder to write, as in out=exported, it is not given")

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,10 @@ from launch.suggestions import explain_unknown_option
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|calculation overflowed|multiplication overflow|bad_alloc")
+
+_LONGEST_MESSAGE = 400
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -32,9 +36,13 @@ def one_line_errors() -> Iterator[None]:
         # Our launcher sees how a rank died, but not which one it was that hung.
         says = may_say(str(error)) if error.hangs else may_say_of_others(str(error))
         _end(f"{error}" if says else None, error)
-    except InputError as error:
-        _end(str(error) if may_say(str(error)) else None, error)
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        line = _of_config(error)
+        _end(line if may_say(line) else None, error)
     except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+            line = _of_memory(error)
+            _end(line if may_say(line) else None, error)
         if not is_rank():
             raise
         reason = (str(error).splitlines() or [""])[0]
@@ -70,8 +78,13 @@ def one_line_config_errors(command: str) -> Iterator[None]:
         reason = f"{group}={choice}: there is no such {group}; there are {', '.join(error.options or [])}"
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
-        reason = ": ".join(str(part).splitlines()[0].rstrip(".") for part in errors)
+        reason = _cut(": ".join((str(part).splitlines() or [""])[0].rstrip(".") for part in errors))
         reason = explain_unknown_option(reason, command) or reason
+    except Exception as error:
+        if _is_of_a_job(error):
+            raise
+        # hydra also has exceptions of Python for what was typed, and for a run folder that can't be made.
+        reason = f"the options can't be composed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:
         return
     if may_say(reason):
@@ -79,16 +92,54 @@ def one_line_config_errors(command: str) -> Iterator[None]:
     raise SystemExit(1)
 
 
-def results_table(result: dict[str, Any]) -> str:
-    """Filtered ranking metrics by split and side; `result` has them under "valid", "test" or both."""
+def _of_memory(error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        "there is not enough memory for these options (smaller dimensions, batches or numbers of negatives take "
+        f"less): {reason[max(reason.find('you tried'), 0) :][:120]}"
+    )
+
+
+def _of_config(error: Exception) -> str:
+    """An error's message on one line; of a value that omegaconf can't give, with its key."""
+    key = getattr(error, "full_key", None)
+    if isinstance(error, InputError):
+        return str(error)
+    message = str(error).splitlines()[0]
+    return _cut(message if not key or message.startswith(str(key)) else f"{key}: {message}")
+
+
+def _cut(message: str) -> str:
+    """hydra and omegaconf show a value however long it is."""
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
+
+
+def _is_of_a_job(error: Exception) -> bool:
+    """Whether a command's own code had begun when this was raised."""
+    here = Path(__file__).parent  # hydra has a function of that name too
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "run_job" and Path(frame.filename).parent == here for frame in frames)
+
+
+FILTERS = {"valid": "train+valid", "test": "train+valid+test"}
+"""The facts that a ranking of each split leaves out: validation must not see test."""
+
+
+def results_table(result: Mapping[str, Any], filters: Mapping[str, str]) -> str:
+    """Ranking metrics by split and side.
+
+    Args:
+        result: has the metrics under "valid", "test" or both.
+        filters: by which facts each split was filtered.
+    """
     columns = ("mrr", "mean_rank", "hits@1", "hits@3", "hits@10", "tie_gap")
-    lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns)]
+    lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns) + "  filtered by"]
     for split in (name for name in ("valid", "test") if name in result):
         for side in ("both", "head", "tail"):
             values = result[split][side]
             digits = (1 if name == "mean_rank" else 4 for name in columns)
             numbers = "".join(f"{values[name]:>11.{n}f}" for name, n in zip(columns, digits, strict=True))
-            lines.append(f"{split + ' ' + side:<26}{numbers}")
+            lines.append(f"{split + ' ' + side:<26}{numbers}  {filters[split]}")
     return "\n".join(lines)
 
 

@@ -67,6 +67,7 @@ class RunOptions:
     seed: int = MISSING
     dtype: str = MISSING
     resume: str | None = MISSING
+    typed: list[str] | None = MISSING
     graph: Any = MISSING
     placement: Any = MISSING
     discriminator: Any = MISSING

@@ -30,6 +30,7 @@ from launch.budget import epochs_within
 from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
 from launch.closed_pipe import unread_output_dropped
+from launch.groups import settle_choices
 from launch.help import help_of
 from launch.last_line import is_rank
 from launch.paths import absolute_lines, make_absolute
@@ -161,7 +162,7 @@ def main() -> None:
             if read_arguments(sys.argv[1:]).wants_help:
                 print(help_of("scorecard"))
                 return
-            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("scorecard"):
             run_job()
         if _failed_cells:

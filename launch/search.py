@@ -24,6 +24,7 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import read_arguments
 from launch.closed_pipe import unread_output_dropped
+from launch.groups import settle_choices
 from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_options
@@ -156,7 +157,7 @@ def main() -> None:
                 print(help_of("search"))
                 return
             _space[:] = dimensions
-            sys.argv[1:] = prepare_arguments(others)
+            sys.argv[1:] = prepare_arguments(settle_choices(others))
         with one_line_config_errors("search"):
             run_job()
 

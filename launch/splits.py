@@ -2,11 +2,11 @@
 
 import logging
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+from launch.typed import is_typed
 
 log = logging.getLogger(__name__)
 _STAGES = ("trainer", "pretrain.generator", "pretrain.discriminator")
@@ -20,10 +20,9 @@ def without_validation(config: DictConfig, graph: KnowledgeGraph) -> None:
     """
     if len(graph.valid):
         return
-    typed = _typed()
     for key in _STAGES:
         patience = config.pretrain[key.split(".")[1]].patience if "." in key else config.trainer.patience
-        if f"{key}.patience" in typed and patience > 0:
+        if is_typed(config, f"{key}.patience") and patience > 0:
             raise InputError(
                 f"{key}.patience: early stopping goes by the validation MRR, but {graph.name} has no valid triples, "
                 f"got {patience}; leave it out, or add a valid file"
@@ -41,9 +40,3 @@ def needs_split(graph: KnowledgeGraph, split: str, key: str) -> None:
     """Raises InputError, with the option that asks for it in front, if a split has no triples."""
     if not len(getattr(graph, split)):
         raise InputError(f"{key}: {graph.name} has no {split} triples")
-
-
-def _typed() -> set[str]:
-    """The keys of the options on the command line."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return {line.split("=", 1)[0].lstrip("+~") for line in overrides}

@@ -23,19 +23,25 @@ from launch import early_signals, schema
 from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer, plain
 from launch.closed_pipe import unread_output_dropped
+from launch.combinations import refuse_senseless
+from launch.groups import settle_choices
 from launch.last_line import is_rank, may_say
+from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments, run_ranks
-from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
+from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
 from launch.resumed import keep_what_is_done, refuse_what_is_too_late
 from launch.saved_options import saved_options
+from launch.typed import note_typed
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
-from trainer.runtime import Runtime
+from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
 _failed_jobs: list[str] = []
+_MOST_RANKS = 1024
+"""Of one machine: more is a slip, and would start as many processes before anything fails."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -44,16 +50,27 @@ def run_job(config: DictConfig) -> None:
     """One job: trains here, or in processes of its own if there are to be several, or if it is one of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    with one_line_errors():
+    try:
+        # Before ranks start, so that there is one line and not one beside a launcher's report of ranks that failed.
+        check_sections(config)
+        check_timeout(config.launch.timeout_seconds)
+        check_options(config)
+        if not 1 <= config.launch.ranks <= _MOST_RANKS:
+            raise InputError(f"launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
+    except InputError as error:
+        if job.mode == RunMode.RUN:
+            with one_line_errors():
+                raise
+        _failed_jobs.append(f"{folder}: {error}")
+        return
+    # As they were typed: read one by one, an interpolation in them would be resolved.
+    typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
+            note_typed(config, typed)
             train(config, folder)
         return
-    if config.launch.ranks < 1:
-        raise SystemExit(f"error: launch.ranks must be at least 1, got {config.launch.ranks}")
-    # As they were typed: the ranks resolve them.
-    typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
     ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
     if ending.stopped_by is not None and not ending.said_how_to_resume:
         log.info("stopped by signal %d; %s", ending.stopped_by, _how_to_go_on(folder))
@@ -90,6 +107,7 @@ def train(config: DictConfig, folder: Path) -> None:
             keep_what_is_done(config, list(HydraConfig.get().overrides.task), checkpoint)
         run = build_run(config, runtime)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
+        refuse_senseless(config, trainer)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
@@ -98,8 +116,7 @@ def train(config: DictConfig, folder: Path) -> None:
         # Only now: a resume that is refused leaves the run folder as it was; so does one of a run that is finished.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
-        for tracker in trainer.trackers:
-            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+        runtime.agree(_start_trackers(config, trainer, folder, run_id))
         try:
             with runtime.noting_signals():
                 trainer.fit()
@@ -117,6 +134,16 @@ def train(config: DictConfig, folder: Path) -> None:
         runtime.close()
         raise SystemExit(128 + stopped.signal) from None
     runtime.close()  # not after an error: other ranks must not notice that this one is gone before it has said why
+
+
+def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
+    """What is wrong with what one was told, if anything: only rank 0 has them, and all must end."""
+    try:
+        for tracker in trainer.trackers:
+            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
@@ -189,7 +216,7 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
     if run.runtime.is_first:
         write_text(folder / "result.json", json.dumps(result, indent=1))
         if ranked:
-            print(results_table(result))
+            print(results_table(result, FILTERS))
         for split in ("valid", "test"):
             if split not in ranked:
                 print(f"not ranked on {split}: {run.graph.name} has no {split} triples")
@@ -201,7 +228,7 @@ def main() -> None:
     with unread_output_dropped():
         schema.register()
         with one_line_errors():
-            sys.argv[1:] = prepare_arguments(sys.argv[1:])
+            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("train"):
             run_job()
         if _failed_jobs:

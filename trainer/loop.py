@@ -58,7 +58,7 @@ class Trainer:
         players: every model of the run by name, trained or not: what checkpoints hold.
         valid: the triples that choose the best checkpoint of a stage.
         manifest: what a run resumed from a checkpoint must have in common with this one.
-        log_every: steps between lines of metrics.
+        log_every: steps between lines of metrics, in a stage that is long enough for it.
         checkpoint_every: steps between checkpoints, beside one at each validation; 0 for none.
         observers: what else is watched of the run; the same on every rank.
     """
@@ -133,6 +133,7 @@ class Trainer:
     def _run_steps(self, stage: Stage, positives: int, progress: Progress) -> None:
         cursor = self.cursor
         logged = time.perf_counter(), cursor.step
+        log_every = stage.steps_between_lines(self.log_every)
         while self._has_steps_left(stage):
             for observer in self.observers:
                 observer.before_step()
@@ -144,10 +145,11 @@ class Trainer:
             cursor.seconds += seconds
             for observer in self.observers:
                 observer.after_step(seconds)
-            if cursor.step % self.log_every == 0:
+            if cursor.step % log_every == 0:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
-            progress.advance(positives, loss=step.loss, reward=step.reward, valid_mrr=max(cursor.best_mrr, 0.0))
+            best = cursor.best_mrr if cursor.best_checkpoint is not None else None
+            progress.advance(positives, loss=step.loss, reward=step.reward, valid_mrr=best)
             if stage.validates_after(cursor.stage_step):
                 self._validate(stage)
                 logged = time.perf_counter(), cursor.step
@@ -220,7 +222,7 @@ class Trainer:
         if stage.is_regular(cursor.stage_step):
             stage.schedule.validated(mrr)
         flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
-        epoch = cursor.stage_step // stage.order.steps_per_epoch - 1
+        epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
         self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
         if self.runtime.is_first:
             log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")

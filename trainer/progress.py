@@ -1,4 +1,4 @@
-"""The progress bar of a stage: rate, time left, loss, reward and the last validation MRR; silent off a terminal."""
+"""The progress bar of a stage: rate, time left, loss, reward and the best validation MRR; silent off a terminal."""
 
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType

@@ -24,6 +24,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _ANY_TIME = timedelta(days=1000)
 _AGAIN = 1.0
 """Seconds after which a second signal is meant."""
+_LONGEST_WAIT = 10_000_000
+"""Seconds, about four months. gloo counts milliseconds in few bits."""
 _Result = TypeVar("_Result")
 
 
@@ -47,7 +49,11 @@ class Runtime:
         Args:
             device: "auto" for a GPU where there is one, else "cpu" or "cuda".
             timeout_seconds: how long a rank waits in a collective before it gives the run up.
+
+        Raises:
+            InputError: a device that is not there, or a time that is none.
         """
+        check_timeout(timeout_seconds)
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         runtime = cls(rank, world_size, _device(device))
         _keep_freed_memory()
@@ -137,6 +143,12 @@ class Runtime:
             self.stop_signal, self._signalled_at = number, time.monotonic()
         elif self.world_size == 1 and time.monotonic() > self._signalled_at + _AGAIN:
             sys.exit(128 + number)
+
+
+def check_timeout(seconds: float) -> None:
+    """Raises InputError for a time that a rank can't wait."""
+    if not 0 < seconds <= _LONGEST_WAIT:  # also false for nan
+        raise InputError(f"launch.timeout_seconds must be above 0 and at most {_LONGEST_WAIT}, got {seconds}")
 
 
 def _device(name: str) -> torch.device:

@@ -11,6 +11,9 @@ from trainer.schedule.schedule import Schedule
 
 BEST = ("best_mrr", "best_step", "best_checkpoint", "stale")
 
+PRETRAINING = "pretrain_"
+"""How the names of stages begin that come before the run's own."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -33,6 +36,10 @@ class Stage:
     """Validations without a better MRR before the stage ends; 0 for never."""
     schedule: Schedule
     """Of the learning rates of the trained model's optimiser."""
+    fewest_validations: int = 0
+    """However many epochs `valid_every` says, the stage is validated as often as this, if it has the steps for it."""
+    fewest_lines: int = 0
+    """However many steps the trainer's `log_every` says, the stage logs as many lines as this, if it has the steps."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "valid_every", "patience"):
@@ -57,11 +64,23 @@ class Stage:
 
     def is_regular(self, stage_step: int) -> bool:
         """Whether validation would be due here in a longer stage too, not only because this one ends."""
-        return self.valid_every > 0 and stage_step % (self.valid_every * self.order.steps_per_epoch) == 0
+        return self.valid_every > 0 and stage_step % self._steps_between_validations == 0
 
     def goes_on_from(self, stage_step: int) -> bool:
         """Whether the stage has more steps and would not have validated at this one."""
         return stage_step < self.steps and not self.is_regular(stage_step)
+
+    @property
+    def _steps_between_validations(self) -> int:
+        """After whole epochs, unless the stage has fewer of them than validations."""
+        epoch, fewest = self.order.steps_per_epoch, self.fewest_validations
+        if fewest * self.valid_every <= self.epochs:
+            return self.valid_every * epoch
+        return self.epochs // fewest * epoch if fewest <= self.epochs else max(self.steps // fewest, 1)
+
+    def steps_between_lines(self, log_every: int) -> int:
+        """Steps from one line of metrics to the next, where `log_every` is how many they are in a long stage."""
+        return min(log_every, max(self.steps // self.fewest_lines, 1)) if self.fewest_lines else log_every
 
 
 @dataclass

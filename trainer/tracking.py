@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
+from trainer.stage import PRETRAINING
 
 log = logging.getLogger(__name__)
 
@@ -79,45 +80,76 @@ def _step_of(line: bytes) -> float:
 class WandbTracker(Tracker):
     """A wandb run beside `metrics.jsonl`; metrics appear in panels by group (`train/`, `generator/`, `valid/` ...).
 
+    Those of a pre-training carry its name, as in `pretrain_generator/valid/mrr`: they are of another model, or of one
+    that is trained on, and must not be taken for the run's own.
+
+    wandb's own variables (WANDB_MODE, WANDB_DIR, WANDB_ENTITY, WANDB_NAME ...) hold for what no option says.
+
     Args:
         project: wandb project.
-        mode: "online" or "offline". Online without an account or network goes offline, and says so once.
-        group: groups runs, for example those of a sweep; None for none.
+        mode: "online" or "offline"; None for what WANDB_MODE or WANDB_DISABLED say, else online. Online without an
+            account or network goes offline, and says so once.
+        group: groups runs, for example those of a sweep; None for what WANDB_RUN_GROUP says, else none.
         init_timeout: seconds to wait for the server before going offline.
     """
 
-    def __init__(self, *, project: str, mode: str, group: str | None, init_timeout: float) -> None:
-        if mode not in ("online", "offline"):
+    def __init__(self, *, project: str, mode: str | None, group: str | None, init_timeout: float) -> None:
+        if mode not in ("online", "offline", None):
             raise InputError(f"tracker.mode must be online or offline, got {mode!r}")
+        if init_timeout <= 0:
+            raise InputError(f"tracker.init_timeout must be positive, got {init_timeout}")
         self.project = project
         self.mode = mode
         self.group = group
         self.init_timeout = init_timeout
 
     def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
-        """See `Tracker.start`."""
+        """See `Tracker.start`.
+
+        Raises:
+            InputError: a variable of wandb's has a value that wandb can't use, or none.
+        """
         # Imported here: it takes a second that runs without it need not pay.
         import wandb
         from wandb.errors import CommError, UsageError
 
-        options: dict[str, Any] = {"project": self.project, "group": self.group, "dir": folder, "config": dict(config)}
-        options |= {"id": run_id, "resume": "allow", "name": folder.name}
+        _check_variables()
+        given = {"project": self.project, "group": self.group, "id": run_id}
+        ours = {"WANDB_DIR": ("dir", folder), "WANDB_NAME": ("name", folder.name), "WANDB_RESUME": ("resume", "allow")}
+        options: dict[str, Any] = {"config": dict(config)}
+        options |= {name: value for name, value in given.items() if value is not None}
+        options |= {name: value for variable, (name, value) in ours.items() if variable not in os.environ}
+        mode = self.mode or ("disabled" if _is_disabled() else None)
         settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
         try:
-            self._run = wandb.init(mode=self.mode, settings=settings, **options)  # pyright: ignore[reportArgumentType]
-        except (UsageError, CommError) as error:
-            reason = str(error).splitlines()[0]
+            self._run = wandb.init(mode=mode, settings=settings, **options)  # pyright: ignore[reportArgumentType]
+        except (UsageError, CommError, ValueError) as error:  # pydantic's, of a variable, is a ValueError
+            reason = _in_one_line(error)
+            if not isinstance(error, CommError) and "key" not in reason:
+                raise InputError(f"tracker=wandb: wandb refuses its variables: {reason}") from error
             log.warning("wandb can't go online (%s): this run is tracked offline; upload it with `wandb sync`", reason)
             self._run = wandb.init(mode="offline", settings=settings, **options)
-        self.run_id = self._run.id
+        self.run_id = None if self._run.disabled else self._run.id
+        self._stages: set[str] = set()
         self._run.define_metric("trainer/step")
         self._run.define_metric("*", step_metric="trainer/step")
-        self._run.define_metric("valid/both/mrr", step_metric="trainer/step", summary="max")
+        self._keep_best("")
+
+    def _keep_best(self, prefix: str) -> None:
+        """The summary has the best validation of a stage, not the last."""
+        for name in ("valid/mrr", "valid/both/mrr"):
+            self._run.define_metric(f"{prefix}{name}", step_metric="trainer/step", summary="max")
 
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
         """See `Tracker.log`."""
+        stage = str(metrics.get("stage", ""))
+        prefix = f"{stage}/" if stage.startswith(PRETRAINING) else ""
+        if stage not in self._stages:
+            self._stages.add(stage)
+            self._keep_best(prefix)
+        named = {name if name == "stage" else f"{prefix}{name}": value for name, value in metrics.items()}
         # The step is a metric and the x axis, so that a run that goes back to a checkpoint may log a step again.
-        self._run.log({"trainer/step": step, **metrics})
+        self._run.log({"trainer/step": step, **named})
 
     def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
         """See `Tracker.show`."""
@@ -132,3 +164,19 @@ class WandbTracker(Tracker):
         if result is not None:
             self._run.summary.update({key: result[key] for key in ("test", "best_step") if key in result})
         self._run.finish(exit_code=0 if result is not None else 1)
+
+
+def _check_variables() -> None:
+    for name, value in os.environ.items():
+        # An empty key is no key: the run is tracked offline.
+        if name.startswith("WANDB_") and name != "WANDB_API_KEY" and not value.strip():
+            raise InputError(f"tracker=wandb: {name} is set and empty; unset it, or give it a value")
+
+
+def _is_disabled() -> bool:
+    """What WANDB_DISABLED says, which wandb itself no longer reads, and many scripts still set."""
+    return os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split("[type=")[0].split())[:300]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from discriminator.loss.hardness import log_difference, log_mean_exp
-from discriminator.loss.loss import Loss, Scores
+from discriminator.loss.loss import Loss, Scores, no_suspects
 from graph.errors import InputError
 
 
@@ -41,13 +41,15 @@ class HaSa(Loss):
         self.prior = prior
         self.hardness = hardness
 
+    @property
+    def needs_suspects(self) -> bool:
+        """See `Loss.needs_suspects`."""
+        return True
+
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`; InputError if the sampler suspects nothing."""
         if scores.suspected is None:
-            raise InputError(
-                "loss=hasa needs a generator that says which negatives it suspects of being facts "
-                "(Negatives.suspected), and this run's does not; take generator=hasa, or loss=debiased"
-            )
+            raise no_suspects("loss=hasa")
         kept = scores.kept()
         suspected = kept & scores.suspected
         likely = math.log(self.prior) + log_mean_exp(scores.negative, suspected, self.hardness)

@@ -68,14 +68,19 @@ class InfoNCE(Loss):
         low, high = self.bounds
         return (low + (high - low) * self.place.sigmoid()).exp()
 
+    @property
+    def needs_proposal(self) -> str | None:
+        """See `Loss.needs_proposal`."""
+        return "loss.log_q=true" if self.log_q else None
+
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`; InputError if `log_q` is true and the sampler does not know what it draws from."""
         positive, negative = scores.positive - self.margin, scores.negative
         # One a row, so that the gradient is summed over rows in float64, where their order does not show.
         scale = (1 / self.temperature).to(positive.device).expand(len(positive)).to(positive.dtype)
         positive, negative = positive * scale, negative * scale[:, None]
-        if self.log_q:
-            proposal = proposal_of(scores, "loss.log_q=true")
+        if self.needs_proposal is not None:
+            proposal = proposal_of(scores, self.needs_proposal)
             positive, negative = positive - proposal.target, negative - proposal.negative
         dtype = scores.negative.dtype
         return cross_entropy(positive.to(dtype), negative.to(dtype), scores.known)

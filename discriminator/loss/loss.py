@@ -39,6 +39,16 @@ class Loss(nn.Module, ABC):
     """
 
     @property
+    def needs_proposal(self) -> str | None:
+        """The option that asks for `Negatives.proposal`, for an error; None if the loss does without it."""
+        return None
+
+    @property
+    def needs_suspects(self) -> bool:
+        """Whether the loss asks for `Negatives.suspected`."""
+        return False
+
+    @property
     def kernel(self) -> KernelLoss | None:
         """The same loss as kernels know it; None if none does."""
         return None
@@ -58,12 +68,25 @@ def proposal_of(scores: Scores, key: str) -> Proposal:
         InputError: the sampler does not know.
     """
     if scores.proposal is None:
-        raise InputError(
-            f"{key} needs a generator that knows what it draws from (Negatives.proposal), and this run's does not; "
-            "take one that does, such as generator=uniform, or a loss that does not correct for it, such as "
-            "loss=log_sigmoid or loss=softmax"
-        )
+        raise no_proposal(key)
     return scores.proposal
+
+
+def no_proposal(key: str) -> InputError:
+    """The error of an option that needs a proposal where there is none."""
+    return InputError(
+        f"{key} needs a generator that knows what it draws from (Negatives.proposal), and this run's does not; "
+        "take one that does, such as generator=uniform, or a loss that does not correct for it, such as "
+        "loss=log_sigmoid or loss=softmax"
+    )
+
+
+def no_suspects(key: str) -> InputError:
+    """The error of a loss that needs suspected negatives where there are none."""
+    return InputError(
+        f"{key} needs a generator that says which negatives it suspects of being facts (Negatives.suspected), "
+        "and this run's does not; take generator=hasa, or loss=debiased"
+    )
 
 
 def sum_of_unknown(value: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None) -> Float[Tensor, " B"]:

@@ -20,9 +20,14 @@ class NCE(Loss):
     Needs a generator with `Negatives.proposal`.
     """
 
+    @property
+    def needs_proposal(self) -> str:
+        """See `Loss.needs_proposal`."""
+        return "loss=nce"
+
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`; InputError if the sampler does not know what it draws from."""
-        proposal, log_count = proposal_of(scores, "loss=nce"), math.log(scores.negative.shape[1])
+        proposal, log_count = proposal_of(scores, self.needs_proposal), math.log(scores.negative.shape[1])
         positive = scores.positive - log_count - proposal.target
         negative = scores.negative - log_count - proposal.negative
         return softplus(-positive) + sum_of_unknown(softplus(negative), scores.known)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import QueryScoring, in_blocks
+from graph.errors import InputError
 
 
 class HAKE(QueryScoring):
@@ -20,11 +21,14 @@ class HAKE(QueryScoring):
     Rows hold dim moduli, then dim phases in radians. Without the mixture bias that the paper tries as a variant.
 
     Args:
-        modulus_weight: where w_m starts.
-        phase_weight: where w_p starts.
+        modulus_weight: where w_m starts; at least 0, or entities far apart would be the plausible ones.
+        phase_weight: where w_p starts; at least 0.
     """
 
     def __init__(self, dim: int, modulus_weight: float, phase_weight: float) -> None:
+        for name, value in (("modulus_weight", modulus_weight), ("phase_weight", phase_weight)):
+            if value < 0:
+                raise InputError(f"{name} must be at least 0, got {value}")
         super().__init__(dim, {"entity": dim, "entity_phase": dim}, {"relation": dim, "relation_phase": dim})
         self.modulus_weight = self.dense_parameter("modulus_weight", (1,), modulus_weight, modulus_weight)
         self.phase_weight = self.dense_parameter("phase_weight", (1,), phase_weight, phase_weight)

@@ -78,13 +78,16 @@ def test_what_is_no_list_and_no_sampler_is_said(wrong, message, command, tiny_pl
 
 
 def test_nothing_but_the_table_on_stdout(command, tiny_plain):
-    outcome = command(train, *tiny_plain, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=run")
+    # A null undoes what was chosen before, as in a folder that is resumed.
+    choices = ["generator=uniform", "tracker=wandb", "tracker=null"]
+    outcome = command(train, *tiny_plain, *choices, "trainer.epochs=1", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     lines = outcome.output.splitlines()
     assert lines[0].startswith("filtered, realistic ties")
     assert [line.split()[:2] for line in lines[1:7]] == [
         [s, k] for s in ("valid", "test") for k in ("both", "head", "tail")
     ]
+    assert [line.split()[-1] for line in lines[1:7]] == [*["train+valid"] * 3, *["train+valid+test"] * 3]
     assert lines[7] == f"run folder: {Path('run').resolve()}"
     assert outcome.errors == ""  # no progress bar off a terminal
 
@@ -100,6 +103,13 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         (["discriminator.norm=1"], ["norm"]),
         (["discriminator=rotate", "discriminator.dim=7"], ["discriminator", "even", "7"]),
         (["discriminator.scoring.norm=3"], ["discriminator", "norm must be 1 or 2", "3"]),
+        (
+            ["discriminator=hake", "discriminator.scoring.phase_weight=-0.5"],
+            ["discriminator", "phase_weight must be at least 0", "-0.5"],
+        ),
+        (["launch.timeout_seconds=nan"], ["launch.timeout_seconds must be above 0", "nan"]),
+        (["launch.timeout_seconds=0"], ["launch.timeout_seconds must be above 0", "0"]),
+        (["term=[n4]"], ["term=n4", "there are l2, n3, relation_prediction"]),
         (["generator.dim=0"], ["generator", "dim must be at least 1", "0"]),
         (["generator.pool_size=100000"], ["generator.pool_size", "entities", "100000"]),
         (["generator.temperature=0.0"], ["generator.temperature", "positive", "0"]),

@@ -1,6 +1,10 @@
 import json
 import logging
+import os
+import re
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +88,11 @@ def test_wandb_mode_is_checked():
 @pytest.fixture
 def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A user who never logged in."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    import wandb
+
+    wandb.teardown()  # it reads its variables once a process
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
     for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
@@ -151,6 +158,105 @@ def test_wandb_offline_writes_a_run_that_can_be_read_back(tmp_path: Path):
     files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert [each.name for each in files] == [f"run-{run_id}.wandb"] * len(files)
     assert history(files[-1])[-1]["train/loss"] == 2.0
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What wandb is told is its server, and a key for it; it accepts nothing, so that connections wait to be seen."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+        yield listening
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WANDB_MODE", "disabled"),
+        ("WANDB_DISABLED", "true"),
+        pytest.param("WANDB_MODE", "offline", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.usefixtures("no_account")
+def test_wandb_that_is_not_to_go_online_opens_no_connection(
+    variable: str, value: str, server: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv(variable, value)
+    tracker = WandbTracker(project="advkge", mode=None, group=None, init_timeout=5.0)
+    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker.log(1, {"train/loss": 2.5})
+    tracker.finish({})
+    with pytest.raises(BlockingIOError):
+        server.accept()
+    assert (tracker.run_id is None) == (value != "offline")  # what is not tracked has no id to resume
+    assert bool(list(tmp_path.glob("wandb/offline-run-*"))) == (value == "offline")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_an_option_wins_over_wandbs_variables_and_these_over_what_is_not_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    told = {"MODE": "disabled", "DIR": str(tmp_path / "elsewhere"), "NAME": "mine", "ENTITY": "us", "RUN_GROUP": "all"}
+    (tmp_path / "elsewhere").mkdir()
+    for name, value in told.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    tracker = WandbTracker(project="advkge", mode="offline", group=None, init_timeout=5.0)
+    tracker.start(tmp_path / "run", {}, run_id=None, from_step=0)
+    tracker.finish({})
+    (file,) = tmp_path.glob("elsewhere/wandb/offline-run-*/*.wandb")
+    history(file)
+    run = next(record.run for record in records(file) if record.HasField("run"))
+    assert (run.display_name, run.entity, run.run_group, run.project) == ("mine", "us", "all", "advkge")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("WANDB_PROJECT", "", r"tracker=wandb: WANDB_PROJECT is set and empty; unset it, or give it a value"),
+        ("WANDB_MODE", "of line", r"tracker=wandb: wandb refuses its variables: .*mode Input should be 'online'.*"),
+        ("WANDB_RUN_ID", "a/b", r"tracker=wandb: wandb refuses its variables: Run ID cannot contain.*"),
+    ],
+)
+@pytest.mark.usefixtures("no_account")
+def test_a_variable_that_wandb_cant_use_is_one_line(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv(variable, value)
+    tracker = WandbTracker(project="advkge", mode=None, group=None, init_timeout=5.0)
+    with pytest.raises(InputError) as refused:
+        tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    assert re.fullmatch(message, str(refused.value))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_a_key_that_cant_be_one_is_one_line_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with caplog.at_level(logging.INFO, logger="trainer"):
+        wandb_run(tmp_path, "online", None, [(1, {"train/loss": 2.5})])
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
+    assert "WANDB_API_KEY invalid" in said
+    assert list(tmp_path.glob("wandb/offline-run-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_wandb_keeps_stages_apart(tmp_path: Path):
+    pretraining, own = {"stage": "pretrain_generator", "epoch": 3}, {"stage": "adversarial", "epoch": 0}
+    rows = [(1, {**pretraining, "valid/mrr": 0.9, "train/loss": 3.0}), (2, {**own, "valid/mrr": 0.2}), (3, own)]
+    wandb_run(tmp_path, "offline", None, [*rows, (4, {**own, "valid/mrr": 0.1})])
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    logged = history(file)
+    assert {"pretrain_generator/valid/mrr": 0.9, "pretrain_generator/train/loss": 3.0}.items() <= logged[0].items()
+    assert not {"valid/mrr", "train/loss", "epoch"} & logged[0].keys()
+    assert [row["stage"] for row in logged] == ["pretrain_generator", *["adversarial"] * 3]
+    assert [row.get("valid/mrr") for row in logged] == [None, 0.2, None, 0.1]
+    best = {record.metric.name for record in records(file) if record.metric.summary.max}
+    assert {"valid/mrr", "pretrain_generator/valid/mrr"} <= best
 
 
 @pytest.mark.slow

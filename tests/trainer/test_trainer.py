@@ -372,3 +372,15 @@ def test_the_same_run_at_every_number_of_ranks(world_size: int, tmp_path: Path):
         for each in together:
             for key, value in alone[number].items():
                 assert torch.allclose(each[number][key], value, rtol=tolerance, atol=tolerance), key
+
+
+def test_the_bar_shows_no_validation_before_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown: list[float | None] = []
+    monkeypatch.setattr(
+        "trainer.loop.Progress.advance", lambda _, positives, **fields: shown.append(fields["valid_mrr"])
+    )
+    run = KBGANRun(tmp_path, epochs=2)
+    run.trainer.evaluator = ScriptedEvaluator(run, [0.25, 0.5] * 3)
+    fit(run)
+    of_a_stage = [*[None] * 5, *[0.25] * 5]
+    assert shown == of_a_stage * 3

@@ -1,0 +1,80 @@
+"""Refuses choices that make no sense together, before the first step of the first stage."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from discriminator.loss.loss import no_proposal, no_suspects
+from discriminator.loss.table_loss import TableLoss
+from generator.kbgan import KBGANSampler
+from generator.mixture import MixtureSampler, named
+from generator.sampler import NegativeSampler
+from generator.uniform import UniformSampler
+from graph.errors import InputError
+from trainer.loop import Trainer
+from trainer.stage import Stage
+
+
+def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
+    """Checks each stage's loss against its sampler, and that what was typed is of use.
+
+    Raises:
+        InputError: names both options and says what to take instead.
+    """
+    for stage in reversed(trainer.stages):
+        _check_stage(config, stage, is_last=stage is trainer.stages[-1])
+    sampler = trainer.stages[-1].sampler
+    typed: list[str] = list(config.get("typed") or ())
+    reward = next((key for key in typed if key.split(".")[0] == "reward"), None)
+    if reward is not None and sampler.model is None:
+        raise InputError(
+            f"{reward}: {_name(config.generator)} does not learn from rewards; take a generator that does, such as "
+            "generator=kbgan, or leave the reward out"
+        )
+    if config.generator.get("hard") is not None and "generator.hard.num_negatives" in typed:
+        raise InputError(
+            "generator.hard.num_negatives is not used: generator.num_negatives and generator.share say how many "
+            f"negatives are hard, got {config.generator.hard.num_negatives}"
+        )
+    _check_baseline("generator", sampler, typed)
+
+
+def _check_stage(config: DictConfig, stage: Stage, *, is_last: bool) -> None:
+    loss, sampler = stage.player.loss, stage.sampler
+    options: Any = config if is_last else config.pretrain[stage.trained]
+    prefix = "" if is_last else f"pretrain.{stage.trained}: "
+    with named("generator" if is_last else f"pretrain.{stage.trained}.sampler"):
+        sampler.check_chunk_size(stage.order.chunk_size)
+    if isinstance(loss, TableLoss):
+        # These draw at no cost, and choose the side that is asked for.
+        if not isinstance(sampler, UniformSampler):
+            chosen = options.generator if is_last else options.sampler
+            raise InputError(
+                f"{prefix}loss={_name(options.loss)} compares each positive with all entities and learns from no "
+                f"negatives, so {_name(chosen)} would draw them for nothing; take generator=uniform "
+                "generator.num_negatives=1 (or bernoulli, cardinality), or a loss of negatives, such as loss=softmax"
+            )
+        return
+    if loss.needs_proposal is not None and not sampler.knows_proposal:
+        raise InputError(f"{prefix}{no_proposal(loss.needs_proposal)}")
+    if loss.needs_suspects and not sampler.suspects:
+        raise InputError(f"{prefix}{no_suspects(f'loss={_name(options.loss)}')}")
+
+
+def _check_baseline(key: str, sampler: NegativeSampler, typed: list[str]) -> None:
+    if isinstance(sampler, MixtureSampler):
+        for name, part in sampler.parts.items():
+            _check_baseline(sampler.key_of(name), part, typed)
+    elif isinstance(sampler, KBGANSampler) and (sampler.rewards_pool or not sampler.replacement):
+        baseline = next((each for each in typed if f"{each}.".startswith(f"{key}.baseline.")), None)
+        if baseline is not None:
+            why = "estimator=exact" if sampler.rewards_pool else "replacement=false"
+            raise InputError(
+                f"{baseline}: {key}.{why} takes no baseline; leave it out, or set {key}.estimator=reinforce and "
+                f"{key}.replacement=true"
+            )
+
+
+def _name(node: DictConfig) -> str:
+    """What a choice is called: its file, which is named as its module is."""
+    return str(node._target_).split(".")[-2]

@@ -1,0 +1,90 @@
+"""Choices from the groups of conf/, looked at before hydra composes a config.
+
+hydra has exceptions of Python for `tracker=null` and `quality=true`, and lists no names for `term=[n4]`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
+from hydra.errors import HydraException
+
+from graph.errors import InputError
+from launch.options import check_text, shortened
+
+_CONF = Path(__file__).parents[1] / "conf"
+_OPTIONAL = ("tracker", "quality", "experiment")
+"""Groups of which a run needs none."""
+_FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
+"""Options that are looked at, or made, before there is a config to check."""
+_FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
+"""What adds choices that are not in conf/."""
+
+
+def settle_choices(arguments: Sequence[str]) -> list[str]:
+    """The arguments as hydra can take them: `tracker=null` becomes `~tracker`.
+
+    Raises:
+        InputError: a choice that its group does not have; says which it has.
+    """
+    settled = list(arguments)
+    foreign = any(argument.lstrip("+~").startswith(_FOREIGN) for argument in arguments)
+    for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        if key in _FOLDERS:
+            check_text(key, value)
+        override = _parsed(argument)
+        if override is None or override.is_delete() or not (_CONF / override.key_or_group).is_dir():
+            continue
+        group = override.key_or_group
+        if override.value() is None and group in _OPTIONAL and override.package is None:
+            # What was chosen before it does not count either.
+            settled = [each for each in settled if _group_of(each) != group]
+            settled.append(f"~{group}")
+        elif not foreign:
+            for choice in _choices(override):
+                _check(group, override.get_key_element(), choice)
+    return settled
+
+
+def _parsed(argument: str) -> Override | None:
+    """None for what is no override, such as --multirun, and for what hydra will complain about itself."""
+    if argument.startswith("-"):
+        return None
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _group_of(argument: str) -> str | None:
+    override = _parsed(argument)
+    return None if override is None or override.package is not None else override.key_or_group
+
+
+def _choices(override: Override) -> Iterator[Any]:
+    """Each value of a sweep, and of a list."""
+    value = override.value()
+    if isinstance(value, Glob):  # hydra finds the names itself
+        return
+    values: Sequence[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
+    if isinstance(value, list):
+        values = value
+    for each in values:
+        yield each.text if isinstance(each, QuotedString) else each
+
+
+def _check(group: str, key: str, choice: Any) -> None:
+    names = sorted(file.stem for file in (_CONF / group).glob("*.yaml"))
+    if choice in names or (isinstance(choice, str) and "${" in choice):
+        return
+    none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
+    raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
+
+
+def _shown(choice: Any) -> str:
+    if choice is None:
+        return "null"
+    return str(choice).lower() if isinstance(choice, bool) else shortened(str(choice)).strip("'")
