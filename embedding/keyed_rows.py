@@ -39,8 +39,11 @@ class KeyedRows:
         Args:
             order: of several rows for one key, on whatever ranks, the one whose order is least is kept; distinct
                 numbers, a function of the global batch alone, make that the same at every number of ranks.
+
+        Raises:
+            OverflowError: a number does not fit int32.
         """
-        row = row.int()
+        row = _as_int32(row)
         if self.site.world_size > 1:
             by_key = key.argsort()
             route = plan_route(key[by_key], self.block)
@@ -66,3 +69,11 @@ class KeyedRows:
     def load(self, row: Int32[Tensor, "{self.num_keys} width"]) -> None:
         """Takes what `gather` gave, at any number of ranks."""
         self.row.copy_(row[self.first : self.first + len(self.row)])
+
+
+def _as_int32(row: Int64[Tensor, "B width"]) -> Int32[Tensor, "B width"]:
+    narrow = row.int()
+    if not narrow.long().equal(row):
+        wrong = row[narrow.long() != row][0]
+        raise OverflowError(f"rows of int32 can't hold {int(wrong)}")
+    return narrow
