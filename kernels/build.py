@@ -11,6 +11,7 @@ import stat
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -126,10 +127,11 @@ def _processor() -> str:
 def build(command: list[str], sources: list[Path], path: Path) -> None:
     """Compiles the sources into the library `path`, which is there as a whole or not at all."""
     log.info("building the kernels with %s, once: takes seconds", " ".join(command))
+    program = list(takewhile(lambda word: not word.startswith("-"), command))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         for wishes in _WISHES:
-            flags = [*command, *_FLAGS, *wishes]
+            flags = [*program, *_FLAGS, *wishes, *command[len(program) :]]  # of two that differ the last one counts
             objects = [Path(folder) / f"{source.stem}.o" for source in sources]
             commands = [
                 [*flags, "-c", str(source), "-o", str(made)] for source, made in zip(sources, objects, strict=True)
