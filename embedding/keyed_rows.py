@@ -1,7 +1,7 @@
 """KeyedRows: a row of integers for each key, partitioned over ranks as a table is; what caches of negatives live in."""
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from embedding.exchange import deliver_rows, fetch_rows, plan_route
@@ -38,8 +38,11 @@ class KeyedRows:
         Args:
             order: of several rows for one key, on whatever ranks, the one whose order is least is kept; distinct
                 numbers, a function of the global batch alone, make that the same at every number of ranks.
+
+        Raises:
+            OverflowError: a number does not fit int32.
         """
-        row = row.int()
+        row = _as_int32(row)
         if self.site.world_size > 1:
             by_key = key.argsort()
             route = plan_route(key[by_key], self.block)
@@ -51,3 +54,11 @@ class KeyedRows:
         kept = torch.ones_like(key, dtype=torch.bool)
         kept[1:] = key[1:] != key[:-1]  # the first of each key has its least order
         self.row[key[kept]] = row[place[kept]]
+
+
+def _as_int32(row: Int64[Tensor, "B width"]) -> Int32[Tensor, "B width"]:
+    narrow = row.int()
+    if not narrow.long().equal(row):
+        wrong = row[narrow.long() != row][0]
+        raise OverflowError(f"rows of int32 can't hold {int(wrong)}")
+    return narrow

@@ -1,6 +1,7 @@
 """What a step looked up in a table, and the gradients that come back to it."""
 
 import weakref
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -14,13 +15,25 @@ from kernels.rows import GatheredGradient, RowGradientSource, sum_rows
 class Lookup:
     """Rows of a table, each once, that scores are computed from by their place.
 
-    Backward does not build a gradient of the rows' size: whoever uses rows notes what its gradient is made of in
-    `sources`, and `gradient` sums them up once.
+    Backward does not build a gradient of the rows' size: whoever uses rows says by `add` what their gradient is made
+    of, and `gradient` sums it up once.
+
+    Args:
+        table: what the rows were taken from, if they are a copy. While it changes, no gradient is right any more.
+        keep: called at the first gradient, which it must keep this look-up for: backward lets go of it.
     """
 
-    def __init__(self, rows: Float[Tensor, "U E"]) -> None:
+    def __init__(
+        self,
+        rows: Float[Tensor, "U E"],
+        table: Float[Tensor, "L E"] | None = None,
+        keep: "Callable[[Lookup], None] | None" = None,
+    ) -> None:
         self.rows = rows
         self.sources: list[RowGradientSource] = []
+        self._table = rows if table is None else table
+        self._version = self._table._version
+        self._keep = keep
         self.handle = torch.zeros(0, dtype=rows.dtype, device=rows.device, requires_grad=True)
         """Holds no number: an input of every use of the rows, so that autograd walks back through them."""
 
@@ -36,12 +49,33 @@ class Lookup:
         """Copies of rows, differentiable."""
         return cast(Tensor, _Gather.apply(self.handle, self, place))
 
-    def add_gathered(self, place: Int64[Tensor, " K"], value: Float[Tensor, "K E"]) -> None:
-        """Takes the gradient of copies of these rows."""
-        self.sources.append(GatheredGradient(place, value))
+    def add(self, source: RowGradientSource) -> None:
+        """Takes a gradient of these rows.
+
+        Raises:
+            RuntimeError: the table has changed since the look-up.
+        """
+        self.expect_unchanged()
+        self.sources.append(source)
+        if self._keep is not None:
+            keep, self._keep = self._keep, None
+            keep(self)
+
+    def expect_unchanged(self) -> None:
+        """Refuses, by a RuntimeError, gradients of rows that an optimiser or a checkpoint has changed since."""
+        if self._table._version != self._version:
+            raise RuntimeError(
+                "the rows of a table have changed since they were looked up, by an optimiser's step or by loading: "
+                "run backward and step() before that, or look up and score again"
+            )
 
     def gradient(self, dtype: torch.dtype) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
-        """The distinct places that backward reached, ascending, and the gradient of each; summed in float64."""
+        """The distinct places that backward reached, ascending, and the gradient of each; summed in float64.
+
+        Raises:
+            RuntimeError: the table has changed since the look-up.
+        """
+        self.expect_unchanged()
         return sum_rows(self.sources, self.rows, dtype)
 
 
@@ -55,7 +89,8 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
         lookup: Lookup = ctx.lookup  # pyright: ignore[reportAttributeAccessIssue]
         place: Tensor = ctx.place  # pyright: ignore[reportAttributeAccessIssue]
-        lookup.add_gathered(place, gradient[0].reshape(len(place), lookup.rows.shape[1]).contiguous())
+        value = gradient[0].reshape(len(place), lookup.rows.shape[1]).contiguous()
+        lookup.add(GatheredGradient(place, value))
         return lookup.handle.new_zeros(0), None, None
 
 

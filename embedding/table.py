@@ -1,5 +1,6 @@
 """EmbeddingTable: rows of vectors on one rank, or partitioned over all ranks, behind one interface."""
 
+import weakref
 from collections.abc import Iterator
 
 import torch
@@ -7,12 +8,42 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from embedding.exchange import Route, deliver_rows, fetch_rows, plan_route
+from embedding.exchange import Route, add_over_ranks, deliver_rows, fetch_rows, plan_route
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from graph.counter_random import combine, stream
+from graph.errors import InputError
 from graph.partition import EntityPlacement
+from kernels.library import usable
 from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
+from kernels.shapes import INT32_MAX
+
+_MANY = 16
+"""Look-ups that wait for a gradient, more than any step makes: then the ranks agree which of them are of no use."""
+
+
+class _Expected:
+    """A look-up that may get a gradient. It lives as long as the scores that came of it, and once it has one, on."""
+
+    def __init__(self, num_rows: int, route: Route | None) -> None:
+        self.num_rows = num_rows
+        self.route = route
+        self.reached: Lookup | None = None
+        """The look-up, if it has a gradient."""
+        self._lookup: weakref.ref[Lookup] | None = None
+
+    def look_up(self, rows: Float[Tensor, "U D"], table: Float[Tensor, "L D"]) -> Lookup:
+        """The look-up itself."""
+        lookup = Lookup(rows, table, keep=self._keep)
+        self._lookup = weakref.ref(lookup)
+        return lookup
+
+    def is_over(self) -> bool:
+        """Whether it has no gradient and can't get one any more."""
+        return self.reached is None and (self._lookup is None or self._lookup() is None)
+
+    def _keep(self, lookup: Lookup) -> None:
+        self.reached = lookup
 
 
 class EmbeddingTable:
@@ -46,7 +77,8 @@ class EmbeddingTable:
         self.entity = placement.entity_of_row[start:stop].to(device)
         """The entity of each row of this rank's block."""
         self.weight = torch.empty((stop - start, width), dtype=dtype, device=device)
-        self._lookups: list[tuple[Lookup, Route | None]] = []
+        self._lookups: list[_Expected] = []
+        self._many = _MANY
         self._own: list[RowGradient] = []
         self._initialise(initial, stream(name, seed))
 
@@ -60,19 +92,46 @@ class EmbeddingTable:
         """The rows of these entities, and their places for each tensor of entities. Collective when partitioned.
 
         Gradients that reach the rows are kept for `take_gradient`, unless gradients are off.
+
+        Raises:
+            InputError: there are more entities than kernels can number.
         """
+        self._expect_few(entities)
         row = [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
         if self.world_size == 1:
-            lookup, place, route = Lookup(self.weight), row, None
+            rows, place, route = self.weight, row, None
         else:
             distinct, index = distinct_rows(torch.cat([each.flatten() for each in row]), len(self.row_of_entity))
             route = plan_route(distinct, self.block)
-            lookup = Lookup(fetch_rows(self.weight, route))
+            rows = fetch_rows(self.weight, route)
             pieces = index.split([each.numel() for each in row])
             place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
-        if torch.is_grad_enabled():
-            self._lookups.append((lookup, route))
-        return lookup, place
+        if not torch.is_grad_enabled():
+            return Lookup(rows, self.weight), place
+        self._forget_unused()
+        self._lookups.append(expected := _Expected(len(rows), route))
+        return expected.look_up(rows, self.weight), place
+
+    def _forget_unused(self) -> None:
+        """Drops look-ups of scores that are gone without a backward, so that who never steps piles up none.
+
+        Collective when partitioned and there are many: some ranks may have no use for a look-up that others need.
+        """
+        if self.world_size > 1 and len(self._lookups) < self._many:
+            return
+        over = [int(each.is_over()) for each in self._lookups]
+        if self.world_size > 1:
+            over = add_over_ranks(torch.tensor(over, device=self.weight.device)).tolist()
+        self._lookups = [each for each, ranks in zip(self._lookups, over, strict=True) if ranks < self.world_size]
+        self._many = max(_MANY, 2 * len(self._lookups))
+
+    def _expect_few(self, entities: tuple[Int64[Tensor, "..."], ...]) -> None:
+        wanted = sum(each.numel() for each in entities)
+        if wanted > INT32_MAX and usable(self.weight):
+            raise InputError(
+                f"one step looks up {wanted} rows of {self.name!r}, and at most {INT32_MAX} can be numbered in int32: "
+                "take a smaller trainer.batch_size or fewer negatives"
+            )
 
     def __call__(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s D"]:
         """A copy of the rows of these entities, differentiable. Collective when partitioned."""
@@ -84,27 +143,40 @@ class EmbeddingTable:
         self._own.append(gradient)
 
     def take_gradient(self) -> RowGradient:
-        """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned."""
+        """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned.
+
+        Raises:
+            RuntimeError: the table has changed since one of the look-ups.
+        """
         lookups, self._lookups = self._lookups, []
         own, self._own = self._own, []
+        reached = [each.reached for each in lookups if each.reached is not None]
+        for lookup in reached:
+            lookup.expect_unchanged()
         if self.world_size == 1 and not own:
-            sources = [source for lookup, _ in lookups for source in lookup.sources]
-            return RowGradient.of(sources, self.weight)
+            return RowGradient.of([source for lookup in reached for source in lookup.sources], self.weight)
         received = [(each.row, each.value) for each in own]
-        for lookup, route in lookups:
-            received.append(lookup.gradient(torch.float64) if route is None else self._receive(lookup, route))
+        if self.world_size == 1:
+            received += [lookup.gradient(torch.float64) for lookup in reached]
+        else:
+            received += [self._receive(each) for each in lookups]
         if not received:
             return RowGradient(*sum_rows([], self.weight, self.weight.dtype))
         # Most steps look up once, and then the largest tensor of the step need not be copied.
         row, value = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
         return RowGradient(*sum_occurrences(row, value, len(self.weight), self.weight.dtype))
 
-    def _receive(self, lookup: Lookup, route: Route) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
+    def _receive(self, expected: _Expected) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """The gradients that a look-up, on all ranks, gave this rank's rows; rows may repeat."""
-        place, value = lookup.gradient(torch.float64)
-        if len(place) < len(lookup.rows):  # rows that backward did not reach: their owners wait for them all the same
-            value = value.new_zeros(lookup.rows.shape).index_copy_(0, place, value)
-        return route.local_row, deliver_rows(value, route)
+        assert expected.route is not None
+        shape = expected.num_rows, self.width
+        if expected.reached is None:
+            nothing = self.weight.new_zeros(shape, dtype=torch.float64)
+            return expected.route.local_row, deliver_rows(nothing, expected.route)
+        place, value = expected.reached.gradient(torch.float64)
+        if len(place) < expected.num_rows:  # rows that backward did not reach: their owners wait for them all the same
+            value = value.new_zeros(shape).index_copy_(0, place, value)
+        return expected.route.local_row, deliver_rows(value, expected.route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""

@@ -229,14 +229,15 @@ class _Reduce(torch.autograd.Function):
             here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
             results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
         result = torch.cat(results)
-        ctx.save_for_backward(result)
-        ctx.chosen = sides, heads, model, reduction, dense  # pyright: ignore[reportAttributeAccessIssue]
+        # Backward reads the table and dense parameters again: autograd refuses that if they have changed.
+        ctx.save_for_backward(result, model.entity.weight, *dense)
+        ctx.chosen = sides, heads, model, reduction  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
-        (result,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        sides, heads, model, reduction, dense = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        result, _, *dense = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        sides, heads, model, reduction = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
         ranks, rank = model.site.world_size, model.site.rank
         sizes = [heads, len(result) - heads]
         by_anchor, by_relation, by_dense = [], [], [torch.zeros_like(each) for each in dense]

@@ -15,6 +15,7 @@ from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
 from graph.errors import InputError
+from graph.int32_ids import expect_int32_ids
 from graph.known import per_positive
 
 _REACH = 9
@@ -53,6 +54,7 @@ class EANSSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
+        expect_int32_ids("generator=eans", context.num_entities)
         for name, value in (("num_negatives", num_negatives), ("clusters", clusters), ("iterations", iterations)):
             require_at_least(f"generator.{name}", value, 1)
         if clusters > context.num_entities:

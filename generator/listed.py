@@ -12,6 +12,7 @@ from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
+from graph.int32_ids import expect_int32_ids
 from graph.known import per_positive
 
 
@@ -45,6 +46,7 @@ class ListedSampler(RefreshedSampler):
         super().__init__(context, key="refresh_epochs", period=refresh_epochs)
         require_at_least("generator.num_negatives", num_negatives, 1)
         require_at_least("generator.list_size", list_size, 1)
+        expect_int32_ids("generator.list_size", context.num_entities)
         if list_size >= context.num_entities:
             raise InputError(
                 f"generator.list_size must be below the graph's {context.num_entities} entities, got {list_size}"

@@ -17,6 +17,7 @@ from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
 from graph.counter_random import paired_integers, stream
 from graph.errors import InputError
+from graph.int32_ids import expect_int32_ids
 from graph.keys import QueryKeys
 
 
@@ -61,6 +62,7 @@ class NSCachingSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
+        expect_int32_ids("generator=nscaching", context.num_entities)
         for key, value in (
             ("num_negatives", num_negatives),
             ("cache_size", cache_size),

@@ -9,6 +9,7 @@ from generator.pooled import PooledSampler
 from generator.sampler import SamplerContext
 from graph.batch import Batch
 from graph.entity_sets import EntitySets
+from graph.int32_ids import expect_int32_ids
 from graph.known import per_positive
 
 
@@ -39,6 +40,7 @@ class TypedSampler(PooledSampler):
             mask_known=mask_known,
             redraw_known=redraw_known,
         )
+        expect_int32_ids("generator=typed", context.num_entities)
         seen = context.statistics
         offset = torch.cat([seen.domain_offset, len(seen.domain_entity) + seen.range_offset[1:]])
         entity = torch.cat([seen.domain_entity, seen.range_entity]).int()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graph.entity_sets import EntitySets
 from graph.errors import InputError
+from graph.int32_ids import expect_int32_ids
 
 _WORDS = 8
 """Words of 64 anchors whose sets are made together: a cache line for each entity."""
@@ -50,8 +51,9 @@ class Neighbours:
         third of all pairs, take 5 seconds. (The same by DGL's message passing took 11, by torch's sparse product 21.)
 
         Raises:
-            InputError: the sets take more than `memory_mb`.
+            InputError: the sets take more than `memory_mb`, or int32 can't number the entities.
         """
+        expect_int32_ids("generator.pool=exact", self.num_entities)
         offset = torch.zeros(self.num_entities + 1, dtype=torch.int64)
         pieces, found = [], 0
         for start in range(0, self.num_entities, 64 * _WORDS):

@@ -17,9 +17,10 @@ constexpr int64_t PIECE = 256;
 // Scores that are judged at a time: a quarter of a cache of level 2.
 constexpr int64_t SCORES = 1 << 16;
 
+// Fortran's gemm. It reads sizes of 32 or of 64 bits, as the library was built; a small number of 64 bits is both.
 template <class T>
-using Product = void (*)(const char*, const char*, const int*, const int*, const int*, const T*, const T*, const int*,
-                         const T*, const int*, const T*, T*, const int*);
+using Product = void (*)(const char*, const char*, const int64_t*, const int64_t*, const int64_t*, const T*, const T*,
+                         const int64_t*, const T*, const int64_t*, const T*, T*, const int64_t*);
 using SetThreads = int (*)(int);
 
 // out [m, n] = left [m, k] right [k, n] + keep * out, all row by row; left and right may be given transposed. The
@@ -27,22 +28,20 @@ using SetThreads = int (*)(int);
 template <class T>
 INLINE void multiply(Product<T> product, bool left_transposed, bool right_transposed, int64_t m, int64_t n, int64_t k,
                      const T* left, const T* right, T keep, T* out) {
-  const int rows = (int)m, columns = (int)n, inner = (int)k;
-  const int left_step = left_transposed ? rows : inner, right_step = right_transposed ? inner : columns;
+  const int64_t left_step = left_transposed ? m : k, right_step = right_transposed ? k : n;
   const T one = 1;
-  product(right_transposed ? "T" : "N", left_transposed ? "T" : "N", &columns, &rows, &inner, &one, right, &right_step,
-          left, &left_step, &keep, out, &columns);
+  product(right_transposed ? "T" : "N", left_transposed ? "T" : "N", &n, &m, &k, &one, right, &right_step, left,
+          &left_step, &keep, out, &n);
 }
 
-template <class T, class Body>
-INLINE void over_counted(const T* scores, const bool* known, int64_t count, Body body) {
-  over_row(scores, count, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
-    Bits<T> counts = ~Bits<T>{};
-    for (int i = lanes ? lanes : Lanes<T>::count; i < Lanes<T>::count; ++i) counts[i] = 0;
-    if (known)
-      for (int i = 0; i < (lanes ? lanes : Lanes<T>::count); ++i) counts[i] &= known[at + i] - 1;
-    body(x, counts, at, lanes);
-  });
+// One such product alone, for the trial that the library has to pass (products.py).
+template <class T>
+void matrix_product(const T* left, const T* right, T* out, int64_t m, int64_t n, int64_t k, int64_t left_transposed,
+                    int64_t right_transposed, double keep, int64_t product, int64_t set_threads) {
+  const int before = reinterpret_cast<SetThreads>(set_threads)(1);
+  multiply<T>(reinterpret_cast<Product<T>>(product), left_transposed, right_transposed, m, n, k, left, right, (T)keep,
+              out);
+  reinterpret_cast<SetThreads>(set_threads)(before);
 }
 
 // The loss of a positive against its negatives (see losses.cpp); `gradient` gets weight times its slope by each of
@@ -96,26 +95,6 @@ INLINE T square_of(const T* row, int64_t width) {
   return sum<T>(total);
 }
 
-// Inner products of a query to minus its distances; says whether a pair is near.
-template <class T>
-INLINE bool distances(T* score, const T* query, const T* candidate, T query_square, const T* candidate_square,
-                      int64_t count, int64_t width) {
-  int64_t near = 0;
-#pragma omp simd reduction(+ : near)
-  for (int64_t j = 0; j < count; ++j) {
-    const T both = query_square + candidate_square[j], square = both - 2 * score[j];
-    const bool again = square <= (T)NEAR * both;
-    near += again;
-    score[j] = again ? 1 : -std::sqrt(square);  // no distance: a mark
-  }
-  for (int64_t j = 0; near && j < count; ++j) {
-    if (!(score[j] > 0)) continue;
-    const T* const c = candidate + j * width;
-    score_tile<T, L2, 1, 1>(&query, &c, width, &score[j], 1);
-  }
-  return near != 0;
-}
-
 // Slopes by a query's distances to the weights g / score of its far pairs; their sum. Near pairs' own gradients are
 // added at once: to the query's `near_query`, and to the candidates', whose sign is turned at the end.
 template <class T>
@@ -125,7 +104,7 @@ INLINE T pair_weights(T* slope, const T* score, const T* query, const T* candida
   T total = 0;
   for (int64_t j = 0; has_near && j < count; ++j) {
     const T s = score[j];
-    if (s * s > (T)NEAR * (query_square + candidate_square[j])) continue;
+    if (!is_near(s, query_square, candidate_square[j])) continue;
     const T w = s < 0 ? slope[j] / s : 0;
     slope[j] = 0;
     const T* const c = candidate + j * width;
@@ -163,7 +142,7 @@ class Scratch {
 // Each chunk's `queries` queries against its `candidates` rows. `by_candidate` has one [candidates, width] for each
 // piece of a chunk; `target` is each query's own positive. `weight` is what a query's loss counts.
 template <class T, Kind K, Loss L>
-void contrast(const T* query, const T* rows, const int64_t* place, const int64_t* target, const bool* known,
+void contrast(const T* query, const T* rows, const int64_t* place, const int64_t* target, OrNone<const bool> known,
               const T* weight, T* positive, T* negative, T* loss, T* by_positive, T* by_query, T* by_candidate,
               int64_t chunks, int64_t queries, int64_t candidates, int64_t width, double margin, double temperature,
               int64_t product, int64_t set_threads, int threads) {
@@ -248,5 +227,6 @@ void contrast(const T* query, const T* rows, const int64_t* place, const int64_t
   EXPORT(contrast_l2_##name##_float32, contrast<float, L2, kernel::loss>)     \
   EXPORT(contrast_l2_##name##_float64, contrast<double, L2, kernel::loss>)
 
+EXPORT_TYPES(matrix_product, matrix_product)
 EXPORT_LOSSES(softmax, SOFTMAX)
 EXPORT_LOSSES(self_adversarial, SELF_ADVERSARIAL)

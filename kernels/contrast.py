@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from kernels.library import call, products, type_name, usable
+from kernels.library import call, type_name, usable
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.products import products
+from kernels.shapes import expect_shape, per_chunk
 
 _PIECE = 256
 """Queries that are one piece, as contrast.cpp has it."""
@@ -59,7 +61,14 @@ def contrast(
         weight: what each query's loss counts.
     """
     (chunks, candidates), (queries, width) = place.shape, query.shape
-    size = queries // max(chunks, 1)
+    size = per_chunk(queries, chunks)
+    expect_shape("rows", rows, len(rows), width)
+    expect_shape("target", target, queries)
+    expect_shape("known", known, queries, candidates)
+    expect_shape("weight", weight, queries)
+    library = products()
+    if library is None:
+        raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")
     made = Contrast(
         positive=torch.empty_like(weight),
         negative=query.new_empty((queries, candidates)),
@@ -68,12 +77,10 @@ def contrast(
         by_query=torch.empty_like(query),
         by_candidate=query.new_empty((chunks, -(-size // _PIECE), candidates, width)),
     )
-    library = products()
-    assert library is not None
-    product = library.float32 if query.dtype == torch.float32 else library.float64
     name = f"contrast_{kind}_{loss}_{type_name(query)}"
     given = query, rows, place, target, known, weight
     out = made.positive, made.negative, made.loss, made.by_positive, made.by_query, made.by_candidate
     sizes = chunks, size, candidates, width
-    call(name, *given, *out, *sizes, margin, temperature, product, library.set_threads, torch.get_num_threads())
+    numbers = *sizes, margin, temperature
+    call(name, *given, *out, *numbers, library.of(query.dtype), library.set_threads, torch.get_num_threads())
     return made

@@ -5,6 +5,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from kernels.library import call, type_name, usable
+from kernels.shapes import expect_shape
 
 
 def draw(
@@ -12,6 +13,7 @@ def draw(
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
     """The log-softmax of each row, and independent draws from it, by inverting its cumulative sum."""
     if usable(logits):
+        expect_shape("uniform", uniform, len(logits), uniform.shape[1])
         logits = logits.contiguous()
         log_prob, pick = torch.empty_like(logits), torch.empty(uniform.shape, dtype=torch.int64)
         given = logits, uniform.contiguous(), log_prob, pick
@@ -32,6 +34,9 @@ def sampled_policy_gradient(
 ) -> Float[Tensor, "B M"]:
     """REINFORCE: the gradient by the logits of weight times the sum over draws of advantage times log_prob[pick]."""
     if usable(log_prob):
+        expect_shape("pick", pick, len(log_prob), pick.shape[1])
+        expect_shape("advantage", advantage, *pick.shape)
+        expect_shape("weight", weight, len(log_prob))
         out = torch.empty_like(log_prob)
         given = log_prob, pick, advantage.contiguous(), weight, out
         name, draws = f"sampled_policy_gradient_{type_name(log_prob)}", pick.shape[1]
@@ -46,6 +51,8 @@ def exact_policy_gradient(
 ) -> Float[Tensor, "B M"]:
     """The gradient by the logits of weight times the expected reward."""
     if usable(log_prob):
+        expect_shape("reward", reward, *log_prob.shape)
+        expect_shape("weight", weight, len(log_prob))
         out = torch.empty_like(log_prob)
         given = log_prob, reward.contiguous(), weight, out
         call(f"exact_policy_gradient_{type_name(log_prob)}", *given, *log_prob.shape, torch.get_num_threads())

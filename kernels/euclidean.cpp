@@ -8,35 +8,15 @@
 
 namespace kernel {
 
-template <class T>
-bool is_near(T score, T query_square, T candidate_square) {
-  return score * score <= (T)NEAR * (query_square + candidate_square);
-}
-
 // scores: the inner products on entry, minus the distances on return.
 template <class T>
 void euclidean_scores(T* scores, const T* query, const T* candidate, const T* query_square, const T* candidate_square,
                       int64_t chunks, int64_t queries, int64_t candidates, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < chunks * queries; ++row) {
-    const int64_t chunk = row / queries;
-    const T* const c2 = candidate_square + chunk * candidates;
-    const T q2 = query_square[row];
-    T* const score = scores + row * candidates;
-    int64_t near = 0;
-#pragma omp simd reduction(+ : near)
-    for (int64_t j = 0; j < candidates; ++j) {
-      const T square = q2 + c2[j] - 2 * score[j];
-      const bool again = square <= (T)NEAR * (q2 + c2[j]);
-      near += again;
-      score[j] = again ? 1 : -std::sqrt(square);  // no distance: a mark
-    }
-    for (int64_t j = 0; near && j < candidates; ++j) {
-      if (!(score[j] > 0)) continue;
-      const T* const q = query + row * width;
-      const T* const c = candidate + (chunk * candidates + j) * width;
-      score_tile<T, L2, 1, 1>(&q, &c, width, &score[j], 1);
-    }
+    const int64_t first = row / queries * candidates;
+    distances(scores + row * candidates, query + row * width, candidate + first * width, query_square[row],
+              candidate_square + first, candidates, width);
   }
 }
 

@@ -5,12 +5,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.library import call, type_name
+from kernels.shapes import expect_shape
 
 
 def euclidean_scores(
     product: Float[Tensor, "C S N"], query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]
 ) -> Float[Tensor, "C S N"]:
     """Minus the distances, in place of the inner products."""
+    _expect_pairs(product, query, candidate)
     squares = query.square().sum(2), candidate.square().sum(2)
     sizes = *product.shape, query.shape[2], torch.get_num_threads()
     call(f"euclidean_scores_{type_name(query)}", product, query, candidate, *squares, *sizes)
@@ -25,6 +27,8 @@ def euclidean_gradients(
     dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "C S E"], Float[Tensor, "C N E"]]:
     """The gradients by query and candidate of the sum of coefficient times score; products are made in `dtype`."""
+    _expect_pairs(score, query, candidate)
+    expect_shape("coefficient", coefficient, *score.shape)
     squares = query.square().sum(2), candidate.square().sum(2)
     weight, query_sum = torch.empty_like(score), torch.empty_like(squares[0])
     name, threads = type_name(query), torch.get_num_threads()
@@ -36,3 +40,9 @@ def euclidean_gradients(
     sizes = *score.shape, query.shape[2], threads
     call(f"euclidean_gradients_{name}", *given, by_query, by_candidate, *sizes)
     return by_query, by_candidate
+
+
+def _expect_pairs(score: Tensor, query: Tensor, candidate: Tensor) -> None:
+    chunks, queries, width = query.shape
+    expect_shape("candidate", candidate, chunks, candidate.shape[1], width)
+    expect_shape("score", score, chunks, queries, candidate.shape[1])

@@ -13,6 +13,18 @@ INLINE void over_row(const T* row, int64_t width, Body body) {
   });
 }
 
+// Calls body(vector, which lanes count, column, lanes) over a row's scores; those of known facts do not count.
+template <class T, class Body>
+INLINE void over_counted(const T* scores, const bool* known, int64_t count, Body body) {
+  over_row(scores, count, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
+    Bits<T> counts = ~Bits<T>{};
+    for (int i = lanes ? lanes : Lanes<T>::count; i < Lanes<T>::count; ++i) counts[i] = 0;
+    if (known)
+      for (int i = 0; i < (lanes ? lanes : Lanes<T>::count); ++i) counts[i] &= known[at + i] - 1;
+    body(x, counts, at, lanes);
+  });
+}
+
 template <class T>
 INLINE Vec<T> square_root(Vec<T> v) {
 #ifdef __AVX512F__

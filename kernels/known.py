@@ -5,6 +5,7 @@ from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 from kernels.library import call
+from kernels.shapes import expect_int32, per_chunk
 
 
 def mask_known(
@@ -21,8 +22,9 @@ def mask_known(
         entity: negatives of each chunk of positives.
     """
     chunks, negatives = entity.shape
+    expect_int32("negatives of a chunk", negatives)
     known = torch.empty((len(query), negatives), dtype=torch.bool)
-    sizes = chunks, len(query) // max(chunks, 1), negatives, torch.get_num_threads()
+    sizes = chunks, per_chunk(len(query), chunks), negatives, torch.get_num_threads()
     name = "mask_known_int32" if answer.dtype == torch.int32 else "mask_known_int64"
     call(name, query, offset, answer, entity, known, *sizes)
     return known

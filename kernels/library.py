@@ -1,34 +1,32 @@
-"""The compiled loops: built once for this machine by its C++ compiler, kept in a cache, and called with tensors.
+"""The compiled loops, called with tensors: each call is checked against the kernel's own signature.
 
-No torch header is compiled, so building takes seconds: a kernel gets addresses and sizes. OpenMP is torch's own, whose
-library is in the process before ours asks for it, so that both share one pool of threads.
+No torch header is compiled (build.py): a kernel gets addresses and sizes. OpenMP is torch's own, whose library is in
+the process before ours asks for it, so that both share one pool of threads.
 """
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
-import shlex
-import shutil
 import struct
 import subprocess
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from itertools import takewhile
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from kernels.build import compiler, open_library
 
 log = logging.getLogger(__name__)
 
-_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w"]
-# Not every compiler has all of them; without OpenMP a kernel runs on one thread.
-_WISHES = [["-march=native", "-fopenmp"], ["-march=native"], []]
 _FIRST_ERROR_LINES = 3
 _TYPES = (torch.float32, torch.float64, torch.int64)
+_LAYOUT = {"int64": "q", "int32": "i4x", "float64": "d"}
+"""How a number is packed into 64 bits."""
+
+Argument = Tensor | int | float | None
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -37,36 +35,19 @@ def usable(*tensors: Tensor) -> bool:
     return fitting and load() is not None
 
 
-def call(name: str, *arguments: Tensor | int | float | None) -> int:
-    """Calls a kernel: tensors (contiguous, on the CPU) go as addresses, None as a null address."""
+def call(name: str, *arguments: Argument) -> int:
+    """Calls a kernel, and gives the integer that it returns, or 0 if it returns nothing.
+
+    Tensors that it writes to count as changed in place, so that autograd refuses to run backward through old values.
+
+    Raises:
+        TypeError: the kernel does not take these arguments: their number, or one's type, device or layout.
+        RuntimeError: there is no library.
+    """
     library = load()
-    assert library is not None, f"{name} was called although no library could be built"
-    words = (ctypes.c_int64 * len(arguments))(*map(word, arguments))
-    return getattr(library, name)(words)
-
-
-@dataclass(frozen=True)
-class Products:
-    """Addresses of the matrix products that torch itself calls, for kernels to call."""
-
-    float32: int
-    float64: int
-    set_threads: int
-    """Sets on how many threads the calling thread's products run; gives what was set before."""
-
-
-@cache
-def products() -> Products | None:
-    """MKL's products in torch's own library; None where torch was built with another."""
-    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    if not path.exists():
-        return None
-    library = ctypes.CDLL(str(path))
-    names = "sgemm_", "dgemm_", "MKL_Set_Num_Threads_Local"
-    if not all(hasattr(library, name) for name in names):
-        return None
-    addresses = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
-    return Products(*addresses)
+    if library is None:
+        raise RuntimeError(f"{name} was called although no library could be built")
+    return library.kernel(name)(arguments)
 
 
 def type_name(tensor: Tensor) -> str:
@@ -74,84 +55,129 @@ def type_name(tensor: Tensor) -> str:
     return "float32" if tensor.dtype == torch.float32 else "float64"
 
 
-def word(argument: Tensor | int | float | None) -> int:
-    """An argument as the 64 bits that a kernel takes it for."""
-    if isinstance(argument, Tensor):
-        assert argument.is_contiguous()
-        return argument.data_ptr()
-    if isinstance(argument, float):
-        return struct.unpack("q", struct.pack("d", argument))[0]
-    return argument or 0
+def address(tensor: Tensor, dtype: torch.dtype, what: str) -> int:
+    """Where the numbers of a tensor lie, one after the other, for a kernel to read.
+
+    Raises:
+        TypeError: they are of another type, on another device, or not one after the other.
+    """
+    if tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous():
+        raise TypeError(f"{what} must be a contiguous {_short(dtype)} tensor on the CPU, got {_described(tensor)}")
+    return tensor.data_ptr()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """What a kernel takes in one place: an array's numbers, or one number."""
+
+    type: str
+    dtype: torch.dtype | None
+    """Of an array's numbers; None for a single number."""
+    optional: bool
+    written: bool
+
+    @classmethod
+    def of(cls, word: str) -> "_Parameter":
+        """From a word of a signature (export.h)."""
+        name = word.lstrip("*?!")
+        return cls(name, getattr(torch, name) if word.startswith("*") else None, "?" in word, "!" in word)
+
+
+class _Kernel:
+    def __init__(self, name: str, function: Callable[[bytes], int | None], parameters: list[_Parameter]) -> None:
+        self.name = name
+        self.function = function
+        self.parameters = parameters
+        self.written = [place for place, each in enumerate(parameters) if each.written]
+        layout = "".join("q" if each.dtype else _LAYOUT[each.type] for each in parameters)
+        self.pack = struct.Struct(f"={layout}").pack
+
+    def __call__(self, arguments: tuple[Argument, ...]) -> int:
+        if len(arguments) != len(self.parameters):
+            raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, got {len(arguments)}")
+        words = list(arguments)
+        for place, (parameter, given) in enumerate(zip(self.parameters, arguments, strict=True)):
+            if parameter.dtype is None:
+                continue
+            if given is None and parameter.optional:
+                words[place] = 0
+            elif isinstance(given, Tensor):
+                if given.dtype is not parameter.dtype or not given.is_cpu or not given.is_contiguous():
+                    raise self._refusal(place, given)
+                words[place] = given.data_ptr()
+            else:
+                raise self._refusal(place, given)
+        try:
+            packed = self.pack(*words)
+        except (struct.error, TypeError):
+            numbers = enumerate(zip(self.parameters, arguments, strict=True))
+            wrong = next(place for place, (each, given) in numbers if each.dtype is None and not _packs(each, given))
+            raise self._refusal(wrong, arguments[wrong]) from None
+        result = self.function(packed)
+        increment_version([arguments[place] for place in self.written])  # pyright: ignore[reportArgumentType]
+        return result or 0
+
+    def _refusal(self, place: int, given: Argument) -> TypeError:
+        parameter = self.parameters[place]
+        wanted = f"{'an' if parameter.type.startswith('int') else 'a'} {parameter.type} number"
+        if parameter.dtype is not None:
+            wanted = f"a contiguous {parameter.type} tensor on the CPU" + (" or None" if parameter.optional else "")
+        return TypeError(f"{self.name}: argument {place + 1} must be {wanted}, got {_described(given)}")
+
+
+class Library:
+    """A compiled library, and its kernels as they are called for."""
+
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self.loaded = loaded
+        self._kernels: dict[str, _Kernel] = {}
+
+    def kernel(self, name: str) -> _Kernel:
+        """The kernel of this name.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        if name not in self._kernels:
+            describe = getattr(self.loaded, f"{name}_signature")
+            describe.restype = ctypes.POINTER(ctypes.c_char_p)
+            returned, *taken = (word.decode() for word in takewhile(lambda word: word is not None, describe()))
+            function = getattr(self.loaded, name)
+            function.argtypes = [ctypes.c_char_p]
+            function.restype = ctypes.c_int64 if returned == "int64" else None
+            self._kernels[name] = _Kernel(name, function, [_Parameter.of(word) for word in taken])
+        return self._kernels[name]
 
 
 @cache
-def load() -> ctypes.CDLL | None:
+def load() -> Library | None:
     """The library, built first if the cache does not have it; None, said once, where that can't be done."""
-    found = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    compiler = shlex.split(found or "")  # may be two words, as in "ccache g++"
-    if not compiler:
+    command = compiler()
+    if not command:
         log.warning("no C++ compiler found (c++, g++, clang++ or $CXX): plain torch is used, which is slower")
         return None
-    sources = sorted(Path(__file__).parent.glob("*.cpp"))
     try:
-        path = _cache_folder() / f"kernels-{_key(compiler, sources)}.so"
-        if not path.exists():
-            _build(compiler, sources, path)
-        library = ctypes.CDLL(str(path))
+        return Library(open_library(command))
     except (OSError, subprocess.CalledProcessError) as error:
         lines = (getattr(error, "stderr", "") or str(error)).splitlines()[:_FIRST_ERROR_LINES]
         log.warning("kernels could not be built (%s): plain torch is used, which is slower", " | ".join(lines))
         return None
-    return library
 
 
-def _cache_folder() -> Path:
-    folder = Path(os.environ.get("ADVKGE_CACHE", "~/.cache/advkge")).expanduser()
+def _packs(parameter: _Parameter, given: Argument) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        log.warning("%s can't be written (%s): kernels are built again in each process", folder, error.strerror)
-        return Path(tempfile.mkdtemp(prefix="advkge-"))
-    return folder
+        struct.pack(f"={_LAYOUT[parameter.type]}", given)
+    except (struct.error, TypeError):
+        return False
+    return True
 
 
-def _key(compiler: list[str], sources: list[Path]) -> str:
-    """Of everything that the machine code depends on: a home folder may be shared by different machines."""
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    parts = [version, str(_FLAGS), str(_WISHES), platform.machine(), _processor(), torch.__version__]
-    parts += [each.read_text() for each in (*sources, *sorted(Path(__file__).parent.glob("*.h")))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
-def _processor() -> str:
-    """The instructions that the processor has, where Linux says so."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
-
-
-def _build(compiler: list[str], sources: list[Path], path: Path) -> None:
-    log.info("building the kernels with %s, once: takes seconds", " ".join(compiler))
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        built = Path(folder) / path.name
-        for wishes in _WISHES:
-            flags = [*compiler, *_FLAGS, *wishes]
-            objects = [Path(folder) / f"{source.stem}.o" for source in sources]
-            commands = [
-                [*flags, "-c", str(source), "-o", str(made)] for source, made in zip(sources, objects, strict=True)
-            ]
-            try:
-                with ThreadPoolExecutor(os.cpu_count()) as compilers:
-                    list(compilers.map(_run, commands))
-                _run([*flags, "-shared", *map(str, objects), "-o", str(built)])
-            except subprocess.CalledProcessError:
-                if wishes == _WISHES[-1]:
-                    raise
-            else:
-                os.replace(built, path)  # atomic: ranks that build at the same time do no harm
-                return
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, text=True, check=True)
+def _described(given: Argument) -> str:
+    if not isinstance(given, Tensor):
+        return repr(given)
+    layout = "" if given.is_contiguous() else "non-contiguous "
+    return f"a {layout}{_short(given.dtype)} tensor on {given.device}"

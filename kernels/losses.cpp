@@ -6,23 +6,11 @@
 
 namespace kernel {
 
-// Calls body(vector, which lanes count, column, lanes) over a row's negatives; those that are known facts do not count.
-template <class T, class Body>
-INLINE void over_negatives(const T* negative, const bool* known, int64_t count, Body body) {
-  over_row(negative, count, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {
-    Bits<T> counts = ~Bits<T>{};
-    for (int i = lanes ? lanes : Lanes<T>::count; i < Lanes<T>::count; ++i) counts[i] = 0;
-    if (known)
-      for (int i = 0; i < (lanes ? lanes : Lanes<T>::count); ++i) counts[i] &= known[at + i] - 1;
-    body(x, counts, at, lanes);
-  });
-}
-
 template <class T>
 INLINE T greatest(const T* negative, const bool* known, int64_t count) {
   const Vec<T> lowest = Vec<T>{} - INFINITY;
   Vec<T> top = lowest;
-  over_negatives(negative, known, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
+  over_counted(negative, known, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
     x = counts ? x : lowest;
     top = x > top ? x : top;
   });
@@ -33,7 +21,7 @@ INLINE T greatest(const T* negative, const bool* known, int64_t count) {
 
 // -log of the positive's share among itself and its negatives; `state` keeps the log of the sum for the gradient.
 template <class T>
-void softmax_loss(const T* positive, const T* negative, const bool* known, T* loss, T* state, int64_t rows,
+void softmax_loss(const T* positive, const T* negative, OrNone<const bool> known, T* loss, T* state, int64_t rows,
                   int64_t count, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
@@ -41,7 +29,7 @@ void softmax_loss(const T* positive, const T* negative, const bool* known, T* lo
     const bool* const mask = known ? known + r * count : nullptr;
     const T top = std::max(positive[r], greatest(scores, mask, count));
     Vec<T> total = {};
-    over_negatives(scores, mask, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
+    over_counted(scores, mask, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
       total += keep<T>(exponential(x - top), counts);
     });
     state[r] = top + std::log(sum<T>(total) + std::exp(positive[r] - top));
@@ -50,13 +38,13 @@ void softmax_loss(const T* positive, const T* negative, const bool* known, T* lo
 }
 
 template <class T>
-void softmax_gradient(const T* positive, const T* negative, const bool* known, const T* state, const T* gradient,
+void softmax_gradient(const T* positive, const T* negative, OrNone<const bool> known, const T* state, const T* gradient,
                       T* by_positive, T* by_negative, int64_t rows, int64_t count, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     by_positive[r] = gradient[r] * std::expm1(positive[r] - state[r]);
     T* const out = by_negative + r * count;
-    over_negatives(negative + r * count, known ? known + r * count : nullptr, count,
+    over_counted(negative + r * count, known ? known + r * count : nullptr, count,
                    [&](Vec<T> x, Bits<T> counts, int64_t at, int lanes) __attribute__((always_inline)) {
                      x = keep<T>(gradient[r] * exponential(x - state[r]), counts);
                      store_some(out + at, x, lanes);
@@ -67,7 +55,7 @@ void softmax_gradient(const T* positive, const T* negative, const bool* known, c
 // softplus(-margin - positive) + sum of w softplus(margin + negative), w the softmax of temperature * negative, which
 // has no gradient; `state` keeps the top score and the sum of the softmax.
 template <class T>
-void self_adversarial_loss(const T* positive, const T* negative, const bool* known, T* loss, T* state, int64_t rows,
+void self_adversarial_loss(const T* positive, const T* negative, OrNone<const bool> known, T* loss, T* state, int64_t rows,
                            int64_t count, double margin_, double temperature_, int threads) {
   const T margin = (T)margin_, temperature = (T)temperature_;
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -76,7 +64,7 @@ void self_adversarial_loss(const T* positive, const T* negative, const bool* kno
     const bool* const mask = known ? known + r * count : nullptr;
     const T top = greatest(scores, mask, count);
     Vec<T> total = {}, weighted = {};
-    over_negatives(scores, mask, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
+    over_counted(scores, mask, count, [&](Vec<T> x, Bits<T> counts, int64_t, int) __attribute__((always_inline)) {
       const Vec<T> weight = keep<T>(exponential(temperature * (x - top)), counts);
       total += weight;
       weighted += weight * keep<T>(softplus<T>(margin + x), counts);
@@ -89,7 +77,7 @@ void self_adversarial_loss(const T* positive, const T* negative, const bool* kno
 }
 
 template <class T>
-void self_adversarial_gradient(const T* positive, const T* negative, const bool* known, const T* state,
+void self_adversarial_gradient(const T* positive, const T* negative, OrNone<const bool> known, const T* state,
                                const T* gradient, T* by_positive, T* by_negative, int64_t rows, int64_t count,
                                double margin_, double temperature_, int threads) {
   const T margin = (T)margin_, temperature = (T)temperature_;
@@ -98,7 +86,7 @@ void self_adversarial_gradient(const T* positive, const T* negative, const bool*
     by_positive[r] = -gradient[r] * sigmoid(-margin - positive[r]);
     const T top = state[2 * r], scale = state[2 * r + 1] != 0 ? gradient[r] / state[2 * r + 1] : 0;
     T* const out = by_negative + r * count;
-    over_negatives(negative + r * count, known ? known + r * count : nullptr, count,
+    over_counted(negative + r * count, known ? known + r * count : nullptr, count,
                    [&](Vec<T> x, Bits<T> counts, int64_t at, int lanes) __attribute__((always_inline)) {
                      const Vec<T> weight = scale * exponential(temperature * (x - top));
                      x = keep<T>(weight * sigmoid<T>(margin + x), counts);

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kernels.library import call, type_name
+from kernels.shapes import expect_shape
 
 
 class RowLoss(StrEnum):
@@ -39,6 +40,8 @@ def row_loss(
     options: tuple[float, ...],
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B _"]]:
     """The loss of each positive, and what `row_loss_gradient` must know of it."""
+    expect_shape("negative", negative, len(positive), negative.shape[1])
+    expect_shape("known", known, *negative.shape)
     loss, state = torch.empty_like(positive), positive.new_empty((len(positive), 2))
     sizes = *negative.shape, *options, torch.get_num_threads()
     call(f"{kind}_loss_{type_name(negative)}", positive, negative, known, loss, state, *sizes)
@@ -55,6 +58,10 @@ def row_loss_gradient(
     options: tuple[float, ...],
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
     """The gradient by positives and by negatives of the sum of gradient times loss."""
+    expect_shape("positive", positive, len(negative))
+    expect_shape("known", known, *negative.shape)
+    expect_shape("state", state, len(negative), 2)
+    expect_shape("gradient", gradient, len(negative))
     by_positive, by_negative = torch.empty_like(positive), torch.empty_like(negative)
     given = positive, negative, known, state, gradient, by_positive, by_negative
     call(f"{kind}_gradient_{type_name(negative)}", *given, *negative.shape, *options, torch.get_num_threads())

@@ -48,6 +48,32 @@ INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t
     }
 }
 
+template <class T>
+INLINE bool is_near(T score, T query_square, T candidate_square) {
+  return score * score <= (T)NEAR * (query_square + candidate_square);
+}
+
+// Inner products of a query with candidates that lie one after the other, to minus its distances from them; says whether
+// a pair is near.
+template <class T>
+INLINE bool distances(T* score, const T* query, const T* candidate, T query_square, const T* candidate_square,
+                      int64_t count, int64_t width) {
+  int64_t near = 0;
+#pragma omp simd reduction(+ : near)
+  for (int64_t j = 0; j < count; ++j) {
+    const T both = query_square + candidate_square[j], square = both - 2 * score[j];
+    const bool again = square <= (T)NEAR * both;
+    near += again;
+    score[j] = again ? 1 : -std::sqrt(square);  // no distance: a mark
+  }
+  for (int64_t j = 0; near && j < count; ++j) {
+    if (!(score[j] > 0)) continue;
+    const T* const c = candidate + j * width;
+    score_tile<T, L2, 1, 1>(&query, &c, width, &score[j], 1);
+  }
+  return near != 0;
+}
+
 // Adds to `into` the gradient by `row` of weight[j] times the score of the pair (row, other[j]): scores are symmetric.
 // For L2 the weight has been divided by the score, for then it needs no root.
 template <class T, Kind K, int N, class Into>

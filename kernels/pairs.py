@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kernels.library import call, type_name
+from kernels.shapes import expect_shape, per_chunk
 
 
 class Comparison(StrEnum):
@@ -32,8 +33,9 @@ def pair_scores(
 ) -> Float[Tensor, "B N"]:
     """The score of each query with rows[place] of its chunk."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
+    expect_shape("rows", rows, len(rows), width)
     out = query.new_empty((queries, candidates))
-    sizes = chunks, queries // max(chunks, 1), candidates, width
+    sizes = chunks, per_chunk(queries, chunks), candidates, width
     call(f"pair_scores_{kind}_{type_name(query)}", query, rows, place, out, *sizes, torch.get_num_threads())
     return out
 
@@ -48,8 +50,11 @@ def query_gradient(
 ) -> Float[Tensor, "B E"]:
     """The gradient by each query of the sum of coefficient times score."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
+    expect_shape("rows", rows, len(rows), width)
+    expect_shape("coefficient", coefficient, queries, candidates)
+    expect_shape("score", score, queries, candidates)
     out = torch.empty_like(query)
-    sizes = chunks, queries // max(chunks, 1), candidates, width
+    sizes = chunks, per_chunk(queries, chunks), candidates, width
     name = f"query_gradient_{kind}_{type_name(query)}"
     call(name, query, rows, place, coefficient, score, out, *sizes, torch.get_num_threads())
     return out

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.library import call, type_name
 from kernels.rows import group_rows
+from kernels.shapes import expect_shape
 
 
 class Combination(StrEnum):
@@ -30,6 +31,8 @@ def make_queries(
     head_rows: int,
 ) -> Float[Tensor, "B E"]:
     """A query for each rows[place] and relations[relation]; the first `head_rows` are for heads."""
+    expect_shape("relations", relations, len(relations), rows.shape[1])
+    expect_shape("relation", relation, len(place))
     out = rows.new_empty((len(place), rows.shape[1]))
     sizes = *out.shape[:1], head_rows, rows.shape[1], torch.get_num_threads()
     call(f"make_queries_{kind}_{type_name(rows)}", rows, place, relations, relation, out, *sizes)
@@ -46,6 +49,8 @@ def entity_gradient(
     """The gradient by each query's entity row."""
     if kind == Combination.TRANSLATION:
         return gradient
+    expect_shape("relations", relations, len(relations), gradient.shape[1])
+    expect_shape("relation", relation, len(gradient))
     out = torch.empty_like(gradient)
     sizes = len(out), head_rows, out.shape[1], torch.get_num_threads()
     call(f"entity_gradient_{kind}_{type_name(gradient)}", gradient, relations, relation, out, *sizes)
@@ -62,6 +67,8 @@ def relation_gradient(
     head_rows: int,
 ) -> Float64[Tensor, "R E"]:
     """The gradient by all relations, summed in float64."""
+    expect_shape("gradient", gradient, len(place), rows.shape[1])
+    expect_shape("relation", relation, len(place))
     out = torch.zeros((num_relations, rows.shape[1]), dtype=torch.float64)
     row, order, begin = group_rows(relation, num_relations)
     given = gradient, rows, place, row, order, begin

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.known import all_answers
 from kernels.library import call, type_name, usable
+from kernels.shapes import expect_shape
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ def count_ranks(
         truth: score of each query's true answer.
     """
     if usable(scores):
+        for each in (truth, left_out.target, left_out.query, counts.greater, counts.equal, counts.bad):
+            expect_shape("what there is of each query", each, len(scores))
+        if rows > scores.shape[1]:
+            raise ValueError(f"{rows} rows have no scores in {scores.shape[1]} columns")
         given = scores.contiguous(), truth, left_out.target, left_out.query, left_out.offset, left_out.answer
         sizes = len(scores), rows, scores.shape[1], first, torch.get_num_threads()
         call(f"count_ranks_{type_name(scores)}", *given, counts.greater, counts.equal, counts.bad, *sizes)

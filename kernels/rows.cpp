@@ -8,8 +8,10 @@
 namespace kernel {
 
 // Sorts occurrences by row, those of one row in their order (radix sort). Writes the distinct rows, ascending, where
-// each one's occurrences begin, and where they end; returns how many there are.
+// each one's occurrences begin, and where they end; returns how many there are, or -1 - i if place i is no row.
 int64_t group_rows(const int64_t* place, int64_t count, int64_t num_rows, int32_t* order, int64_t* row, int64_t* begin) {
+  for (int64_t i = 0; i < count; ++i)
+    if (place[i] < 0 || place[i] >= num_rows) return -1 - i;
   constexpr int BITS = 11;
   std::vector<int32_t> other(count);
   int32_t *from = other.data(), *to = order;
@@ -41,9 +43,9 @@ void number_rows(const int32_t* order, const int64_t* begin, int64_t distinct, i
 
 // `out` has a sum for each of the distinct rows.
 template <class T, class Out>
-void sum_rows(const Source* sources, const T* rows, const int64_t* row, const int32_t* order, const int64_t* begin,
+void sum_rows(const Source* sources, OrNone<const T> rows, const int64_t* row, const int32_t* order, const int64_t* begin,
               int64_t distinct, int64_t width, Out* out, int threads) {
-  sum_each_row(sources, rows, row, order, begin, distinct, width, threads, [&](int64_t r, const double* total) {
+  sum_each_row(sources, rows.array, row, order, begin, distinct, width, threads, [&](int64_t r, const double* total) {
     for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
   });
 }

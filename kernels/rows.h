@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "export.h"
 #include "pairs.h"
 
 namespace kernel {
@@ -11,7 +12,7 @@ namespace kernel {
 struct Source {
   int64_t count;       // of occurrences
   int64_t kind;        // of a pair's score, or -1: `value` has a row for each occurrence
-  const void* value;
+  const void* value;        // [count, width]
   const void* coefficient;  // [chunks, queries, candidates], the gradient by each score
   const void* score;        // likewise
   const void* query;        // [chunks, queries, width]
@@ -22,6 +23,9 @@ struct Source {
   int64_t chunk(int64_t occurrence) const { return (int64_t)(((double)occurrence + 0.5) * inverse); }
   double inverse;  // 1 / candidates
 };
+
+// Python gives them as rows of nine words (Source in rows.py).
+static_assert(sizeof(Source) == 9 * sizeof(int64_t));
 
 template <class T, Kind K>
 void add_pairs(const Source& source, const T* row, int64_t occurrence, int64_t width, T* into, double* total) {
@@ -111,3 +115,5 @@ void sum_each_row(const Source* sources, const T* rows, const int64_t* row, cons
 }
 
 }  // namespace kernel
+
+ARRAY_TEXT(kernel::Source, "int64")

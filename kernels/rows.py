@@ -1,13 +1,15 @@
 """Gradients of table rows: what gave them, and their sum at each row in float64 (rows.h, rows.cpp)."""
 
+import struct
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from kernels.library import call, type_name, usable, word
+from kernels.library import address, call, type_name, usable
 from kernels.pairs import Comparison
+from kernels.shapes import expect_int32, expect_shape, per_chunk
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,15 @@ class GatheredGradient:
     """Which row each occurrence is."""
     value: Float[Tensor, "K E"]
 
-    def words(self) -> list[int]:
-        """`Source` of rows.h."""
-        return [len(self.place), -1, self.value.data_ptr(), 0, 0, 0, 0, 0, 0]
+    def words(self, dtype: torch.dtype, width: int) -> list[int]:
+        """`Source` of rows.h; an error if these are not gradients of rows of this type and width."""
+        expect_shape("the gradient of copied rows", self.value, len(self.place), width)
+        return [len(self.place), -1, address(self.value, dtype, "the gradient of copied rows"), 0, 0, 0, 0, 0, 0]
 
 
 @dataclass(frozen=True)
 class PairGradient:
-    """Of rows that were compared where they lie; made up when they are summed, so that it is never written out."""
+    """Of rows that were compared where they lie: what it is computed from while rows are summed; it is never stored."""
 
     place: Int64[Tensor, "C N"]
     kind: Comparison
@@ -34,12 +37,17 @@ class PairGradient:
     score: Float[Tensor, "B N"]
     query: Float[Tensor, "B E"]
 
-    def words(self) -> list[int]:
-        """`Source` of rows.h."""
-        chunks, candidates = self.place.shape
-        pointers = [each.data_ptr() for each in (self.coefficient, self.score, self.query)]
-        sizes = [len(self.query) // max(chunks, 1), candidates, word(1 / max(candidates, 1))]
-        return [self.place.numel(), self.kind.number, 0, *pointers, *sizes]
+    def words(self, dtype: torch.dtype, width: int) -> list[int]:
+        """`Source` of rows.h; an error if these are not gradients of rows of this type and width."""
+        (chunks, candidates), queries = self.place.shape, len(self.query)
+        expect_shape("query", self.query, queries, width)
+        expect_shape("coefficient", self.coefficient, queries, candidates)
+        expect_shape("score", self.score, queries, candidates)
+        named = {"coefficient": self.coefficient, "score": self.score, "query": self.query}
+        addresses = [address(each, dtype, name) for name, each in named.items()]
+        inverse = struct.unpack("q", struct.pack("d", 1 / max(candidates, 1)))[0]
+        sizes = [per_chunk(queries, chunks), candidates, inverse]
+        return [self.place.numel(), self.kind.number, 0, *addresses, *sizes]
 
 
 RowGradientSource = GatheredGradient | PairGradient
@@ -54,9 +62,18 @@ class Unsummed:
     order: Tensor
     begin: Int64[Tensor, " K_plus_1"]
 
+    version: int
+    """How often the rows had been changed in place when the gradient was made."""
+
     def words(self) -> Int64[Tensor, "S _"]:
-        """The sources as rows.h takes them."""
-        return torch.tensor([source.words() for source in self.sources], dtype=torch.int64)
+        """The sources as rows.h takes them.
+
+        Raises:
+            RuntimeError: the rows have changed, of which the gradient is computed.
+        """
+        if self.rows._version != self.version:
+            raise RuntimeError("the rows have changed since their gradient was made: it can't be summed any more")
+        return _words(self.sources, self.rows)
 
 
 class RowGradient:
@@ -79,7 +96,7 @@ class RowGradient:
         if not sources or not usable(rows):
             return cls(*sum_rows(sources, rows, rows.dtype))
         row, order, begin = group_rows(_places(sources), len(rows))
-        return cls(row, None, Unsummed(sources, rows, order, begin))
+        return cls(row, None, Unsummed(sources, rows, order, begin, rows._version))
 
     @property
     def value(self) -> Float[Tensor, "K D"]:
@@ -88,7 +105,7 @@ class RowGradient:
             assert self.unsummed is not None
             of = self.unsummed
             self._value = of.rows.new_empty((len(self.row), of.rows.shape[1]))
-            _call_sum(of.sources, of.rows, self.row, of.order, of.begin, self._value)
+            _call_sum(of.words(), of.rows, of.rows, self.row, of.order, of.begin, self._value)
         return self._value
 
 
@@ -102,11 +119,12 @@ def sum_rows(
         return _sum_rows_plain(_places(sources), sources, dtype)
     row, order, begin = group_rows(_places(sources), len(rows))
     out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
-    _call_sum(sources, rows, row, order, begin, out)
+    _call_sum(_words(sources, rows), rows, rows, row, order, begin, out)
     return row, out
 
 
 def _places(sources: list[RowGradientSource]) -> Int64[Tensor, " K"]:
+    expect_int32("occurrences of rows", sum(source.place.numel() for source in sources))
     return torch.cat([source.place.flatten() for source in sources])
 
 
@@ -114,31 +132,43 @@ def sum_occurrences(
     place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
     """The distinct places below `num_rows`, ascending, and the sum of each one's values, as `sum_rows` makes it."""
-    sources: list[RowGradientSource] = [GatheredGradient(place, value.contiguous())]
+    source = GatheredGradient(place, value.contiguous())
     if not usable(value):
-        return _sum_rows_plain(place, sources, dtype)
+        return _sum_rows_plain(place, [source], dtype)
     row, order, begin = group_rows(place, num_rows)
     out = value.new_empty((len(row), value.shape[1]), dtype=dtype)
-    _call_sum(sources, None, row, order, begin, out)
+    _call_sum(_words([source], value), value, None, row, order, begin, out)
     return row, out
 
 
+def _words(sources: list[RowGradientSource], rows: Float[Tensor, "_ E"]) -> Int64[Tensor, "S _"]:
+    """An array of `Source` of rows.h: of gradients of rows like these."""
+    return torch.tensor([source.words(rows.dtype, rows.shape[1]) for source in sources], dtype=torch.int64)
+
+
 def _call_sum(
-    sources: list[RowGradientSource], rows: Tensor | None, row: Tensor, order: Tensor, begin: Tensor, out: Tensor
+    words: Tensor, like: Tensor, rows: Tensor | None, row: Tensor, order: Tensor, begin: Tensor, out: Tensor
 ) -> None:
-    numbers = next(each.value if isinstance(each, GatheredGradient) else each.query for each in sources)
-    words = torch.tensor([source.words() for source in sources], dtype=torch.int64)
-    name = f"sum_rows_{type_name(numbers)}_{type_name(out)}"
+    name = f"sum_rows_{type_name(like)}_{type_name(out)}"
     call(name, words, rows, row, order, begin, len(row), out.shape[1], out, torch.get_num_threads())
 
 
 def group_rows(
     place: Int64[Tensor, " K"], num_rows: int
 ) -> tuple[Int64[Tensor, " R"], Tensor, Int64[Tensor, " R_plus_1"]]:
-    """The distinct rows, the occurrences in their order, and where each row's begin and end."""
+    """The distinct rows, the occurrences in their order, and where each row's begin and end.
+
+    Raises:
+        IndexError: a place is not in [0, num_rows).
+        OverflowError: there are more occurrences than int32 can number.
+    """
+    expect_int32("occurrences of rows", len(place))
     order = torch.empty(len(place), dtype=torch.int32)
     row, begin = torch.empty((2, len(place) + 1), dtype=torch.int64)
     distinct = call("group_rows", place.contiguous(), len(place), num_rows, order, row, begin)
+    if distinct < 0:
+        wrong = -1 - distinct
+        raise IndexError(f"place {wrong} is row {int(place[wrong])}: there are rows 0 to {num_rows - 1}")
     return row[:distinct], order, begin[: distinct + 1]
 
 

@@ -107,19 +107,20 @@ void update_rows(const Gradient<T>& of, int64_t width, int threads, const Update
 }
 
 template <class T>
-void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, int64_t rows, const T* value, const Source* sources,
-                     const T* table, const int32_t* order, const int64_t* begin, int64_t width, double rate, double eps,
-                     const int64_t* part, int64_t parts, double most, int threads) {
+void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, int64_t rows, OrNone<const T> value,
+                     OrNone<const Source> sources, OrNone<const T> table, OrNone<const int32_t> order,
+                     OrNone<const int64_t> begin, int64_t width, double rate, double eps, OrNone<const int64_t> part,
+                     int64_t parts, double most, int threads) {
   const RowwiseAdagrad<T> update = {weight, square_sum, width, (T)rate, (T)eps, {part, parts, most}};
   update_rows<T>({row, rows, value, sources, table, order, begin}, width, threads, update);
 }
 
 // Of the rows that have a gradient, or of `all` rows of the table.
 template <class T>
-void adam(T* weight, T* mean, T* square, const int64_t* row, int64_t rows, const T* value, const Source* sources,
-          const T* table, const int32_t* order, const int64_t* begin, int64_t width, int64_t all, double beta1,
-          double beta2, double rate, double root, double eps, double decay, const int64_t* part, int64_t parts,
-          double most, int threads) {
+void adam(T* weight, T* mean, T* square, const int64_t* row, int64_t rows, OrNone<const T> value,
+          OrNone<const Source> sources, OrNone<const T> table, OrNone<const int32_t> order, OrNone<const int64_t> begin,
+          int64_t width, int64_t all, double beta1, double beta2, double rate, double root, double eps, double decay,
+          OrNone<const int64_t> part, int64_t parts, double most, int threads) {
   const Adam<T> update = {weight,  mean,           square,   width,   (T)(1 - beta1), (T)beta2, (T)(1 - beta2),
                           (T)rate, (T)(1 / root), (T)eps, (T)decay, {part, parts, most}};
   update_rows<T>({row, rows, value, sources, table, order, begin}, width, threads, update);

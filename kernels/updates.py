@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.library import call, type_name, usable
 from kernels.rows import RowGradient
+from kernels.shapes import expect_shape
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,19 @@ class Ball:
         if self.max_norm is None:
             return
         if usable(rows):
-            sizes = *rows.shape, *self.bounds()
+            sizes = *rows.shape, *self.bounds(rows.shape[1])
             call(f"clip_rows_{type_name(rows)}", rows, *sizes, torch.get_num_threads())
             return
         for part in rows.split(list(self.widths), dim=1):
             norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
             part.mul_(self.max_norm / norm.clamp(min=self.max_norm))
 
-    def bounds(self) -> tuple[Tensor | None, int, float]:
-        """What updates.cpp takes."""
+    def bounds(self, width: int) -> tuple[Tensor | None, int, float]:
+        """What updates.cpp takes for rows of this width; a ValueError if the parts are not as wide together."""
         if self.max_norm is None:
             return None, 0, 0.0
+        if sum(self.widths) != width:
+            raise ValueError(f"parts of widths {self.widths} do not make rows of width {width}")
         return torch.tensor(self.widths), len(self.widths), float(self.max_norm)
 
 
@@ -48,8 +51,16 @@ def rowwise_adagrad(
 ) -> None:
     """Adagrad on the gradient's rows, with one number of state each: the running sum of the gradient's mean square."""
     if usable(weight):
-        options = float(lr), float(eps), *ball.bounds(), torch.get_num_threads()
-        call(f"rowwise_adagrad_{type_name(weight)}", weight, square_sum, *_words(gradient), weight.shape[1], *options)
+        expect_shape("square_sum", square_sum, len(weight), 1)
+        options = float(lr), float(eps), *ball.bounds(weight.shape[1]), torch.get_num_threads()
+        call(
+            f"rowwise_adagrad_{type_name(weight)}",
+            weight,
+            square_sum,
+            *_words(gradient, weight),
+            weight.shape[1],
+            *options,
+        )
         return
     row, value = gradient.row, gradient.value
     square = value.double().square().mean(1, keepdim=True).to(weight.dtype)
@@ -67,6 +78,8 @@ def adagrad(
 ) -> None:
     """Adagrad with a state for each number."""
     if usable(weight):
+        for each in (square_sum, gradient):
+            expect_shape("gradient and state", each, *weight.shape)
         numbers = weight, square_sum, gradient.contiguous(), weight.numel(), float(lr), float(eps)
         call(f"adagrad_{type_name(weight)}", *numbers, torch.get_num_threads())
         return
@@ -96,10 +109,12 @@ def adam(
     """
     rate, root = lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
     if usable(weight):
+        for each in (mean, square):
+            expect_shape("mean and square", each, *weight.shape)
         sizes = weight.shape[1], len(weight) if everywhere else 0
         numbers = float(betas[0]), float(betas[1]), float(rate), float(root), float(eps), float(weight_decay)
-        options = *sizes, *numbers, *ball.bounds(), torch.get_num_threads()
-        call(f"adam_{type_name(weight)}", weight, mean, square, *_words(gradient), *options)
+        options = *sizes, *numbers, *ball.bounds(weight.shape[1]), torch.get_num_threads()
+        call(f"adam_{type_name(weight)}", weight, mean, square, *_words(gradient, weight), *options)
         return
     row, value = gradient.row, gradient.value
     if everywhere:
@@ -112,11 +127,15 @@ def adam(
     _replace(weight, row, weight[row] - rate * new_mean / (new_square.sqrt() / root + eps), ball)
 
 
-def _words(gradient: RowGradient) -> tuple[Tensor | int | None, ...]:
-    """`Gradient` of updates.cpp."""
+def _words(gradient: RowGradient, weight: Float[Tensor, "L D"]) -> tuple[Tensor | int | None, ...]:
+    """`Gradient` of updates.cpp; an error if it is not of rows like the table's."""
     row, unsummed = gradient.row, gradient.unsummed
+    if len(row) and not 0 <= int(row[0]) <= int(row[-1]) < len(weight):  # ascending
+        raise IndexError(f"gradients of rows {int(row[0])} to {int(row[-1])} for a table of {len(weight)}")
     if unsummed is None:
+        expect_shape("the rows' gradient", gradient.value, len(row), weight.shape[1])
         return row, len(row), gradient.value, None, None, None, None
+    expect_shape("the rows that gradients are of", unsummed.rows, len(unsummed.rows), weight.shape[1])
     return row, len(row), None, unsummed.words(), unsummed.rows, unsummed.order, unsummed.begin
 
 

@@ -109,7 +109,7 @@ class _Pairs(torch.autograd.Function):
         coefficient = gradient[0].contiguous()
         query, score = (each.detach() for each in ctx.saved_tensors)  # pyright: ignore[reportAttributeAccessIssue]
         kind, lookup, place = ctx.compared  # pyright: ignore[reportAttributeAccessIssue]
-        lookup.sources.append(PairGradient(place, kind, coefficient, score, query))
+        lookup.add(PairGradient(place, kind, coefficient, score, query))
         by_query = query_gradient(kind, query, lookup.rows, place, coefficient, score)
         return lookup.handle.new_zeros(0), by_query, None, None, None
 

@@ -78,7 +78,7 @@ class _Fused(torch.autograd.Function):
         by_candidate, by_positive, by_query = parts
         pieces = by_candidate.shape[1]
         places = place if pieces == 1 else place[:, None].expand(-1, pieces, -1)
-        lookup.sources.append(GatheredGradient(places.flatten(), by_candidate.view(-1, query.shape[1])))
+        lookup.add(GatheredGradient(places.flatten(), by_candidate.view(-1, query.shape[1])))
         positive = by_positive[:, None], made.positive[:, None], query
-        lookup.sources.append(PairGradient(target[:, None], kind, *positive))
+        lookup.add(PairGradient(target[:, None], kind, *positive))
         return lookup.handle.new_zeros(0), by_query, None, None, None, None, None

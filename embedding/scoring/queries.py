@@ -10,7 +10,7 @@ from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
-from kernels.rows import sum_occurrences
+from kernels.rows import GatheredGradient, sum_occurrences
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class _Combined(torch.autograd.Function):
         relations, place, relation = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         kind, lookup, head_rows = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
         gradient = given[0].contiguous()
-        lookup.add_gathered(place, entity_gradient(kind, gradient, relations, relation, head_rows))
+        of_entities = entity_gradient(kind, gradient, relations, relation, head_rows)
+        lookup.add(GatheredGradient(place, of_entities))
         rows = lookup.rows
         by_relation = relation_gradient(kind, gradient, rows, place, relation, len(relations), head_rows)
         return lookup.handle.new_zeros(0), by_relation, None, None, None, None, None

@@ -23,7 +23,7 @@ from embedding.scoring.complex import ComplEx
 from embedding.scoring.scoring import ScoringFunction
 from embedding.scoring.transe import TransE
 from graph.batch import Batch, Negatives
-from kernels.library import products
+from kernels.products import products
 from tests.ranks import run_on_ranks
 from tests.worlds import (
     batch_of,

@@ -52,3 +52,13 @@ def test_ranks_keep_and_read_what_one_does(world_size: int):
     for rank, (read, whole) in enumerate(run_on_ranks(world_size, store_and_read)):
         assert whole.equal(expected())
         assert read.equal(expected().repeat(2, 1)[rank:].flip(0))
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**40 + 5])
+def test_a_number_that_int32_can_not_hold_is_refused(number: int):
+    rows = KeyedRows(site_of(graph_of([], KEYS, 1)), KEYS, 2)
+    key, fitting = torch.tensor([0]), torch.tensor([[2**31 - 1, -(2**31)]])
+    rows.store(key, key, fitting)
+    with pytest.raises(OverflowError, match=f"^rows of int32 can't hold {number}$"):
+        rows.store(key, key, torch.tensor([[1, number]]))
+    assert rows.fetch(key).equal(fitting)

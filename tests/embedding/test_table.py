@@ -1,5 +1,6 @@
 """The table on one rank against a plain tensor, and partitioned against one rank."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,11 @@ from torch import Tensor
 
 from embedding.initial import InitialValues
 from embedding.table import EmbeddingTable
+from graph.errors import InputError
 from graph.partition import EntityPlacement
+from kernels.rows import RowGradient
+from kernels.updates import Ball, rowwise_adagrad
+from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks
 
 WIDTH = 3
@@ -142,3 +147,93 @@ def assert_equal_to_one_rank(entities: int, placed: int | None, results: list[di
     for result in results:
         assert torch.equal(result["rows"], rows.detach())
         torch.testing.assert_close(result["gradient"], rows.grad, rtol=1e-14, atol=0)
+
+
+def stepped(table: EmbeddingTable) -> None:
+    """What an optimiser does that a kernel runs."""
+    row = torch.tensor([0])
+    ones = torch.ones(1, WIDTH, dtype=torch.float64)
+    state = torch.zeros(len(table.weight), 1, dtype=torch.float64)
+    rowwise_adagrad(table.weight, state, RowGradient(row, ones), lr=0.1, eps=1e-8, ball=Ball((), None))
+
+
+def loaded(table: EmbeddingTable) -> None:
+    """What reading a checkpoint does, to some rows."""
+    table.weight[torch.arange(len(table.weight)) > 1] = 1.0
+
+
+MOVES: dict[str, Callable[[EmbeddingTable], None]] = {
+    "a step by a kernel": stepped,
+    "a step by plain torch": lambda table: without_kernels(stepped, table),
+    "loading": loaded,
+    "clipping": lambda table: Ball((WIDTH,), 0.1).clip_(table.weight),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_backward_after_the_table_has_changed_is_an_error(move: str) -> None:
+    table = table_of(9)
+    before, reached = table(torch.tensor([1, 2])), table(torch.tensor([3]))
+    reached.sum().backward()
+    MOVES[move](table)
+    for run in (before.sum().backward, table.take_gradient):
+        with pytest.raises(RuntimeError, match=r"^the rows of a table have changed since they were looked up"):
+            run()
+    table(torch.tensor([1, 2])).sum().backward()
+    assert len(table.take_gradient().row) == 2
+
+
+def test_a_change_of_one_table_leaves_look_ups_of_another() -> None:
+    one, other = table_of(9), table_of(9)
+    rows = one(torch.tensor([1]))
+    loaded(other)
+    rows.sum().backward()
+    assert len(one.take_gradient().row) == 1
+
+
+def test_look_ups_without_a_step_do_not_pile_up() -> None:
+    table = table_of(9)
+    held = table(torch.tensor([4]))
+    for entity in range(50):
+        table(torch.tensor([entity % 9]))
+        assert len(table._lookups) <= 3
+    held.sum().backward()
+    table(torch.tensor([5])).sum().backward()
+    del held
+    for _ in range(50):  # those that have a gradient stay
+        table(torch.tensor([1]))
+    gradient = table.take_gradient()
+    assert table.entity[gradient.row].sort().values.tolist() == [4, 5]
+    assert gradient.value.tolist() == [[1.0] * WIDTH] * 2
+
+
+def piled_up(rank: int, world_size: int) -> dict[str, Any]:
+    """How many look-ups wait where the ranks do not use the same ones, and the gradients that come of them."""
+    table = table_of(9, rank, world_size)
+    held = [table(torch.tensor([4])) for _ in range(20 if rank else 2)]
+    for _ in range(0 if rank else 18):
+        table(torch.tensor([4]))
+    waiting = []
+    for _ in range(200):
+        table(torch.tensor([rank]))
+        waiting.append(len(table._lookups))
+    for rows in held:
+        rows.sum().backward()
+    gradient = table.take_gradient()
+    return {"waiting": max(waiting), "entity": table.entity[gradient.row].tolist(), "value": gradient.value.tolist()}
+
+
+@pytest.mark.slow
+def test_ranks_agree_which_look_ups_are_of_no_use() -> None:
+    results = run_on_ranks(2, piled_up)
+    # Twenty that the second rank still uses, two of them the first as well; and at most as many again.
+    assert [each["waiting"] <= 48 for each in results] == [True, True]
+    found = [(entity, value) for each in results for entity, value in zip(each["entity"], each["value"], strict=True)]
+    assert (4, [22.0] * WIDTH) in found
+    assert all(value == [0.0] * WIDTH for entity, value in found if entity != 4)
+
+
+def test_more_rows_than_int32_can_number_are_refused() -> None:
+    entity = torch.zeros(1, dtype=torch.int64).expand(2**31)  # takes no memory
+    with pytest.raises(InputError, match=r"^one step looks up 2147483648 rows of 't', .*trainer.batch_size"):
+        table_of(9).look_up(entity)

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from kernels.contrast import Contrast, contrast, why_no_contrast
-from kernels.library import products
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.products import products
 from tests.kernels.arrays import assert_close, both_types, integers, on_threads, randn
 
 pytestmark = pytest.mark.skipif(products() is None, reason="torch was built with another library of matrix products")
