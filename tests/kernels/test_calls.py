@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.contrast import can_contrast, contrast
+from kernels.contrast import contrast, why_no_contrast
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 from kernels.euclidean import euclidean_gradients, euclidean_scores
 from kernels.known import mask_known
