@@ -32,9 +32,11 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     manifest = checkpointer.read_manifest(checkpoint)
     run = build_run(config, runtime)
     if run.graph.fingerprint() != manifest["graph"]:
+        place = [f"graph.{key}=DIR" for key in ("root", "path") if key in config.graph]
+        changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
         raise InputError(
             f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
-            f"{run.graph.fingerprint()}: its files have changed (say where they are now with graph.root or graph.path)"
+            f"{run.graph.fingerprint()}: {changed}"
         )
     checkpointer.load(checkpoint, {"discriminator": Player(run.discriminator, None)})
     return run, checkpoint
