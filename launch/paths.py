@@ -1,6 +1,7 @@
 """Options that name files and folders, made absolute, so that a saved run can be used from anywhere."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
@@ -38,4 +39,8 @@ def absolute(key: str, path: str) -> str:
     if not path:
         raise InputError(f"{key} must be a path or null, got ''")
     expanded = expand_home(path)
-    return expanded if expanded.startswith("~") else to_absolute_path(expanded)
+    if expanded.startswith("~"):
+        return expanded
+    found = Path(to_absolute_path(expanded))
+    # So that a path is the same text wherever it was typed; links are followed only where ".." needs it.
+    return str(found.resolve() if ".." in found.parts else found)

@@ -37,9 +37,11 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     except TypeError as error:  # of a constructor that lacks an option
         raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
     if run.graph.fingerprint() != manifest["graph"]:
+        place = [f"graph.{key}=DIR" for key in ("root", "path") if key in config.graph]
+        changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
         raise InputError(
             f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
-            f"{run.graph.fingerprint()}: its files have changed (say where they are now with graph.root or graph.path)"
+            f"{run.graph.fingerprint()}: {changed}"
         )
     checkpointer.load(checkpoint, {"discriminator": Player(run.discriminator, None)})
     return run, checkpoint

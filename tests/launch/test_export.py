@@ -155,7 +155,7 @@ def test_runs_in_one_process(command, finished, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     outcome = command(export, f"run={finished}", "out=out")
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1)
-    assert "error: export runs in one process; type: python launch/export.py" in outcome.errors
+    assert f"error: export runs in one process; type: python {export.__file__} " in outcome.errors
 
 
 @pytest.mark.parametrize("module", [export, evaluate])
