@@ -90,7 +90,7 @@ def save_cached(file: Path, graph: KnowledgeGraph, notes: Sequence[Note], stamp:
     metadata = {_KEY: json.dumps(kept)}
     partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")  # ranks of one run may write at the same time
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are loaded from a folder below it
         save_file(tensors, partial, metadata)
         os.replace(partial, file)
     except (OSError, SafetensorError) as error:

@@ -255,3 +255,14 @@ def test_choices_are_the_same_on_ranks(world_size: int):
     for case, alone, *parts in zip(CHOSEN, choose(0, 1), *run_on_ranks(world_size, choose), strict=True):
         for column in range(2):
             assert in_order([(part[column], part[2]) for part in parts]).equal(alone[column]), case
+
+
+@pytest.mark.parametrize("changed", ["table", "dense"])
+@torch.no_grad()
+def test_backward_after_a_change_of_what_it_scores_again_is_an_error(changed: str):
+    model = small_scores("TuckER")
+    with torch.enable_grad():
+        value = log_sum_exp(model, whole_batch()).sum()
+    (model.entity.weight if changed == "table" else next(iter(model.scoring.parameters()))).mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
