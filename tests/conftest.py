@@ -1,0 +1,14 @@
+"""One cache for all tests and the processes that they start, so that the kernels are compiled once."""
+
+import os
+
+import pytest
+
+from kernels.library import load
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # It outlives the session: a library is named by a digest of its sources, compiler and processor.
+    if config.cache is not None:
+        os.environ["ADVKGE_CACHE"] = str(config.cache.mkdir("advkge"))
+    load()  # before xdist starts its workers, which would each compile
