@@ -7,6 +7,10 @@ import pytest
 from kernels.library import load
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-golden", action="store_true", help="write what tests/launch/test_golden_loss.py expects")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # It outlives the session: a library is named by a digest of its sources, compiler and processor.
     if config.cache is not None:
