@@ -7,13 +7,10 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -27,9 +24,9 @@ from graph.batch import Negatives, Proposal
 from graph.errors import InputError
 from graph.known import KnownTriples
 from launch.build import build_loss
+from tests.configs import CONF, composed
 from tests.worlds import adam, batch_of, distmult, graph_of, model_of, site_of
 
-CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
 
 LEARNED = "learn_temperature=true"
@@ -207,9 +204,7 @@ class Case:
 @cache
 def config_of(name: str, *options: str) -> DictConfig:
     """The loss's part of a run's config."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(f"loss/{name}", [f"loss.{option}" for option in options]).loss
+    return composed(f"loss/{name}", *(f"loss.{option}" for option in options)).loss
 
 
 def cases(names: list[str]) -> list[Case]:

@@ -5,13 +5,11 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -19,14 +17,13 @@ import generator
 from generator.sampler import NegativeSampler, Reward, SamplerContext
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
-from launch import schema
 from launch.build import build_sampler
+from tests.configs import CONF, composed
 from tests.ranks import run_on_ranks
 from tests.worlds import batch_of, context_of, families, in_order, model_of, one_rank, order_of, site_of
 from trainer.checkpoint import Checkpointer, Player
 from trainer.runtime import Runtime
 
-CONF = Path(__file__).parents[2] / "conf"
 SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
 
 # Other settings of a sampler that must keep the promises too, beside those of its yaml.
@@ -75,9 +72,9 @@ class Case:
     options: tuple[str, ...]
     """Overrides of conf/generator/NAME.yaml; "/group=choice" is one of a group inside it."""
 
-    def make(self, context: SamplerContext) -> NegativeSampler:
+    def make(self, context: SamplerContext, config: DictConfig | None = None) -> NegativeSampler:
         """The sampler as a run would have it, on this context."""
-        return build_sampler(config_of(self), context, "generator")
+        return build_sampler(config or config_of(self), context, "generator")
 
     def chunk_size(self, wanted: int) -> int:
         """The size nearest to the wanted one that the sampler can work with."""
@@ -93,11 +90,8 @@ class Case:
         return batch_of(chosen, heads=facts // size // 2, chunk_size=size, epoch=epoch)
 
 
-@cache
 def config_of(case: Case) -> DictConfig:
     """The sampler's part of a run's config."""
-    schema.register()
-    GlobalHydra.instance().clear()
     groups = {
         "/baseline": "baseline@generator.baseline",
         "/hard": "generator@generator.hard",
@@ -106,9 +100,7 @@ def config_of(case: Case) -> DictConfig:
     }
     pairs = [option.split("=", 1) for option in case.options]
     options = [f"{groups.get(key, 'generator.' + key)}={value}" for key, value in pairs]
-    with pytest.MonkeyPatch.context() as environment, initialize_config_dir(str(CONF), version_base="1.3"):
-        environment.setenv("ADVKGE_STAMP", "now")
-        return compose("train", [f"generator={case.name}", *SMALL.get(case.name, []), *options]).generator
+    return composed("train", f"generator={case.name}", *SMALL.get(case.name, []), *options).generator
 
 
 # What makes a yaml fit a graph of 128 entities, or a test's patience.
@@ -155,10 +147,10 @@ def reward_of(sampler: NegativeSampler, batch: Batch, negatives: Negatives, runt
     return Reward(value, dict(zip(shares, means, strict=True)))
 
 
-def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
+def play(case: Case, config: DictConfig, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
     """The negatives of some steps of a learning sampler, for this rank's share of each batch; how many are of heads."""
     given = context(runtime)
-    sampler = case.make(given)
+    sampler = case.make(given, config)
     sampler.start_stage()
     order = order_of(families(), sampler, batch_size=12, chunk_size=case.chunk_size(4))
     drawn = []
@@ -299,15 +291,19 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
         assert first.model.scorer.relation.equal(second.model.scorer.relation)
 
 
-def play_all(rank: int, world_size: int) -> list[list[tuple[Tensor, int]]]:
+def play_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[list[tuple[Tensor, int]]]:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
-    return [play(case, runtime, 4) for case in CASES]
+    return [play(case, config, runtime, 4) for case, config in zip(CASES, configs, strict=True)]
 
 
 @pytest.mark.slow
 def test_two_ranks_draw_what_one_draws():
-    parts = run_on_ranks(2, play_all)
-    for case, first, second in zip(CASES, *parts, strict=True):
-        alone = play(case, one_rank(), 4)
-        for step, (whole, _) in enumerate(alone):
-            assert in_order([first[step], second[step]]).equal(whole), case
+    configs = [config_of(case) for case in CASES]  # composed here: ranks would each do it again
+    parts = run_on_ranks(2, play_all, configs)
+    differ = []
+    for case, config, first, second in zip(CASES, configs, *parts, strict=True):
+        alone = play(case, config, one_rank(), 4)
+        same = [in_order([first[step], second[step]]).equal(whole) for step, (whole, _) in enumerate(alone)]
+        if not all(same):
+            differ.append(f"{case.name} {' '.join(case.options)}: first at step {same.index(False)}")
+    assert differ == []
