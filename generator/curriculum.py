@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
@@ -16,8 +17,6 @@ from generator.uniform import UniformSampler
 from graph.batch import Batch, Negatives
 from graph.counter_random import random_uniform, stream
 from graph.errors import InputError
-
-_SEPARATED = "share of separated negatives"
 
 
 class Shape(StrEnum):
@@ -156,7 +155,8 @@ class CurriculumSampler(MixtureSampler):
         for name, value in {"num_negatives": count, **self._options(way)}.items():
             setattr(self.hard, name, value)
         self.uniform.num_negatives = self.num_negatives - count
-        return super().propose(batch, score)
+        negatives = super().propose(batch, score)
+        return replace(negatives, separation=self.margin) if self.progress == Progress.MARGIN else negatives
 
     def _whole(self, batch: Batch, count: float) -> int:
         """A whole number whose mean over steps is `count`."""
@@ -168,24 +168,10 @@ class CurriculumSampler(MixtureSampler):
         counts = {"hard": self.num_negatives - self.uniform.num_negatives, "uniform": self.uniform.num_negatives}
         return [name for name, count in counts.items() if count]
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Also the share of negatives that are separated, if hardness goes by it."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        if self.progress == Progress.MARGIN:
-            separated = positive[:, None] - negative >= self.margin
-            means[_SEPARATED] = separated.double().mean(1)
-        return means
-
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Keeps the average, and gives the hard sampler its rewards."""
-        if self.progress == Progress.MARGIN:
-            self.average = self.decay * self.average + (1 - self.decay) * reward.means[_SEPARATED]
+        if reward.separated is not None:
+            self.average = self.decay * self.average + (1 - self.decay) * reward.separated
         super().feedback(batch, negatives, reward)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:

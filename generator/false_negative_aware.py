@@ -13,7 +13,7 @@ from torch import Tensor
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline
-from generator.kbgan import KBGANSampler, normalised
+from generator.kbgan import KBGANSampler
 from generator.sampler import Reward, SamplerContext, ScoreCandidates
 from graph.batch import Batch, Negatives
 from graph.counter_random import combine, random_uniform, stream
@@ -109,7 +109,7 @@ class FalseNegativeAwareSampler(KBGANSampler):
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """As KBGAN, from rewards less the penalty; their mean and spread stay those without it."""
         if self.normalise_reward:
-            reward = normalised(reward)
+            reward = reward.normalised()
         entity = negatives.pool if negatives.reward_pool else negatives.entity
         assert entity is not None
         wrong = self._penalised(batch, entity)

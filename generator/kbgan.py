@@ -24,8 +24,6 @@ from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 
-_SQUARE = "square of the reward"
-
 
 class Side(StrEnum):
     """How the side to corrupt is chosen."""
@@ -180,6 +178,7 @@ class KBGANSampler(NegativeSampler):
             pool=pool,
             pick=pick,
             reward_pool=self.estimator == Estimator.EXACT,
+            reward_spread=self.normalise_reward,
         )
 
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
@@ -194,25 +193,12 @@ class KBGANSampler(NegativeSampler):
         uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
         return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Also the square of the reward, if rewards are normalised."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        if self.normalise_reward:
-            means[_SQUARE] = reward.double().square().mean(1)
-        return means
-
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
         drawn = self._drawn
         weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
         if self.normalise_reward:
-            reward = normalised(reward)
+            reward = reward.normalised()
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
         elif self.replacement:
@@ -254,13 +240,6 @@ def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Ten
     """The candidates at these places of each positive's pool."""
     chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
     return pool.take(pick + (chunk * pool.shape[1])[:, None])
-
-
-def normalised(reward: Reward) -> Reward:
-    """The same with mean 0 and standard deviation 1 over the global batch; all 0 where they are equal."""
-    spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5 or 1.0
-    value = (reward.value - reward.mean) / spread
-    return Reward(value, {**reward.means, "reward": 0.0, _SQUARE: 1.0})
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:

@@ -106,6 +106,7 @@ class MixtureSampler(NegativeSampler):
             log_prob=_joined([each.log_prob for each in drawn]),
             proposal=self.proposal(batch, entity),
             suspected=self._suspected(batch),
+            reward_spread=any(each.reward_spread for each in drawn),
         )
 
     def taking_part(self, batch: Batch) -> list[str]:
@@ -138,19 +139,6 @@ class MixtureSampler(NegativeSampler):
                 return None
             parts.append(log_q + math.log(_count(drawn) / total))
         return torch.stack(parts).logsumexp(0)
-
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Those that the parts want, over the negatives of all parts."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        for name in self._drawn:
-            means |= self.parts[name].wanted_means(negatives, reward, positive, negative)
-        return means
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Gives each part the rewards of its own negatives."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -42,13 +42,18 @@ class Reward:
 
     value: Float[Tensor, "B N"]
     """For each negative, or for each candidate of the pool if `Negatives.reward_pool`."""
-    means: Mapping[str, float]
-    """What `NegativeSampler.wanted_means` asked for, over the whole global batch: the same on every rank."""
+    mean: float
+    """The mean over the whole global batch, the same on every rank."""
+    spread: float | None = None
+    """The standard deviation over the whole global batch, if `Negatives.reward_spread` asked for it."""
+    separated: float | None = None
+    """The share of the global batch's negatives that are `Negatives.separation` below their positive, if asked for."""
 
-    @property
-    def mean(self) -> float:
-        """The mean reward."""
-        return self.means["reward"]
+    def normalised(self) -> "Reward":
+        """The same with mean 0 and spread 1 over the global batch; as it is where all rewards are equal."""
+        assert self.spread is not None
+        spread = self.spread or 1.0
+        return replace(self, value=(self.value - self.mean) / spread, mean=0.0, spread=self.spread / spread)
 
 
 class NegativeSampler(ABC):
@@ -77,7 +82,7 @@ class NegativeSampler(ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether the sampler learns from rewards; only then does the trainer compute their mean."""
+        """Whether `feedback` is of any use; the mean reward is made for nobody else, or for a line of metrics."""
         return type(self).feedback is not NegativeSampler.feedback
 
     @property
@@ -123,28 +128,6 @@ class NegativeSampler(ABC):
         negative = self.log_q(batch, entity)
         target = None if negative is None else self.log_q(batch, batch.target[:, None])
         return None if negative is None or target is None else Proposal(negative, target[:, 0])
-
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """What `feedback` needs the mean of over the global batch, by name, as one value for each positive.
-
-        The trainer averages over all ranks and hands the means back as `Reward.means`. It ends the run if one of them
-        is no number, and its error says the name. A sampler that needs more adds to what this gives.
-
-        Args:
-            reward: as `Reward.value`.
-            positive: scores of the positives.
-            negative: scores of the negatives.
-        """
-        means = {"reward": reward.mean(1)} if self.learns else {}
-        if negatives.log_prob is not None:
-            means["generator's log-probability"] = negatives.log_prob.mean(1)
-        return means
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Learns from the reward. Learns nothing unless overridden."""

@@ -68,7 +68,7 @@ def corrupted(batch: Batch, entity: torch.Tensor) -> list[list[tuple[int, int, i
 def equal_rewards(batch: Batch, negatives: Negatives) -> Reward:
     assert negatives.pool is not None
     entity = negatives.pool if negatives.reward_pool else negatives.entity
-    return Reward(torch.zeros(len(batch.head), entity.shape[1], dtype=torch.float64), {"reward": 0.0})
+    return Reward(torch.zeros(len(batch.head), entity.shape[1], dtype=torch.float64), 0.0, 0.0)
 
 
 def test_a_share_of_the_facts_is_hidden_and_the_rest_is_masked():

@@ -132,15 +132,14 @@ def test_crashed_past_its_last_checkpoint_and_resumed(step: int, last_good: int 
     assert lines_of(tmp_path) == unbroken[0]
 
 
-def test_means_that_a_sampler_wants_are_those_of_the_batch(tmp_path: Path):
+def test_the_spread_of_rewards_is_that_of_the_batch(tmp_path: Path):
     run = KBGANRun(tmp_path)
     run.sampler.normalise_reward = True
     with pytest.MonkeyPatch.context() as patch:
         seen: list[Reward] = []
         patch.setattr(run.sampler, "feedback", lambda batch, negatives, reward: seen.append(reward))
         run.trainer.train_step(run.trainer.stages[-1], 0)
-    square = float(seen[0].value.square().mean())
-    assert seen[0].means["square of the reward"] == pytest.approx(square, rel=1e-9)
+    assert seen[0].spread == pytest.approx(float(seen[0].value.std(correction=0)), rel=1e-9)
     assert seen[0].mean == pytest.approx(float(seen[0].value.mean()), rel=1e-9)
 
 
