@@ -1,6 +1,5 @@
 """The discriminator: a KGE model with the loss that trains it, the reward it gives and the optimiser that steps it."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,17 +7,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from discriminator.fused import why_not_fused
 from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
-from embedding.scoring.fused import FusedLoss
+from embedding.scoring.judgement import Judged, Judgement
 from graph.batch import Batch, Negatives
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,6 @@ class Discriminator:
         """A fresh optimiser, as at the beginning of each of KBGAN's stages."""
         self.model.attach("loss", self.loss)
         self.optimizer = self._make_optimizer(self.model)
-        self._said_which_path = False
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
@@ -67,17 +62,13 @@ class Discriminator:
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
-        reason = why_not_fused(self.model, self.loss, batch, negatives)
-        self._say_which_path(batch, reason)
-        if reason is None:
-            positive, negative, loss = self._score_with_loss(batch, negatives)
-            rewarded = negative
-        else:
-            positive, negative, rewarded = self._score(batch, negatives)
-            loss = batch.share_of_mean(self._loss(batch, negatives, positive, negative))
+        judged, rewarded = self._score(batch, negatives)
+        loss = judged.loss
+        if loss is None:
+            loss = batch.share_of_mean(self._loss(batch, negatives, judged.positive, judged.negative))
         for term in self.terms:
             loss = loss + batch.share_of_mean(term(self.model, batch))
-        positive, negative = positive.detach(), negative.detach()
+        positive, negative = judged.positive.detach(), judged.negative.detach()
         return Verdict(loss, self.reward(positive, rewarded.detach(), batch.step), positive, negative)
 
     def _loss(
@@ -102,32 +93,18 @@ class Discriminator:
             (slope,) = torch.autograd.grad(loss.sum(), negative)
         return slope
 
-    def _say_which_path(self, batch: Batch, reason: str | None) -> None:
-        """Once a stage, for who wonders why a run is slow: the two paths differ in nothing but time."""
-        if not self._said_which_path and len(batch.head):
-            self._said_which_path = True
-            log.info("scores and loss in one kernel: %s", "yes" if reason is None else f"no, {reason}")
-
-    def _score_with_loss(
-        self, batch: Batch, negatives: Negatives
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-        """Scores of positives and negatives without gradient, and the share of the mean loss, by the fused path."""
-        assert isinstance(self.loss, Loss)
-        assert self.loss.kernel is not None
-        fused = FusedLoss(self.loss.kernel, negatives.known, batch.weight / batch.global_weight)
-        return self.model.score_with_loss(batch, negatives.entity, fused)
-
-    def _score(
-        self, batch: Batch, negatives: Negatives
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives, of negatives, and of what is rewarded: the pool, if the sampler asks for that."""
+    def _score(self, batch: Batch, negatives: Negatives) -> tuple[Judged, Float[Tensor, "B M"]]:
+        """Scores of positives and negatives, and of what is rewarded: the pool, if it has to be scored."""
         if not negatives.reward_pool:
-            positive, negative = self.model.score(batch, negatives.entity)
-            return positive, negative, negative
+            one_pass = self.loss.one_pass if isinstance(self.loss, Loss) else None
+            weight = batch.weight / batch.global_weight
+            judgement = None if one_pass is None else Judgement(one_pass, negatives.known, weight)
+            judged = self.model.judge(batch, negatives.entity, judgement)
+            return judged, judged.negative
         assert negatives.pool is not None
         assert negatives.pick is not None
         positive, scores = self.model.score(batch, negatives.pool)
-        return positive, scores.gather(1, negatives.pick), scores
+        return Judged(positive, scores.gather(1, negatives.pick)), scores
 
     def learn(self, verdict: Verdict, *, lr_factor: float = 1.0) -> None:
         """Steps the model down the gradient of the loss. Collective.

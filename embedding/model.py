@@ -14,9 +14,9 @@ from embedding.exchange import add_over_ranks
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.fused import FusedLoss
+from embedding.scoring.judgement import Judged, Judgement
 from embedding.scoring.queries import Queries, relation_rows
-from embedding.scoring.scoring import QueryScoring, ScoringFunction
+from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
 from graph.counter_random import combine, stream
@@ -63,17 +63,17 @@ class TripleScorer(nn.Module):
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
         head_rows: int,
-        fused: FusedLoss | None = None,
+        judgement: Judgement | None = None,
         entity_scale: Float[Tensor, "B E"] | None = None,
         relation_scale: Float[Tensor, "B R"] | None = None,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
-        """Scores of positives and candidates, and with `fused` their loss; entities are places in the look-up."""
+        """See `ScoringFunction.score_batch` and `judge_batch`; entities are places in the look-up."""
         queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
-        if fused is not None:
-            assert targets is not None
-            assert isinstance(self.scoring, QueryScoring)
-            return self.scoring.fused_batch(queries, targets, others, fused)
+        if judgement is not None and targets is not None:
+            judged = self.scoring.judge_batch(queries, targets, others, judgement)
+            if judged is not None:
+                return judged.positive, judged.negative, judged.loss
         return *self.scoring.score_batch(queries, targets, others), None
 
 
@@ -187,27 +187,15 @@ class KGEModel:
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
-        positive, negative, _ = self._score(batch, entity, None)
-        return positive, negative
+        judged = self.judge(batch, entity, None)
+        return judged.positive, judged.negative
 
-    def score_with_loss(
-        self, batch: Batch, entity: Int64[Tensor, "C N"], fused: FusedLoss
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-        """The same scores without gradient, and their loss with one, by the fused path. Collective.
-
-        Only where `why_not_fused` (discriminator/fused.py) has no objection.
-        """
-        positive, negative, loss = self._score(batch, entity, fused)
-        assert loss is not None
-        return positive, negative, loss
-
-    def _score(
-        self, batch: Batch, entity: Int64[Tensor, "C N"], fused: FusedLoss | None
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
+    def judge(self, batch: Batch, entity: Int64[Tensor, "C N"], judgement: Judgement | None) -> Judged:
+        """The same scores, judged on the way if there is a judgement and a kernel for it. Collective."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
         scales = self._dropout_scales(batch)
-        return self._replicated(lookup, anchor, relation, target, place, head_rows, fused, *scales)
+        return Judged(*self._replicated(lookup, anchor, relation, target, place, head_rows, judgement, *scales))
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """What dropout multiplies the rows of a batch's queries by."""

@@ -7,11 +7,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from kernels.losses import KernelLoss, RowLoss, row_loss, row_loss_gradient
+from kernels.losses import OnePassLoss, RowLoss, row_loss, row_loss_gradient
 
 
 def compiled_loss(
-    loss: KernelLoss,
+    loss: OnePassLoss,
     positive: Float[Tensor, " B"],
     negative: Float[Tensor, "B N"],
     known: Bool[Tensor, "B N"] | None,

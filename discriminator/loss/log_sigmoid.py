@@ -8,7 +8,7 @@ from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores, mean_of_unknown, sum_of_unknown
 from graph.errors import InputError
 from kernels.library import usable
-from kernels.losses import KernelLoss, RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
 _REDUCTIONS = {"mean": mean_of_unknown, "sum": sum_of_unknown}
 
@@ -35,15 +35,15 @@ class LogSigmoid(Loss):
         self.reduction = reduction
 
     @property
-    def kernel(self) -> KernelLoss | None:
-        """See `Loss.kernel`."""
+    def one_pass(self) -> OnePassLoss | None:
+        """See `Loss.one_pass`."""
         # The same as self-adversarial weights at temperature 0.
-        return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0) if self.reduction == "mean" else None
+        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0) if self.reduction == "mean" else None
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
-        if self.kernel is not None and usable(negative):
-            return compiled_loss(self.kernel, positive, negative, known)
+        if self.one_pass is not None and usable(negative):
+            return compiled_loss(self.one_pass, positive, negative, known)
         reduce = _REDUCTIONS[self.reduction]
         return softplus(-self.margin - positive) + reduce(softplus(self.margin + negative), known)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graph.batch import Proposal
 from graph.errors import InputError
-from kernels.losses import KernelLoss
+from kernels.losses import OnePassLoss
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Loss(nn.Module, ABC):
         return False
 
     @property
-    def kernel(self) -> KernelLoss | None:
-        """The same loss as kernels know it; None if none does."""
+    def one_pass(self) -> OnePassLoss | None:
+        """The same loss for a kernel that judges scores while it makes them; None for one that has none."""
         return None
 
     @abstractmethod

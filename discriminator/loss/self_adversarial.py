@@ -9,7 +9,7 @@ from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores
 from graph.errors import InputError
 from kernels.library import usable
-from kernels.losses import KernelLoss, RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
 
 class SelfAdversarial(Loss):
@@ -28,15 +28,15 @@ class SelfAdversarial(Loss):
         self.temperature = temperature
 
     @property
-    def kernel(self) -> KernelLoss:
-        """See `Loss.kernel`."""
-        return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, self.temperature)
+    def one_pass(self) -> OnePassLoss:
+        """See `Loss.one_pass`."""
+        return OnePassLoss(RowLoss.SELF_ADVERSARIAL, self.margin, self.temperature)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
         if usable(negative):
-            return compiled_loss(self.kernel, positive, negative, known)
+            return compiled_loss(self.one_pass, positive, negative, known)
         logits = negative.detach() * self.temperature
         if known is None:
             weight = logits.softmax(1)

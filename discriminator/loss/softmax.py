@@ -7,18 +7,18 @@ from torch import Tensor
 from discriminator.loss.compiled import compiled_loss
 from discriminator.loss.loss import Loss, Scores
 from kernels.library import usable
-from kernels.losses import KernelLoss, RowLoss
+from kernels.losses import OnePassLoss, RowLoss
 
-_KERNEL = KernelLoss(RowLoss.SOFTMAX)
+_ONE_PASS = OnePassLoss(RowLoss.SOFTMAX)
 
 
 class Softmax(Loss):
     """-log of the positive's share among itself and its negatives."""
 
     @property
-    def kernel(self) -> KernelLoss:
-        """See `Loss.kernel`."""
-        return _KERNEL
+    def one_pass(self) -> OnePassLoss:
+        """See `Loss.one_pass`."""
+        return _ONE_PASS
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
@@ -30,7 +30,7 @@ def cross_entropy(
 ) -> Float[Tensor, " B"]:
     """log(e^positive + sum e^negative) - positive, by a kernel where there is one."""
     if usable(negative):
-        return compiled_loss(_KERNEL, positive, negative, known)
+        return compiled_loss(_ONE_PASS, positive, negative, known)
     if known is not None:
         negative = negative.masked_fill(known, -torch.inf)
     return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive

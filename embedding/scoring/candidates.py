@@ -8,7 +8,7 @@ from torch import Tensor
 
 from embedding.lookup import Lookup
 
-LEAST_SHARED = 4
+_LEAST_SHARED = 4
 """Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
 
 
@@ -33,7 +33,7 @@ class Candidates:
 
     def shared_by(self, queries: int) -> bool:
         """Whether so many queries share pools widely enough for matrix products."""
-        return queries >= LEAST_SHARED * len(self.place)
+        return queries >= _LEAST_SHARED * len(self.place)
 
     def chunks(self, start: int, stop: int) -> "Candidates":
         """Those of the chunks [start, stop)."""

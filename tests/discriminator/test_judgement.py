@@ -1,8 +1,7 @@
-"""The fused path changes nothing but the time that a step takes, and one function says why it is not taken."""
+"""Judging scores while they are made changes nothing but the time that it takes."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -10,14 +9,10 @@ from torch import Tensor
 
 import kernels.contrast
 from discriminator.discriminator import Verdict
-from discriminator.fused import why_not_fused
 from discriminator.loss.log_sigmoid import LogSigmoid
 from discriminator.loss.loss import Loss
-from discriminator.loss.margin_ranking import MarginRanking
-from discriminator.loss.one_vs_all import OneVsAll
 from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
-from discriminator.loss.table_loss import TableLoss
 from discriminator.term.l2 import L2
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.scoring import ScoringFunction
@@ -25,18 +20,7 @@ from embedding.scoring.transe import TransE
 from graph.batch import Batch, Negatives
 from kernels.products import products
 from tests.ranks import run_on_ranks
-from tests.worlds import (
-    batch_of,
-    context_of,
-    distmult,
-    families,
-    lazy_adam,
-    model_of,
-    one_rank,
-    player_of,
-    site_of,
-    transe,
-)
+from tests.worlds import batch_of, distmult, families, lazy_adam, model_of, one_rank, player_of, site_of
 from trainer.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(products() is None, reason="torch was built with another library of matrix products")
@@ -72,7 +56,7 @@ def train(
     runtime = runtime or one_rank()
     model = model_of(site_of(families(), runtime), scoring=SCORINGS[scoring])
     player = player_of(model, LOSSES[loss], lazy_adam)
-    player.terms = [L2(context_of(families()).statistics, weight=0.1, relation_weight=None, by_frequency=True)]
+    player.terms = [L2(weight=0.1)]
     batch, negatives = batch_and_negatives(masked=masked)
     batch = replace(batch, chunk=torch.arange(12))
     share = runtime.share(batch)
@@ -88,21 +72,21 @@ def train(
 @every_scoring
 @every_loss
 @pytest.mark.parametrize("masked", [False, True])
-def test_three_steps_are_those_of_scores_first_and_loss_afterwards(
+def test_three_steps_are_those_of_scores_that_are_judged_later(
     scoring: str, loss: str, masked: bool, monkeypatch: pytest.MonkeyPatch
 ):
     calls = []
-    call = kernels.contrast.call
-    monkeypatch.setattr(kernels.contrast, "call", lambda *given: (calls.append(given[0]), call(*given)))
-    fused = train(scoring, loss, masked=masked)
+    judged_by = kernels.contrast.call
+    monkeypatch.setattr(kernels.contrast, "call", lambda *given: (calls.append(given[0]), judged_by(*given)))
+    on_the_way = train(scoring, loss, masked=masked)
     assert len(calls) == 3
     monkeypatch.setattr(kernels.contrast, "products", lambda: None)
-    apart = train(scoring, loss, masked=masked)
+    later = train(scoring, loss, masked=masked)
     assert len(calls) == 3
-    for mine, theirs in zip(fused[0], apart[0], strict=True):
+    for mine, theirs in zip(on_the_way[0], later[0], strict=True):
         for name in ("loss", "reward", "positive", "negative"):
             torch.testing.assert_close(getattr(mine, name), getattr(theirs, name), rtol=1e-11, atol=1e-12)
-    for mine, theirs in zip(fused[1:], apart[1:], strict=True):
+    for mine, theirs in zip(on_the_way[1:], later[1:], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
 
 
@@ -117,43 +101,3 @@ def test_ranks_learn_the_same():
     for rows in run_on_ranks(3, train_as_rank):
         for mine, theirs in zip(rows, alone, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-12)
-
-
-def reason(
-    loss: Loss | TableLoss | None = None,
-    scoring: Callable[[int], ScoringFunction] = distmult,
-    dtype: torch.dtype = torch.float64,
-    **changed: Any,
-) -> str | None:
-    batch, negatives = batch_and_negatives(masked=False)
-    model = model_of(site_of(families(), dtype=dtype), scoring=scoring)
-    return why_not_fused(model, loss or Softmax(), batch, replace(negatives, **changed))
-
-
-def test_why_the_fused_path_is_not_taken(monkeypatch: pytest.MonkeyPatch):
-    assert reason() is None
-    assert reason(OneVsAll()) == "the loss compares with all entities, not with negatives"
-    assert reason(MarginRanking(1.0)) == "the loss MarginRanking has no kernel"
-    assert reason(reward_pool=True) == "the sampler asks for the score of every candidate of its pool"
-    own = torch.zeros(48, 9, dtype=torch.int64)
-    assert reason(entity=own) == "fewer than 4 positives share a pool of negatives (trainer.chunk_size)"
-    other = "with its options, is not compared by plain inner products or L2"
-    assert reason(scoring=transe) == f"TransE, {other}"
-    assert reason(scoring=lambda dim: ComplEx(dim, precision="bfloat16")) == f"ComplEx, {other}"
-    assert "the kernels can't be used" in (reason(dtype=torch.bfloat16) or "")
-    monkeypatch.setattr(kernels.contrast, "products", lambda: None)
-    assert reason() == "torch was built without MKL, whose matrix products the kernel calls"
-
-
-def test_the_log_says_once_a_stage_which_path_is_taken(caplog: pytest.LogCaptureFixture):
-    player = player_of(model_of(site_of(families()), scoring=distmult), Softmax(), lazy_adam)
-    with caplog.at_level("INFO"):
-        for _ in range(2):
-            player.judge(*batch_and_negatives(masked=False))
-        player.start_stage()
-        batch, negatives = batch_and_negatives(masked=False)
-        player.judge(batch, Negatives(negatives.entity.repeat_interleave(4, 0)))
-    assert [record.message for record in caplog.records if "kernel" in record.message] == [
-        "scores and loss in one kernel: yes",
-        "scores and loss in one kernel: no, fewer than 4 positives share a pool of negatives (trainer.chunk_size)",
-    ]

@@ -1,8 +1,4 @@
-"""The fused path: scores of a shared pool, their loss and all gradients, made by one kernel in one walk over the rows.
-
-It computes what scoring first and the loss afterwards would, in less time: see kernels/contrast.cpp. When it is taken
-is decided in one place, `discriminator/fused.py`.
-"""
+"""Judging scores while they are made: the loss and its gradient in the same walk over the rows, where kernels can."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -14,37 +10,49 @@ from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
-from kernels.contrast import contrast
-from kernels.losses import KernelLoss
+from kernels.contrast import can_contrast, contrast
+from kernels.losses import OnePassLoss
 from kernels.pairs import Comparison
 from kernels.rows import GatheredGradient, PairGradient
 
 
 @dataclass(frozen=True)
-class FusedLoss:
-    """A loss as the fused path takes it, known before the scores are."""
+class Judgement:
+    """What a loss takes beside the scores, known before they are."""
 
-    loss: KernelLoss
+    loss: OnePassLoss
     known: Bool[Tensor, "B N"] | None
     """True where a negative is to be left out."""
     weight: Float64[Tensor, " B"]
     """The share of each query's loss in the global mean."""
 
 
-def fused_scores(
-    kind: Comparison, query: Float[Tensor, "B E"], target: Candidates, candidates: Candidates, fused: FusedLoss
-) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-    """Scores of queries with their target and with the candidates of their chunk, and the loss of these scores.
+@dataclass(frozen=True)
+class Judged:
+    """Scores, and with a `Judgement` the loss that they gave: the sum of weight times loss, differentiable."""
 
-    Returns:
-        The scores of positives and of negatives, without gradient, and the sum of weight times loss, with one.
-    """
+    positive: Float[Tensor, " B"]
+    negative: Float[Tensor, "B N"]
+    loss: Float64[Tensor, ""] | None = None
+    """None if nothing could judge them on the way: then the scores have the gradient, and else the loss alone."""
+
+
+def can_judge(kind: Comparison | None, queries: int, candidates: Candidates) -> bool:
+    """Whether `judge` has a way for so many queries that are compared so."""
+    shared = candidates.shared_by(queries) and candidates.place.numel() > 0
+    return kind is not None and shared and can_contrast(kind, candidates.lookup.rows)
+
+
+def judge(
+    kind: Comparison, query: Float[Tensor, "B E"], target: Candidates, candidates: Candidates, judgement: Judgement
+) -> Judged:
+    """Compares queries with their targets and with the candidates of their chunk, and judges the scores."""
     lookup, place = candidates.lookup, candidates.place.contiguous()
-    given = query.contiguous(), kind, lookup, target.place.flatten(), place, fused
-    return cast(tuple[Tensor, Tensor, Tensor], _Fused.apply(lookup.handle, *given))
+    given = query.contiguous(), kind, lookup, target.place.flatten(), place, judgement
+    return Judged(*cast(tuple[Tensor, Tensor, Tensor], _Judge.apply(lookup.handle, *given)))
 
 
-class _Fused(torch.autograd.Function):
+class _Judge(torch.autograd.Function):
     """All gradients are made in forward, when the scores are at hand; backward hands them on."""
 
     @staticmethod
@@ -56,16 +64,16 @@ class _Fused(torch.autograd.Function):
         lookup: Lookup,
         target: Int64[Tensor, " B"],
         place: Int64[Tensor, "C N"],
-        fused: FusedLoss,
+        judgement: Judgement,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        loss, known = fused.loss, fused.known
-        mask, weight = None if known is None else known.contiguous(), fused.weight.to(query.dtype)
+        loss, known = judgement.loss, judgement.known
+        mask, weight = None if known is None else known.contiguous(), judgement.weight.to(query.dtype)
         options = loss.kind, float(loss.margin), float(loss.temperature)
         made = contrast(kind, *options, query, lookup.rows, place, target, mask, weight)
         ctx.made = made  # pyright: ignore[reportAttributeAccessIssue]
         ctx.of = query, kind, lookup, target, place  # pyright: ignore[reportAttributeAccessIssue]
         ctx.mark_non_differentiable(made.positive, made.negative)
-        return made.positive, made.negative, torch.dot(made.loss.double(), fused.weight)
+        return made.positive, made.negative, torch.dot(made.loss.double(), judgement.weight)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor | None, ...]:
