@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.judgement import Judged, Judgement, can_judge, judge
+from embedding.scoring.fused import FusedLoss, FusedScores, fused_scores
 from embedding.scoring.queries import Queries
 from graph.counter_random import random_uniform, stream
 from kernels.library import usable
@@ -36,6 +36,8 @@ class ScoringFunction(nn.Module, ABC):
     """How many real numbers make one number of an entity row, the first of all numbers first: 2 for complex ones."""
     relation_components: int = 1
     """The same of a relation row."""
+    comparison: Comparison | None = None
+    """How the fused pass compares queries with rows; None if it can't. Only a `QueryScoring` may have one."""
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
@@ -151,12 +153,6 @@ class ScoringFunction(nn.Module, ABC):
         positive = self.score(torch.cat([other_head, head]), relation, torch.cat([tail, other_tail]))
         return positive, torch.cat([heads, tails])
 
-    def judge_batch(
-        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
-    ) -> Judged | None:
-        """Scores as `score_batch` does, and judges them on the way; None where that can't be done."""
-        return None
-
 
 class QueryScoring(ScoringFunction):
     """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares.
@@ -166,8 +162,6 @@ class QueryScoring(ScoringFunction):
 
     combination: Combination | None = None
     """What the queries are, if a kernel can make them."""
-    comparison: Comparison | None = None
-    """How they are compared with candidates' rows, if a kernel can judge the scores on the way."""
 
     @abstractmethod
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
@@ -221,14 +215,12 @@ class QueryScoring(ScoringFunction):
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 
-    def judge_batch(
-        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
-    ) -> Judged | None:
-        """See `ScoringFunction.judge_batch`."""
-        if self.comparison is None or not can_judge(self.comparison, len(queries.place), candidates):
-            return None
+    def fused_batch(self, queries: Queries, target: Candidates, candidates: Candidates, loss: FusedLoss) -> FusedScores:
+        """Scores as `score_batch` makes them, and their loss, by one kernel; only where there is a `comparison`."""
         query = self._make_queries(queries)
-        return None if query is None else judge(self.comparison, query, target, candidates, judgement)
+        assert self.comparison is not None
+        assert query is not None
+        return fused_scores(self.comparison, query, target, candidates, loss)
 
     def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
         if self.combination is not None and usable(queries.lookup.rows):
