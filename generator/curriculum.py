@@ -3,20 +3,21 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from generator.mixture import MixtureSampler, part_of
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
 from generator.uniform import UniformSampler
 from graph.batch import Batch, Negatives
 from graph.counter_random import random_uniform, stream
 from graph.errors import InputError
+
+_SEPARATED = "share of separated negatives"
 
 
 class Shape(StrEnum):
@@ -151,8 +152,7 @@ class CurriculumSampler(MixtureSampler):
         for name, value in {"num_negatives": count, **self._options(way)}.items():
             setattr(self.hard, name, value)
         self.uniform.num_negatives = self.num_negatives - count
-        negatives = super().propose(batch, score)
-        return replace(negatives, separation=self.margin) if self.progress == Progress.MARGIN else negatives
+        return super().propose(batch, score)
 
     def _whole(self, batch: Batch, count: float) -> int:
         """A whole number whose mean over steps is `count`."""
@@ -164,10 +164,20 @@ class CurriculumSampler(MixtureSampler):
         counts = {"hard": self.num_negatives - self.uniform.num_negatives, "uniform": self.uniform.num_negatives}
         return [name for name, count in counts.items() if count]
 
+    def statistics(self) -> Mapping[str, Statistic]:
+        """The share of separated negatives, if hardness goes by it, and what the hard sampler wants to know."""
+        own = {_SEPARATED: self._separated} if self.progress == Progress.MARGIN else {}
+        return {**own, **super().statistics()}
+
+    def _separated(
+        self, reward: Float[Tensor, "B N"], positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
+    ) -> Float64[Tensor, " B"]:
+        return (positive[:, None] - negative >= self.margin).double().mean(1)
+
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Keeps the average, and gives the hard sampler its rewards."""
-        if reward.separated is not None:
-            self.average = self.decay * self.average + (1 - self.decay) * reward.separated
+        if self.progress == Progress.MARGIN:
+            self.average = self.decay * self.average + (1 - self.decay) * reward.means[_SEPARATED]
         super().feedback(batch, negatives, reward)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:

@@ -106,14 +106,12 @@ class FalseNegativeAwareSampler(KBGANSampler):
         self._hidden_draws = self.hidden.contains(batch, negatives.entity)
         return replace(negatives, known=self.context.known.contains(batch, negatives.entity))
 
-    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """As KBGAN, from rewards less the penalty; their mean and spread stay those without it."""
-        if self.normalise_reward:
-            reward = reward.normalised()
+    def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
+        """As KBGAN, less the penalty; mean and spread stay those without it."""
+        reward = super().earned(batch, negatives, reward)
         entity = negatives.pool if negatives.reward_pool else negatives.entity
         assert entity is not None
-        wrong = self._penalised(batch, entity)
-        super().feedback(batch, negatives, replace(reward, value=reward.value - self.penalty * wrong))
+        return replace(reward, value=reward.value - self.penalty * self._penalised(batch, entity))
 
     def _penalised(self, batch: Batch, entity: Int64[Tensor, "C K"]) -> Bool[Tensor, "B K"]:
         return (self.hidden if self.mask_known else self.context.known).contains(batch, entity)

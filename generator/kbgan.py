@@ -6,7 +6,7 @@ discriminator's reward for what was drawn teaches it by REINFORCE (Williams 1992
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -17,10 +17,12 @@ from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
 from generator.distinct_draws import draw_distinct, policy_coefficients
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
+
+_SQUARE = "square of the reward"
 
 
 class Side(StrEnum):
@@ -170,7 +172,6 @@ class KBGANSampler(NegativeSampler):
             pool=pool,
             pick=pick,
             reward_pool=self.estimator == Estimator.EXACT,
-            reward_spread=self.normalise_reward,
         )
 
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
@@ -185,12 +186,19 @@ class KBGANSampler(NegativeSampler):
         uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
         return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
 
+    def statistics(self) -> Mapping[str, Statistic]:
+        """The mean square of the reward, from which its spread follows."""
+        return {_SQUARE: _mean_square} if self.normalise_reward else {}
+
+    def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
+        """The reward that the generator learns from: with `normalise_reward` of mean 0 and spread 1."""
+        return normalised(reward) if self.normalise_reward else reward
+
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
         drawn = self._drawn
         weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
-        if self.normalise_reward:
-            reward = reward.normalised()
+        reward = self.earned(batch, negatives, reward)
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
         elif self.replacement:
@@ -222,6 +230,16 @@ class KBGANSampler(NegativeSampler):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave."""
         self.baseline.load_state(state)
+
+
+def _mean_square(reward: Float[Tensor, "B M"], *_: Tensor) -> Float64[Tensor, " B"]:
+    return reward.double().square().mean(1)
+
+
+def normalised(reward: Reward) -> Reward:
+    """The same reward with mean 0 and spread 1 over the global batch; all 0 where rewards are equal."""
+    spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5
+    return replace(reward, value=(reward.value - reward.mean) / (spread or 1.0), mean=0.0)
 
 
 def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:

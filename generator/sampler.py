@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -16,6 +16,10 @@ from graph.known import KnownTriples
 from graph.statistics import RelationStatistics
 
 ScoreCandidates = Callable[[Int64[Tensor, "C M"]], Float[Tensor, "B M"]]
+"""The discriminator's scores of candidates in the corrupted place, without gradient. Collective."""
+
+Statistic = Callable[[Float[Tensor, "B M"], Float[Tensor, " B"], Float[Tensor, "B N"]], Float[Tensor, " B"]]
+"""One number a positive, from the rewards and from the scores of positives and of negatives; see `statistics`."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,8 @@ class Reward:
     """For each negative, or for each candidate of the pool if `Negatives.reward_pool`."""
     mean: float
     """The mean over the whole global batch, the same on every rank."""
-    spread: float | None = None
-    """The standard deviation over the whole global batch, if `Negatives.reward_spread` asked for it."""
-    separated: float | None = None
-    """The share of the global batch's negatives that are `Negatives.separation` below their positive, if asked for."""
-
-    def normalised(self) -> "Reward":
-        """The same with mean 0 and spread 1 over the global batch; as it is where all rewards are equal."""
-        assert self.spread is not None
-        spread = self.spread or 1.0
-        return replace(self, value=(self.value - self.mean) / spread, mean=0.0, spread=self.spread / spread)
+    means: Mapping[str, float] = field(default_factory=dict)
+    """The mean of each of `NegativeSampler.statistics`, likewise."""
 
 
 class NegativeSampler(ABC):
@@ -76,7 +72,7 @@ class NegativeSampler(ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether `feedback` is of any use; the mean reward is made for nobody else, or for a line of metrics."""
+        """True if the sampler learns in `feedback`; only then does the trainer compute mean rewards."""
         return type(self).feedback is not NegativeSampler.feedback
 
     @abstractmethod
@@ -104,6 +100,14 @@ class NegativeSampler(ABC):
         negative = self.log_q(batch, entity)
         target = None if negative is None else self.log_q(batch, batch.target[:, None])
         return None if negative is None or target is None else Proposal(negative, target[:, 0])
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        """What `feedback` wants to know of the whole global batch, by name.
+
+        The trainer takes each statistic of this rank's positives, and gives its weighted mean over the global batch
+        back as `Reward.means`. Asked for after `propose`, of a sampler that learns; all ranks must name the same.
+        """
+        return {}
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Learns from the reward. Learns nothing unless overridden."""

@@ -143,7 +143,3 @@ class Negatives:
     """Where in its pool each negative stands, if every positive drew its own from there."""
     reward_pool: bool = False
     """Whether the sampler wants a reward for every candidate of the pool, instead of for the negatives."""
-    reward_spread: bool = False
-    """Whether the sampler wants to know how far rewards are spread over the global batch."""
-    separation: float | None = None
-    """The margin of which the sampler wants to know how many negatives score that far below their positive."""
