@@ -10,9 +10,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from generator.distinct_draws import LAST, repeated
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
+from graph.counter_random import gumbel
 from graph.errors import InputError
 
 

@@ -23,9 +23,9 @@ _REACH = 9
 class EANSSampler(RefreshedSampler):
     """Puts all entities in a row, clusters of like ones next to each other, and draws near the target's place.
 
-    A negative stands a Gaussian's integer part away from the target, around the ends. That is the target itself in a
-    share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has its own negatives,
-    [B, N] at every chunk_size, so their scores are no matrix products.
+    The place of a negative is the target's place + trunc(z), modulo E, with z from a Gaussian of mean 0. That is the
+    target itself in a share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has
+    its own negatives, [B, N] at every chunk_size, so their scores are no matrix products.
 
     Every rank clusters all entities, iterations x E x clusters products of rows at each refresh.
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from embedding.model import KGEModel
+from generator.distinct_draws import LAST, repeated
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
-from graph.counter_random import random_integers, stream
+from graph.counter_random import gumbel, random_integers, stream
 from graph.errors import InputError
 from graph.known import per_positive
 from kernels.rows import sum_occurrences
@@ -159,18 +159,8 @@ class InfluenceSampler(RefreshedSampler):
         count = torch.arange(self.held_out)
         number = random_integers(stream("held-out facts", batch.seed, batch.step), count, len(self.context.train))
         head, relation, tail = self.context.train[number].T.contiguous().to(batch.head.device)
-        return Batch(
-            head=head,
-            relation=relation,
-            tail=tail,
-            weight=torch.ones(self.held_out, dtype=torch.float64, device=head.device),
-            chunk=count.to(head.device),
-            head_chunks=self.held_out // 2,
-            chunk_size=1,
-            seed=batch.seed,
-            epoch=batch.step,
-            global_weight=float(self.held_out),
-        )
+        chunk, heads = count.to(head.device), self.held_out // 2
+        return Batch.of_facts(head, relation, tail, heads=heads, chunk=chunk, seed=batch.seed, epoch=batch.step)
 
     def _direction(
         self, row: Int64[Tensor, "V K"], gradient: Float[Tensor, "V K W"], num_rows: int

@@ -13,10 +13,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
+from generator.distinct_draws import LAST, repeated
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
-from graph.counter_random import paired_integers, stream
+from graph.counter_random import gumbel, paired_integers, stream
 from graph.errors import InputError
 from graph.keys import QueryKeys
 
@@ -117,9 +117,7 @@ class NSCachingSampler(NegativeSampler):
         if self.mask_known:
             value = value.masked_fill(self.context.known.contains(batch, pool), -torch.inf)
         kept = value.topk(self.cache_size, dim=1).indices
-        slot = torch.arange(batch.chunk_size, device=key.device)
-        order = (batch.chunk[:, None] * batch.chunk_size + slot).flatten()
-        self.caches.store(key, order, pool.gather(1, kept))
+        self.caches.store(key, batch.slots(batch.chunk), pool.gather(1, kept))
         self._replaced = (kept >= self.cache_size).double().mean(1)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:

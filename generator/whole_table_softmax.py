@@ -14,7 +14,9 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
-from embedding.whole_table import Answers, draw_entities, log_sum_exp
+from embedding.table_draws import draw_entities
+from embedding.table_queries import Answers
+from embedding.whole_table import log_sum_exp
 from generator.distinct_draws import policy_coefficients
 from generator.kbgan import Side
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
