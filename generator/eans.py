@@ -50,7 +50,7 @@ class EANSSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
-        for name, value in (("num_negatives", num_negatives), ("clusters", clusters), ("iterations", iterations)):
+        for name, value in (("clusters", clusters), ("iterations", iterations)):
             require_at_least(f"generator.{name}", value, 1)
         if clusters > context.num_entities:
             raise InputError(
@@ -63,9 +63,14 @@ class EANSSampler(RefreshedSampler):
         self.iterations = iterations
         self.spread = spread
         self.mask_known = mask_known
+        self.check_options()
         device = context.site.device
         self.log_probability = log_offset_probability(spread, context.num_entities).to(device)
         self._put(torch.arange(context.num_entities, device=device))
+
+    def check_options(self) -> None:
+        """At least one draw."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     def _put(self, entity_at: Int64[Tensor, " E"]) -> None:
         self.entity_at = entity_at

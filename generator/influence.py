@@ -72,15 +72,8 @@ class InfluenceSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
-        for key, value in (
-            ("num_negatives", num_negatives),
-            ("held_out", held_out),
-            ("held_out_negatives", held_out_negatives),
-        ):
+        for key, value in (("held_out", held_out), ("held_out_negatives", held_out_negatives)):
             require_at_least(f"generator.{key}", value, 1)
-        require_at_least("generator.pool_size", pool_size, num_negatives)
-        if temperature < 0:
-            raise InputError(f"generator.temperature must be at least 0, got {temperature}")
         if damping is not None and damping <= 0:
             raise InputError(f"generator.damping must be positive or null, got {damping}")
         self.num_negatives = num_negatives
@@ -90,6 +83,14 @@ class InfluenceSampler(RefreshedSampler):
         self.held_out_negatives = held_out_negatives
         self.damping = damping
         self.mask_known = mask_known
+        self.check_options()
+
+    def check_options(self) -> None:
+        """At least one negative, a pool that has them all, and no negative temperature."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
+        require_at_least("generator.pool_size", self.pool_size, self.num_negatives)
+        if self.temperature < 0:
+            raise InputError(f"generator.temperature must be at least 0, got {self.temperature}")
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`; the player's rows are read, and `score` is not asked."""

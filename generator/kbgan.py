@@ -96,35 +96,11 @@ class KBGANSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 1)
-        require_at_least("generator.pool_size", pool_size, 1)
-        if pool_size > context.num_entities:
-            raise InputError(
-                f"generator.pool_size must not exceed the graph's {context.num_entities} entities, got {pool_size}"
-            )
-        if temperature <= 0:
-            raise InputError(f"generator.temperature must be positive, got {temperature}")
         for key, choice, choices in (("side", side, Side), ("estimator", estimator, Estimator)):
             if choice not in list(choices):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
-        if estimator == Estimator.REINFORCE and num_negatives < 2 and not replacement:
-            raise InputError(f"generator.num_negatives must be at least 2 without replacement, got {num_negatives}")
-        if estimator == Estimator.REINFORCE and num_negatives < 2 and isinstance(baseline, LeaveOneOut):
-            raise InputError(
-                f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {num_negatives}"
-            )
-        if not replacement and num_negatives > pool_size:
-            raise InputError(
-                f"generator.num_negatives must not exceed pool_size {pool_size} without replacement, "
-                f"got {num_negatives}"
-            )
         if entropy_weight < 0:
             raise InputError(f"generator.entropy_weight must be at least 0, got {entropy_weight}")
-        if entropy_floor is not None and not 0 < entropy_floor <= math.log(pool_size):
-            raise InputError(
-                f"generator.entropy_floor must be above 0 and at most the logarithm of pool_size {pool_size}, "
-                f"{math.log(pool_size):.3f}, got {entropy_floor}"
-            )
         self.num_negatives = num_negatives
         self.pool_size = pool_size
         self.temperature = temperature
@@ -136,11 +112,39 @@ class KBGANSampler(NegativeSampler):
         self.entropy_floor = math.inf if entropy_floor is None else entropy_floor
         self.normalise_reward = normalise_reward
         self.mask_known = mask_known
+        self.check_options()
         self.masked = context.known
         """The facts that `mask_known` keeps from being drawn."""
         self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
+
+    def check_options(self) -> None:
+        """Draws, pool and temperature must fit each other, the estimator and the graph."""
+        count, pool_size, entities = self.num_negatives, self.pool_size, self.context.num_entities
+        require_at_least("generator.num_negatives", count, 1)
+        require_at_least("generator.pool_size", pool_size, 1)
+        if pool_size > entities:
+            raise InputError(f"generator.pool_size must not exceed the graph's {entities} entities, got {pool_size}")
+        if self.temperature <= 0:
+            raise InputError(f"generator.temperature must be positive, got {self.temperature}")
+        if self.estimator == Estimator.REINFORCE and count < 2:
+            if not self.replacement:
+                raise InputError(f"generator.num_negatives must be at least 2 without replacement, got {count}")
+            if isinstance(self.baseline, LeaveOneOut):
+                raise InputError(
+                    f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {count}"
+                )
+        if not self.replacement and count > pool_size:
+            raise InputError(
+                f"generator.num_negatives must not exceed pool_size {pool_size} without replacement, got {count}"
+            )
+        highest = math.log(pool_size)
+        if self.entropy_floor != math.inf and not 0 < self.entropy_floor <= highest:
+            raise InputError(
+                f"generator.entropy_floor must be above 0 and at most the logarithm of pool_size {pool_size}, "
+                f"{highest:.3f}, got {self.entropy_floor}"
+            )
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:

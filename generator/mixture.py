@@ -1,7 +1,8 @@
 """Several samplers side by side: each gives some of a positive's negatives."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -158,8 +159,15 @@ class MixtureSampler(NegativeSampler):
 
 def part_of(key: str, make: Callable[[SamplerContext], NegativeSampler], context: SamplerContext) -> NegativeSampler:
     """A part, whose errors name its own key."""
-    try:
+    with errors_of(key):
         return make(context)
+
+
+@contextmanager
+def errors_of(key: str) -> Iterator[None]:
+    """Errors that a part raises inside name the part's key instead of the generator's."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{key}.{str(error).removeprefix('generator.')}") from error
 

@@ -62,15 +62,8 @@ class NSCachingSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
-        for key, value in (
-            ("num_negatives", num_negatives),
-            ("cache_size", cache_size),
-            ("fresh_size", fresh_size),
-            ("refresh_epochs", refresh_epochs),
-        ):
+        for key, value in (("cache_size", cache_size), ("fresh_size", fresh_size), ("refresh_epochs", refresh_epochs)):
             require_at_least(f"generator.{key}", value, 1)
-        if temperature <= 0:
-            raise InputError(f"generator.temperature must be positive, got {temperature}")
         if select not in list(Select):
             raise InputError(f"generator.select must be one of {', '.join(Select)}, got {select!r}")
         self.num_negatives = num_negatives
@@ -80,9 +73,16 @@ class NSCachingSampler(NegativeSampler):
         self.select = Select(select)
         self.refresh_epochs = refresh_epochs
         self.mask_known = mask_known
+        self.check_options()
         self.keys = QueryKeys(context.known)
         self.caches = KeyedRows(context.site, self.keys.num_keys, cache_size)
         self.start_stage()
+
+    def check_options(self) -> None:
+        """At least one draw, and a temperature above 0."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
+        if self.temperature <= 0:
+            raise InputError(f"generator.temperature must be positive, got {self.temperature}")
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:

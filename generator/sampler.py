@@ -1,8 +1,10 @@
 """What a negative sampler is."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -55,15 +57,35 @@ class NegativeSampler(ABC):
 
     A sampler does not know how many ranks there are: it sees some chunks of the global batch, and draws its random
     numbers from the batch (`Batch.integers`, `Batch.uniform`), where they are a function of (seed, epoch, chunk).
+
+    A constructor may pass options of its base class on as `**options`: `inspect.signature` of the class shows all.
     """
 
+    __signature__: ClassVar[inspect.Signature]
     model: KGEModel | None = None
     """A model of the sampler's own, saved in checkpoints; None for a sampler that has none."""
     optimizer: ModelOptimizer | None = None
     """What steps `model`."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__signature__ = _whole_signature(cls)
+
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
+
+    def check_options(self) -> None:
+        """Raises InputError where options that `adjust` may change have values that the sampler can't work with."""
+
+    def adjust(self, **options: int | float) -> None:
+        """Changes options of these names from the next step on.
+
+        Raises:
+            InputError: the sampler can't work with the values.
+        """
+        for name, value in options.items():
+            setattr(self, name, value)
+        self.check_options()
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
@@ -125,6 +147,18 @@ class NegativeSampler(ABC):
 
     def start_stage(self) -> None:
         """Called before the first step of a stage, when no checkpoint of that stage is resumed."""
+
+
+def _whole_signature(cls: type) -> inspect.Signature:
+    """The signature of a class's constructor, with the options of its base class in the place of `**options`."""
+    if "__init__" not in vars(cls):
+        return inspect.signature(cls.__base__ or object)
+    (_, *own) = inspect.signature(vars(cls)["__init__"]).parameters.values()
+    if own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return inspect.Signature(own)
+    named = {parameter.name: parameter for parameter in own[:-1]}
+    passed_on = inspect.signature(cls.__base__ or object).parameters
+    return inspect.Signature([*named.values(), *(each for name, each in passed_on.items() if name not in named)])
 
 
 def require_at_least(key: str, value: int, least: int) -> None:

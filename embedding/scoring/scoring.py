@@ -38,6 +38,8 @@ class ScoringFunction(nn.Module, ABC):
     """The same of a relation row."""
     comparison: Comparison | None = None
     """How the fused pass compares queries with rows; None if it can't. Only a `QueryScoring` may have one."""
+    on_scores: Callable[[Tensor], None] | None = None
+    """Called with what each `scorer` scores, where someone counts that."""
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
@@ -130,6 +132,12 @@ class ScoringFunction(nn.Module, ABC):
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         """What scores the same queries with one block of candidates after the other."""
+        score = self._scorer(anchor, relation, of_heads=of_heads)
+        return score if self.on_scores is None else partial(_score_and_tell, score, self.on_scores)
+
+    def _scorer(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         return partial(self.score_heads if of_heads else self.score_tails, anchor, relation)
 
     def score_batch(
@@ -194,12 +202,11 @@ class QueryScoring(ScoringFunction):
         """The vectors of one side."""
         return (self.head_query if of_heads else self.tail_query)(anchor, relation)
 
-    def scorer(
+    def _scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
-        """See `ScoringFunction.scorer`: the queries are made once."""
-        query = self.query(anchor, relation, of_heads=of_heads)
-        return super().scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
+        query = self.query(anchor, relation, of_heads=of_heads)  # made once
+        return super()._scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
         """What `combination` combines entities with, from all relations' rows."""
@@ -232,6 +239,14 @@ class QueryScoring(ScoringFunction):
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
         of_heads = self.head_query(tail, of_tail)
         return None if of_heads is None else torch.cat([of_heads, self.tail_query(head, of_head)])
+
+
+def _score_and_tell(
+    score: Callable[[Candidates], Tensor], tell: Callable[[Tensor], None], candidates: Candidates
+) -> Tensor:
+    scores = score(candidates)
+    tell(scores)
+    return scores
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:

@@ -16,7 +16,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 import generator
+from generator.false_negative_aware import FalseNegativeAwareSampler
+from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
+from generator.typed import TypedSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
 from launch import schema
@@ -307,3 +310,12 @@ def test_two_ranks_draw_what_one_draws():
         alone = play(case, one_rank(), 4)
         for step, (whole, _) in enumerate(alone):
             assert in_order([first[step], second[step]]).equal(whole), case
+
+
+def test_signatures_show_the_options_that_are_passed_on():
+    parameters = inspect.signature(FalseNegativeAwareSampler).parameters
+    assert list(parameters)[:4] == ["context", "hidden_share", "penalty", "model"]
+    assert parameters["pool_size"].annotation is int
+    assert "options" not in parameters
+    assert set(inspect.signature(TypedSampler).parameters) == set(inspect.signature(PooledSampler).parameters)
+    assert "num_negatives" in inspect.signature(partial(TypedSampler, mask_known=True)).parameters
