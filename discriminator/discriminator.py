@@ -1,5 +1,6 @@
 """The discriminator: a KGE model with the loss that trains it, the reward it gives and the optimiser that steps it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,14 +8,17 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from discriminator.fused import why_not_fused
 from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
-from embedding.scoring.judgement import Judged, Judgement
+from embedding.scoring.fused import FusedLoss
 from graph.batch import Batch, Negatives
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Discriminator:
         self.loss = loss
         self.reward = reward
         self._make_optimizer = optimizer
+        self._logged: set[str] = set()
         self.start_stage()
 
     def start_stage(self) -> None:
@@ -62,14 +67,43 @@ class Discriminator:
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
-        judged, rewarded = self._score(batch, negatives)
-        loss = judged.loss
-        if loss is None:
-            loss = batch.share_of_mean(self._loss(batch, negatives, judged.positive, judged.negative))
+        reason = why_not_fused(self.loss, self.model, batch, negatives)
+        if reason is None:
+            loss, positive, negative = self._fused(batch, negatives)
+            rewarded = negative
+        else:
+            self._log_once(reason, batch)
+            positive, negative, rewarded = self._scores(batch, negatives)
+            loss = batch.share_of_mean(self._loss(batch, negatives, positive, negative))
         for term in self.terms:
             loss = loss + batch.share_of_mean(term(self.model, batch))
-        positive, negative = judged.positive.detach(), judged.negative.detach()
+        positive, negative = positive.detach(), negative.detach()
         return Verdict(loss, self.reward(positive, rewarded.detach(), batch.step), positive, negative)
+
+    def _fused(self, batch: Batch, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss and scores of one kernel, where `why_not_fused` allows it."""
+        assert isinstance(self.loss, Loss)
+        assert self.loss.kernel is not None
+        given = FusedLoss(self.loss.kernel, negatives.known, batch.weight / batch.global_weight)
+        fused = self.model.fused_scores(batch, negatives.entity, given)
+        return fused.loss, fused.positive, fused.negative
+
+    def _log_once(self, reason: str, batch: Batch) -> None:
+        if reason not in self._logged and self.model.site.rank == 0 and len(batch.head):
+            self._logged.add(reason)
+            log.info("%s: scores and loss are made one after the other, because %s", self.model.name, reason)
+
+    def _scores(
+        self, batch: Batch, negatives: Negatives
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
+        """Scores of positives and negatives, and of what is rewarded: the pool, if the sampler asked for that."""
+        if not negatives.reward_pool:
+            positive, negative = self.model.score(batch, negatives.entity)
+            return positive, negative, negative
+        assert negatives.pool is not None
+        assert negatives.pick is not None
+        positive, scores = self.model.score(batch, negatives.pool)
+        return positive, scores.gather(1, negatives.pick), scores
 
     def _loss(
         self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
@@ -92,19 +126,6 @@ class Discriminator:
             loss = self._loss(batch, negatives, positive.detach(), negative)
             (slope,) = torch.autograd.grad(loss.sum(), negative)
         return slope
-
-    def _score(self, batch: Batch, negatives: Negatives) -> tuple[Judged, Float[Tensor, "B M"]]:
-        """Scores of positives and negatives, and of what is rewarded: the pool, if it has to be scored."""
-        if not negatives.reward_pool:
-            one_pass = self.loss.one_pass if isinstance(self.loss, Loss) else None
-            weight = batch.weight / batch.global_weight
-            judgement = None if one_pass is None else Judgement(one_pass, negatives.known, weight)
-            judged = self.model.judge(batch, negatives.entity, judgement)
-            return judged, judged.negative
-        assert negatives.pool is not None
-        assert negatives.pick is not None
-        positive, scores = self.model.score(batch, negatives.pool)
-        return Judged(positive, scores.gather(1, negatives.pick)), scores
 
     def learn(self, verdict: Verdict, *, lr_factor: float = 1.0) -> None:
         """Steps the model down the gradient of the loss. Collective.

@@ -14,9 +14,9 @@ from embedding.exchange import add_over_ranks
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.judgement import Judged, Judgement
+from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.queries import Queries, relation_rows
-from embedding.scoring.scoring import ScoringFunction
+from embedding.scoring.scoring import QueryScoring, ScoringFunction
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
 from graph.counter_random import combine, stream
@@ -63,18 +63,25 @@ class TripleScorer(nn.Module):
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
         head_rows: int,
-        judgement: Judgement | None = None,
-        entity_scale: Float[Tensor, "B E"] | None = None,
-        relation_scale: Float[Tensor, "B R"] | None = None,
+        entity_scale: Float[Tensor, "B E"] | None,
+        relation_scale: Float[Tensor, "B R"] | None,
+        loss: FusedLoss | None = None,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
-        """See `ScoringFunction.score_batch` and `judge_batch`; entities are places in the look-up."""
+        """Scores as `ScoringFunction.score_batch` makes them; with a `loss`, those of the fused pass and its loss.
+
+        Entities are places in the look-up. DDP sums the gradients of what goes through here.
+
+        Args:
+            entity_scale, relation_scale: what dropout multiplies the rows of the queries by; None for nothing.
+        """
         queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
-        if judgement is not None and targets is not None:
-            judged = self.scoring.judge_batch(queries, targets, others, judgement)
-            if judged is not None:
-                return judged.positive, judged.negative, judged.loss
-        return *self.scoring.score_batch(queries, targets, others), None
+        if loss is None:
+            return *self.scoring.score_batch(queries, targets, others), None
+        assert targets is not None
+        assert isinstance(self.scoring, QueryScoring)
+        fused = self.scoring.fused_batch(queries, targets, others, loss)
+        return fused.positive, fused.negative, fused.loss
 
 
 class KGEModel:
@@ -187,15 +194,23 @@ class KGEModel:
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
-        judged = self.judge(batch, entity, None)
-        return judged.positive, judged.negative
+        positive, negative, _ = self._replicated(*self._placed(batch, entity))
+        return positive, negative
 
-    def judge(self, batch: Batch, entity: Int64[Tensor, "C N"], judgement: Judgement | None) -> Judged:
-        """The same scores, judged on the way if there is a judgement and a kernel for it. Collective."""
+    def fused_scores(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss) -> FusedScores:
+        """The same scores and their loss by one kernel, for a step that `why_not_fused` has nothing against.
+
+        Collective.
+        """
+        return FusedScores(*self._replicated(*self._placed(batch, entity), loss))
+
+    def _placed(
+        self, batch: Batch, entity: Int64[Tensor, "C N"]
+    ) -> tuple[Lookup, Tensor, Tensor, Tensor, Tensor, int, Tensor | None, Tensor | None]:
+        """One look-up of all entities of a step, and the places that `TripleScorer` takes."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        scales = self._dropout_scales(batch)
-        return Judged(*self._replicated(lookup, anchor, relation, target, place, head_rows, judgement, *scales))
+        return lookup, anchor, relation, target, place, head_rows, *self._dropout_scales(batch)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """What dropout multiplies the rows of a batch's queries by."""
@@ -246,7 +261,7 @@ class KGEModel:
         """Scores with each entity in the corrupted place. Collective."""
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return self._replicated(lookup, anchor, relation, None, place, head_rows)[1]
+        return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None)[1]
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:

@@ -19,8 +19,8 @@ class RowLoss(StrEnum):
 
 
 @dataclass(frozen=True)
-class OnePassLoss:
-    """A loss with its options; those that it does not have count for nothing."""
+class KernelLoss:
+    """A loss that kernels compute, with its options. Fields that a loss does not use are ignored."""
 
     kind: RowLoss
     margin: float = 0.0

@@ -16,6 +16,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-kernels"):
         os.environ["CXX"] = "/nowhere/c++"
     # It outlives the session: a library is named by a digest of its sources, compiler and processor.
-    if config.cache is not None:
+    if config.pluginmanager.hasplugin("cacheprovider"):
         os.environ["ADVKGE_CACHE"] = str(config.cache.mkdir("advkge"))
     load()  # before xdist starts its workers, which would each compile

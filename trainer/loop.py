@@ -185,15 +185,13 @@ class Trainer:
         """
         signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
         shares = {"loss": verdict.loss.detach()}
+        asked = stage.sampler.statistics() if stage.sampler.learns else {}
         if stage.sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
             shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
+        for name, statistic in asked.items():
+            shares[name] = batch.share_of_mean(statistic(verdict.reward, verdict.positive, verdict.negative))
         if negatives.log_prob is not None:
             shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
-        if negatives.reward_spread:
-            shares["square of the reward"] = batch.share_of_mean(verdict.reward.double().square().mean(1))
-        if negatives.separation is not None:
-            separated = verdict.positive[:, None] - verdict.negative >= negatives.separation
-            shares["share of separated negatives"] = batch.share_of_mean(separated.double().mean(1))
         asked_to_stop, *means = self.runtime.add(torch.stack([signalled, *shares.values()])).tolist()
         self._asked_to_stop = asked_to_stop > 0
         mean = dict(zip(shares, means, strict=True))
@@ -203,12 +201,9 @@ class Trainer:
                     f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
                     "stage; nothing was updated with it (a smaller optimizer.lr may help)"
                 )
-        spread = None
-        if negatives.reward_spread:
-            spread = max(mean["square of the reward"] - mean["reward"] ** 2, 0.0) ** 0.5
         if not stage.sampler.learns:
             return mean["loss"], None
-        return mean["loss"], Reward(verdict.reward, mean["reward"], spread, mean.get("share of separated negatives"))
+        return mean["loss"], Reward(verdict.reward, mean["reward"], {name: mean[name] for name in asked})
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graph.batch import Proposal
 from graph.errors import InputError
-from kernels.losses import OnePassLoss
+from kernels.losses import KernelLoss
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Loss(nn.Module, ABC):
         return False
 
     @property
-    def one_pass(self) -> OnePassLoss | None:
-        """The same loss for a kernel that judges scores while it makes them; None for one that has none."""
+    def kernel(self) -> KernelLoss | None:
+        """What this loss is to kernels, from scores or fused with making them; None if no kernel computes it."""
         return None
 
     @abstractmethod

@@ -12,6 +12,11 @@ _LEAST_SHARED = 4
 """Queries that must share a pool for a matrix product over its copied rows to beat reading rows where they lie."""
 
 
+def share_pools(queries: int, pools: int) -> bool:
+    """Whether so many queries share so many pools widely enough for matrix products: at least 4 queries a pool."""
+    return queries >= _LEAST_SHARED * pools
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The entities that the queries of each chunk are compared with; C = B where each query has its own."""
@@ -32,8 +37,8 @@ class Candidates:
         return self.lookup.gather(self.place) if self.given is None else self.given
 
     def shared_by(self, queries: int) -> bool:
-        """Whether so many queries share pools widely enough for matrix products."""
-        return queries >= _LEAST_SHARED * len(self.place)
+        """Whether so many queries share these pools widely enough for matrix products."""
+        return share_pools(queries, len(self.place))
 
     def chunks(self, start: int, stop: int) -> "Candidates":
         """Those of the chunks [start, stop)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.judgement import Judged, Judgement, can_judge, judge
+from embedding.scoring.fused import FusedLoss, FusedScores, fused_scores
 from embedding.scoring.queries import Queries
 from graph.counter_random import random_uniform, stream
 from kernels.library import usable
@@ -36,6 +36,10 @@ class ScoringFunction(nn.Module, ABC):
     """How many real numbers make one number of an entity row, the first of all numbers first: 2 for complex ones."""
     relation_components: int = 1
     """The same of a relation row."""
+    comparison: Comparison | None = None
+    """How the fused pass compares queries with rows; None if it can't. Only a `QueryScoring` may have one."""
+    on_scores: Callable[[Tensor], None] | None = None
+    """Called with what each `scorer` scores, where someone counts that."""
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
@@ -128,6 +132,12 @@ class ScoringFunction(nn.Module, ABC):
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         """What scores the same queries with one block of candidates after the other."""
+        score = self._scorer(anchor, relation, of_heads=of_heads)
+        return score if self.on_scores is None else partial(_score_and_tell, score, self.on_scores)
+
+    def _scorer(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         return partial(self.score_heads if of_heads else self.score_tails, anchor, relation)
 
     def score_batch(
@@ -151,12 +161,6 @@ class ScoringFunction(nn.Module, ABC):
         positive = self.score(torch.cat([other_head, head]), relation, torch.cat([tail, other_tail]))
         return positive, torch.cat([heads, tails])
 
-    def judge_batch(
-        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
-    ) -> Judged | None:
-        """Scores as `score_batch` does, and judges them on the way; None where that can't be done."""
-        return None
-
 
 class QueryScoring(ScoringFunction):
     """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares.
@@ -166,8 +170,6 @@ class QueryScoring(ScoringFunction):
 
     combination: Combination | None = None
     """What the queries are, if a kernel can make them."""
-    comparison: Comparison | None = None
-    """How they are compared with candidates' rows, if a kernel can judge the scores on the way."""
 
     @abstractmethod
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
@@ -200,12 +202,11 @@ class QueryScoring(ScoringFunction):
         """The vectors of one side."""
         return (self.head_query if of_heads else self.tail_query)(anchor, relation)
 
-    def scorer(
+    def _scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
-        """See `ScoringFunction.scorer`: the queries are made once."""
-        query = self.query(anchor, relation, of_heads=of_heads)
-        return super().scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
+        query = self.query(anchor, relation, of_heads=of_heads)  # made once
+        return super()._scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
         """What `combination` combines entities with, from all relations' rows."""
@@ -221,14 +222,12 @@ class QueryScoring(ScoringFunction):
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 
-    def judge_batch(
-        self, queries: Queries, target: Candidates, candidates: Candidates, judgement: Judgement
-    ) -> Judged | None:
-        """See `ScoringFunction.judge_batch`."""
-        if self.comparison is None or not can_judge(self.comparison, len(queries.place), candidates):
-            return None
+    def fused_batch(self, queries: Queries, target: Candidates, candidates: Candidates, loss: FusedLoss) -> FusedScores:
+        """Scores as `score_batch` makes them, and their loss, by one kernel; only where there is a `comparison`."""
         query = self._make_queries(queries)
-        return None if query is None else judge(self.comparison, query, target, candidates, judgement)
+        assert self.comparison is not None
+        assert query is not None
+        return fused_scores(self.comparison, query, target, candidates, loss)
 
     def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
         if self.combination is not None and queries.as_stored and usable(queries.lookup.rows):
@@ -240,6 +239,14 @@ class QueryScoring(ScoringFunction):
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
         of_heads = self.head_query(tail, of_tail)
         return None if of_heads is None else torch.cat([of_heads, self.tail_query(head, of_head)])
+
+
+def _score_and_tell(
+    score: Callable[[Candidates], Tensor], tell: Callable[[Tensor], None], candidates: Candidates
+) -> Tensor:
+    scores = score(candidates)
+    tell(scores)
+    return scores
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:

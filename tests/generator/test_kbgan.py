@@ -10,7 +10,7 @@ from torch import Tensor
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut, PerQuery, PreviousEpoch, RunningMean
-from generator.kbgan import KBGANSampler
+from generator.kbgan import KBGANSampler, normalised
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -69,7 +69,7 @@ def rewarded(batch: Batch, negatives: Negatives) -> Reward:
     assert entity is not None
     value = REWARD[per_positive(entity, len(batch.head))]
     mean, square = (float(batch.share_of_mean(each.mean(1))) for each in (value, value.square()))
-    return Reward(value, mean, (square - mean**2) ** 0.5)
+    return Reward(value, mean, {"square of the reward": square})
 
 
 @pytest.mark.parametrize(("chunk_size", "heads"), [(1, 2), (2, 1)])
@@ -243,7 +243,7 @@ def test_exact_gradient_is_that_of_the_expected_reward_and_the_entropy(mask_know
         assert (~allowed).any()
 
     given = rewarded(batch, negatives)
-    earned = given.normalised().value if sampler.normalise_reward else given.value
+    earned = normalised(given).value if sampler.normalise_reward else given.value
     kinds = set()
 
     def expected_reward() -> float:
@@ -274,14 +274,16 @@ def test_exact_gradient_is_that_of_the_expected_reward_and_the_entropy(mask_know
 
 def test_normalised_rewards_have_mean_0_and_spread_1_over_the_batch():
     batch = batch_of(GRAPH.train[:4], heads=2)
-    negatives = sampler_of(normalise_reward=True).propose(batch, no_opinion)
-    assert negatives.reward_spread
-    reward = rewarded(batch, negatives).normalised()
+    sampler = sampler_of(normalise_reward=True)
+    negatives = sampler.propose(batch, no_opinion)
+    given = rewarded(batch, negatives)
+    (square,) = (statistic(given.value, given.value[:, 0], given.value) for statistic in sampler.statistics().values())
+    assert given.means == {"square of the reward": pytest.approx(float(square.mean()))}
+    reward = sampler.earned(batch, negatives, given)
     assert float(reward.value.mean()) == pytest.approx(0, abs=1e-12)
     assert float(reward.value.std(correction=0)) == pytest.approx(1)
-    assert reward.normalised().value.equal(reward.value)
-    same = Reward(torch.full((2, 3), 4.0), 4.0, 0.0).normalised()
-    assert not same.value.any()
+    same = Reward(torch.full((2, 3), 4.0), 4.0, {"square of the reward": 16.0})
+    assert not normalised(same).value.any()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 import generator
+from generator.false_negative_aware import FalseNegativeAwareSampler
+from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
+from generator.typed import TypedSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
 from launch.build import build_sampler
@@ -133,14 +136,15 @@ def propose(case: Case, batch: Batch) -> tuple[NegativeSampler, Negatives]:
     return sampler, sampler.propose(batch, opinion(batch, given))
 
 
-def reward_of(batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
-    """A reward that depends on the entity alone."""
+def reward_of(sampler: NegativeSampler, batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
+    """A reward that depends on the entity alone, with the means that the sampler asks for."""
     entity = negatives.pool if negatives.reward_pool else negatives.entity
     assert entity is not None
     value = per_positive(entity, len(batch.head)).double().mul(0.37).sin()
-    shares = [batch.share_of_mean(each.mean(1)) for each in (value, value.square())]
-    mean, square = (runtime or one_rank()).add(torch.stack(shares)).tolist()
-    return Reward(value, mean, max(square - mean**2, 0.0) ** 0.5, separated=(1 + mean) / 2)
+    asked = sampler.statistics()
+    numbers = [value.mean(1), *(statistic(value, value.mean(1), value) for statistic in asked.values())]
+    mean, *means = (runtime or one_rank()).add(torch.stack([batch.share_of_mean(each) for each in numbers])).tolist()
+    return Reward(value, mean, dict(zip(asked, means, strict=True)))
 
 
 def play(case: Case, config: DictConfig, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
@@ -153,7 +157,7 @@ def play(case: Case, config: DictConfig, runtime: Runtime, steps: int) -> list[t
     for step in range(steps):
         batch = runtime.share(order.batch(step))
         negatives = sampler.propose(batch, opinion(batch, given))
-        sampler.feedback(batch, negatives, reward_of(batch, negatives, runtime))
+        sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives, runtime))
         drawn.append((per_positive(negatives.entity, len(batch.head)), batch.head_rows))
     return drawn
 
@@ -215,7 +219,7 @@ def test_a_rank_without_chunks_takes_part(case: Case):
     batch = case.batch().chunks(0, 0)
     sampler, negatives = propose(case, batch)
     assert len(negatives.entity) == 0
-    sampler.feedback(batch, negatives, reward_of(batch, negatives))
+    sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
     assert all(value.shape == (0,) for value in sampler.metrics().values())
 
 
@@ -251,7 +255,7 @@ def test_known_facts_are_flagged_where_masking_is_asked_for(case: Case):
 def test_metrics_are_one_value_a_positive(case: Case):
     batch = case.batch(3)
     sampler, negatives = propose(case, batch)
-    sampler.feedback(batch, negatives, reward_of(batch, negatives))
+    sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
     for name, value in sampler.metrics().items():
         assert name.startswith("generator/")
         assert value.shape == (12,)
@@ -267,7 +271,7 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
         # Facts come again after three steps, so that what is kept of each of them is used again.
         batch = case.batch(after=12 * (number % 3), epoch=epochs[number])
         negatives = sampler.propose(replace(batch, step=number), opinion(batch, given))
-        sampler.feedback(batch, negatives, reward_of(batch, negatives))
+        sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
         return negatives.entity
 
     given = context()
@@ -303,3 +307,12 @@ def test_two_ranks_draw_what_one_draws():
         if not all(same):
             differ.append(f"{case.name} {' '.join(case.options)}: first at step {same.index(False)}")
     assert differ == []
+
+
+def test_signatures_show_the_options_that_are_passed_on():
+    parameters = inspect.signature(FalseNegativeAwareSampler).parameters
+    assert list(parameters)[:4] == ["context", "hidden_share", "penalty", "model"]
+    assert parameters["pool_size"].annotation is int
+    assert "options" not in parameters
+    assert set(inspect.signature(TypedSampler).parameters) == set(inspect.signature(PooledSampler).parameters)
+    assert "num_negatives" in inspect.signature(partial(TypedSampler, mask_known=True)).parameters

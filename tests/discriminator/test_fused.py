@@ -1,5 +1,6 @@
-"""Judging scores while they are made changes nothing but the time that it takes."""
+"""The fused pass changes nothing but the time that a step takes, and a step that goes without says why."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,11 +9,15 @@ import torch
 from torch import Tensor
 
 import kernels.contrast
+import kernels.library
 from discriminator.discriminator import Verdict
+from discriminator.fused import why_not_fused
 from discriminator.loss.log_sigmoid import LogSigmoid
 from discriminator.loss.loss import Loss
+from discriminator.loss.one_vs_all import OneVsAll
 from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
+from discriminator.loss.table_loss import TableLoss
 from discriminator.term.l2 import L2
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.scoring import ScoringFunction
@@ -20,7 +25,18 @@ from embedding.scoring.transe import TransE
 from graph.batch import Batch, Negatives
 from kernels.products import products
 from tests.ranks import run_on_ranks
-from tests.worlds import batch_of, distmult, families, lazy_adam, model_of, one_rank, player_of, site_of
+from tests.worlds import (
+    batch_of,
+    context_of,
+    distmult,
+    families,
+    lazy_adam,
+    model_of,
+    one_rank,
+    player_of,
+    site_of,
+    transe,
+)
 from trainer.runtime import Runtime
 
 pytestmark = pytest.mark.skipif(products() is None, reason="torch was built with another library of matrix products")
@@ -56,7 +72,7 @@ def train(
     runtime = runtime or one_rank()
     model = model_of(site_of(families(), runtime), scoring=SCORINGS[scoring])
     player = player_of(model, LOSSES[loss], lazy_adam)
-    player.terms = [L2(weight=0.1)]
+    player.terms = [L2(context_of(families()).statistics, weight=0.1, relation_weight=None, by_frequency=True)]
     batch, negatives = batch_and_negatives(masked=masked)
     batch = replace(batch, chunk=torch.arange(12))
     share = runtime.share(batch)
@@ -72,21 +88,21 @@ def train(
 @every_scoring
 @every_loss
 @pytest.mark.parametrize("masked", [False, True])
-def test_three_steps_are_those_of_scores_that_are_judged_later(
+def test_three_steps_are_those_of_scores_first_and_loss_then(
     scoring: str, loss: str, masked: bool, monkeypatch: pytest.MonkeyPatch
 ):
     calls = []
-    judged_by = kernels.contrast.call
-    monkeypatch.setattr(kernels.contrast, "call", lambda *given: (calls.append(given[0]), judged_by(*given)))
-    on_the_way = train(scoring, loss, masked=masked)
+    call = kernels.contrast.call
+    monkeypatch.setattr(kernels.contrast, "call", lambda *given: (calls.append(given[0]), call(*given)))
+    fused = train(scoring, loss, masked=masked)
     assert len(calls) == 3
     monkeypatch.setattr(kernels.contrast, "products", lambda: None)
-    later = train(scoring, loss, masked=masked)
+    apart = train(scoring, loss, masked=masked)
     assert len(calls) == 3
-    for mine, theirs in zip(on_the_way[0], later[0], strict=True):
+    for mine, theirs in zip(fused[0], apart[0], strict=True):
         for name in ("loss", "reward", "positive", "negative"):
             torch.testing.assert_close(getattr(mine, name), getattr(theirs, name), rtol=1e-11, atol=1e-12)
-    for mine, theirs in zip(on_the_way[1:], later[1:], strict=True):
+    for mine, theirs in zip(fused[1:], apart[1:], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-11)
 
 
@@ -101,3 +117,51 @@ def test_ranks_learn_the_same():
     for rows in run_on_ranks(3, train_as_rank):
         for mine, theirs in zip(rows, alone, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-12)
+
+
+def own_negatives(batch: Batch, negatives: Negatives) -> tuple[Batch, Negatives]:
+    """The same with negatives of each positive's own."""
+    return batch, replace(negatives, entity=negatives.entity.repeat_interleave(4, 0))
+
+
+@pytest.mark.parametrize(
+    ("loss", "scoring", "change", "reason"),
+    [
+        (Softmax(), distmult, lambda *given: given, None),
+        (OneVsAll(), distmult, lambda *given: given, "the loss OneVsAll compares positives with all entities"),
+        (LogSigmoid(margin=1.0, reduction="sum"), distmult, lambda *given: given, "the loss LogSigmoid has no kernel"),
+        (Softmax(), transe, lambda *given: given, "TransE has no fused comparison with these options"),
+        (Softmax(), distmult, lambda b, n: (b, replace(n, reward_pool=True)), "the generator wants a reward for each"),
+        (Softmax(), distmult, lambda b, n: (b.chunks(0, 0), Negatives(n.entity[:0])), "there are no positives here"),
+        (Softmax(), distmult, own_negatives, "fewer than 4 positives share their negatives"),
+    ],
+)
+def test_says_why_a_step_is_not_fused(
+    loss: Loss | TableLoss, scoring: Callable[[int], ScoringFunction], change: Callable, reason: str | None
+):
+    found = why_not_fused(
+        loss, model_of(site_of(families()), scoring=scoring), *change(*batch_and_negatives(masked=False))
+    )
+    assert found == reason or (reason is not None and found is not None and found.startswith(reason))
+
+
+def test_says_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch):
+    given = Softmax(), model_of(site_of(families()), scoring=distmult), *batch_and_negatives(masked=False)
+    monkeypatch.setattr(kernels.contrast, "products", lambda: None)
+    assert "no matrix product of MKL" in (why_not_fused(*given) or "")
+    monkeypatch.setattr(kernels.library, "load", lambda: None)
+    assert "kernels need a C++ compiler" in (why_not_fused(*given) or "")
+
+
+def test_the_reason_is_logged_once(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    player = player_of(model_of(site_of(families()), scoring=distmult), Softmax(), lazy_adam)
+    batch, negatives = batch_and_negatives(masked=False)
+    player.judge(batch, negatives)
+    assert not caplog.messages
+    for _ in range(2):
+        player.learn(player.judge(*own_negatives(batch, negatives)))
+    (line,) = caplog.messages
+    assert line.startswith(
+        "discriminator: scores and loss are made one after the other, because fewer than 4 positives"
+    )
