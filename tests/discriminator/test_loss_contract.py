@@ -25,6 +25,7 @@ from graph.errors import InputError
 from graph.known import KnownTriples
 from launch.build import build_loss
 from tests.configs import CONF, composed
+from tests.pairwise import pairwise
 from tests.worlds import adam, batch_of, distmult, graph_of, model_of, site_of
 
 NAMES = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
@@ -266,9 +267,7 @@ def test_every_loss_has_a_yaml_and_a_formula():
     assert losses == {type(case.make()) for case in [*CASES, *TABLE_CASES]}
 
 
-@every_loss
-@pytest.mark.parametrize("negatives", [1, 4])
-@pytest.mark.parametrize("masked", [False, True])
+@pairwise(case=CASES, negatives=[1, 4], masked=[False, True])
 def test_value_and_gradient_are_those_of_the_formula(case: Case, negatives: int, masked: bool):
     known = (torch.arange(6 * negatives).view(6, negatives) % 3 == 0) if masked else None
     scores = inputs(6, negatives, known)
@@ -324,9 +323,7 @@ def test_a_masked_negative_is_as_if_it_were_not_there(case: Case):
     torch.testing.assert_close(with_it[2][:, others], without_it[2])
 
 
-@every_loss
-@pytest.mark.parametrize("fill", [0.0, math.inf, -math.inf])
-@pytest.mark.parametrize("negatives", [1, 4])
+@pairwise(case=CASES, fill=[0.0, math.inf, -math.inf], negatives=[1, 4])
 def test_a_row_that_is_masked_whole_is_finite(case: Case, fill: float, negatives: int):
     known = torch.zeros(3, negatives, dtype=torch.bool)
     known[1] = True
