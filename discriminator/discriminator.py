@@ -91,7 +91,7 @@ class Discriminator:
     def _log_once(self, reason: str, batch: Batch) -> None:
         if reason not in self._logged and self.model.site.rank == 0 and len(batch.head):
             self._logged.add(reason)
-            log.info("%s: scores and loss are made one after the other, because %s", self.model.name, reason)
+            log.info("%s: the fused kernel is not used, because %s", self.model.name, reason)
 
     def _scores(
         self, batch: Batch, negatives: Negatives

@@ -162,6 +162,4 @@ def test_the_reason_is_logged_once(caplog: pytest.LogCaptureFixture):
     for _ in range(2):
         player.learn(player.judge(*own_negatives(batch, negatives)))
     (line,) = caplog.messages
-    assert line.startswith(
-        "discriminator: scores and loss are made one after the other, because fewer than 4 positives"
-    )
+    assert line.startswith("discriminator: the fused kernel is not used, because fewer than 4 positives")

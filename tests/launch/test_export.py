@@ -73,7 +73,7 @@ def test_model_says_in_words_how_to_score(name, tmp_path):
     run = make_run(f"discriminator={name}", *SMALL.get(name, []))
     export.write_export(run, Path("step_1"), tmp_path)
     model = json.loads((tmp_path / "model.json").read_text())
-    assert model["scoring_function"].lower() == name
+    assert model["scoring_function"].lower() == name.replace("_", "")
     assert model["higher_is_more_plausible"] is True
     assert model["score"].startswith(model["scoring_function"])
     assert re.search(r"\)[:.] ", model["score"])  # the paper, then the formula

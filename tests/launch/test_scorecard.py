@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import stdev
@@ -259,6 +260,22 @@ def test_the_page_needs_nothing_else(made):
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     for text in ("0.4500", "± 0.0707", "2 of 6 runs failed", "no <memory> left", "<typed>", "some_option_of_kbgan"):
         assert text in page.text
+
+
+def test_hostile_names_are_text_on_the_page(made):
+    hostile = """</style></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""
+    results = [read_result(cell) for cell in find_cells(made)]
+    results = [replace(each, identity=each.identity | {"sampler": hostile, "graph": hostile}) for each in results]
+    results[0] = replace(results[0], error=hostile)
+    picture = made / "plot.png"
+    picture.write_bytes(b"\x89PNG")
+    page = Page()
+    page.feed(as_page(Heading(hostile, {hostile: hostile}, hostile), results, {hostile: picture}))
+    assert page.open == []
+    assert "script" not in page.tags
+    assert page.sources == ["data:image/png;base64,iVBORw=="]
+    # The summary (graph, time), failure (three), card, table, caption, options, facts.
+    assert page.text.count(hostile) >= 10
 
 
 def test_a_page_of_failures_alone(tmp_path):
