@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from launch import evaluate, export
 from launch.build import Run, build_run
@@ -143,8 +144,9 @@ def test_never_replaces_what_is_no_export(command, finished, tmp_path):
 
 
 def test_runs_in_one_process(command, finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # the launcher's
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 2), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", store.port)):
+        monkeypatch.setenv(name, str(value))
     outcome = command(export, f"run={finished}", "out=out")
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1)
     assert f"error: export runs in one process; type: python {export.__file__} " in outcome.errors
