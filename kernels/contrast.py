@@ -62,7 +62,7 @@ def contrast(
     expect_shape("weight", weight, queries)
     library = products()
     if library is None:
-        raise RuntimeError("there are no matrix products for contrast to call: ask why_no_contrast first")
+        raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")
     made = Contrast(
         positive=torch.empty_like(weight),
         negative=query.new_empty((queries, candidates)),
