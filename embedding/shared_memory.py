@@ -179,8 +179,8 @@ class SharedMemory:
         missing = call("wait_for_all", self._counters, self._process, *sizes)
         if missing >= len(self.regions):
             raise LostRankError(
-                f"rank {missing - len(self.regions)} did not come to an exchange within {self.seconds:g} seconds "
-                "(launch.timeout_seconds): it hangs, or has that much more to do",
+                f"rank {missing - len(self.regions)} did not take part in an exchange within {self.seconds:g} seconds "
+                "(launch.timeout_seconds): it hangs, or has much more to do than the others",
                 hangs=True,
             )
         if missing >= 0:

@@ -1,4 +1,4 @@
-"""A scorecard as one page that needs nothing else: no script, no network, images inside."""
+"""A scorecard as one HTML file without scripts or links, with its images inside."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from launch.strict_yaml import read_yaml
 
 _GOOD, _BAD, _STRONG = (46, 160, 90), (222, 90, 70), (70, 130, 200)
 _CLEAR = 0.1
-"""From this relative difference of best and worst on, colours are full."""
+"""The relative difference between best and worst from which colours have full strength."""
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -72,7 +72,7 @@ that never draws a true answer avoids false negatives and pays for it here: that
 
 @dataclass(frozen=True)
 class Heading:
-    """What was run, where and when."""
+    """The command of a scorecard, its machine, and its time."""
 
     command: str
     machine: Mapping[str, str | int]
@@ -80,12 +80,12 @@ class Heading:
 
     @classmethod
     def of(cls, command: str) -> "Heading":
-        """Of this moment on this machine."""
+        """A heading with this machine and the present time."""
         return cls(command, describe(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
 
 def as_page(heading: Heading, results: Sequence[Result], plots: Mapping[str, Path]) -> str:
-    """The page; `plots` are image files by caption."""
+    """The HTML page; `plots` are image files by caption."""
     lines = blocks(results)
     parts = [
         f"<h1>Scorecard of negative samplers</h1><p class='sub'>{_summary(heading, results)}</p>",
@@ -124,7 +124,7 @@ def _summary(heading: Heading, results: Sequence[Result]) -> str:
 
 
 def _cards(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> str:
-    """Who is best at what, where there is one block to say it of."""
+    """The best sampler by each of some figures, if there is only one block."""
     if len(lines) != 1:
         return ""
     (part,) = lines.values()
