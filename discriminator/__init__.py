@@ -1,1 +1,1 @@
-"""The judge: the main model, the loss that trains it, and the reward that it gives."""
+"""The discriminator: the model that is trained, its losses, and the reward that it gives to the generator."""

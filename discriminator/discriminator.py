@@ -52,13 +52,13 @@ class Discriminator:
         self.loss = loss
         self.reward = reward
         self._make_optimizer = optimizer
+        self._logged: set[str] = set()
         self.start_stage()
 
     def start_stage(self) -> None:
         """A fresh optimiser, as at the beginning of each of KBGAN's stages."""
         self.model.attach("loss", self.loss)
         self.optimizer = self._make_optimizer(self.model)
-        self._said_which_path = False
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
@@ -67,18 +67,43 @@ class Discriminator:
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
         """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
-        reason = why_not_fused(self.model, self.loss, batch, negatives)
-        self._say_which_path(batch, reason)
+        reason = why_not_fused(self.loss, self.model, batch, negatives)
         if reason is None:
-            positive, negative, loss = self._score_with_loss(batch, negatives)
+            loss, positive, negative = self._fused(batch, negatives)
             rewarded = negative
         else:
-            positive, negative, rewarded = self._score(batch, negatives)
+            self._log_once(reason, batch)
+            positive, negative, rewarded = self._scores(batch, negatives)
             loss = batch.share_of_mean(self._loss(batch, negatives, positive, negative))
         for term in self.terms:
             loss = loss + batch.share_of_mean(term(self.model, batch))
         positive, negative = positive.detach(), negative.detach()
         return Verdict(loss, self.reward(positive, rewarded.detach(), batch.step), positive, negative)
+
+    def _fused(self, batch: Batch, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss and scores of one kernel, where `why_not_fused` allows it."""
+        assert isinstance(self.loss, Loss)
+        assert self.loss.kernel is not None
+        given = FusedLoss(self.loss.kernel, negatives.known, batch.weight / batch.global_weight)
+        fused = self.model.fused_scores(batch, negatives.entity, given)
+        return fused.loss, fused.positive, fused.negative
+
+    def _log_once(self, reason: str, batch: Batch) -> None:
+        if reason not in self._logged and self.model.site.rank == 0 and len(batch.head):
+            self._logged.add(reason)
+            log.info("%s: the fused kernel is not used, because %s", self.model.name, reason)
+
+    def _scores(
+        self, batch: Batch, negatives: Negatives
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
+        """Scores of positives and negatives, and of what is rewarded: the pool, if the sampler asked for that."""
+        if not negatives.reward_pool:
+            positive, negative = self.model.score(batch, negatives.entity)
+            return positive, negative, negative
+        assert negatives.pool is not None
+        assert negatives.pick is not None
+        positive, scores = self.model.score(batch, negatives.pool)
+        return positive, scores.gather(1, negatives.pick), scores
 
     def _loss(
         self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
@@ -101,33 +126,6 @@ class Discriminator:
             loss = self._loss(batch, negatives, positive.detach(), negative)
             (slope,) = torch.autograd.grad(loss.sum(), negative)
         return slope
-
-    def _say_which_path(self, batch: Batch, reason: str | None) -> None:
-        """Once a stage, for who wonders why a run is slow: the two paths differ in nothing but time."""
-        if not self._said_which_path and len(batch.head):
-            self._said_which_path = True
-            log.info("scores and loss in one kernel: %s", "yes" if reason is None else f"no, {reason}")
-
-    def _score_with_loss(
-        self, batch: Batch, negatives: Negatives
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-        """Scores of positives and negatives without gradient, and the share of the mean loss, by the fused path."""
-        assert isinstance(self.loss, Loss)
-        assert self.loss.kernel is not None
-        fused = FusedLoss(self.loss.kernel, negatives.known, batch.weight / batch.global_weight)
-        return self.model.score_with_loss(batch, negatives.entity, fused)
-
-    def _score(
-        self, batch: Batch, negatives: Negatives
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives, of negatives, and of what is rewarded: the pool, if the sampler asks for that."""
-        if not negatives.reward_pool:
-            positive, negative = self.model.score(batch, negatives.entity)
-            return positive, negative, negative
-        assert negatives.pool is not None
-        assert negatives.pick is not None
-        positive, scores = self.model.score(batch, negatives.pool)
-        return positive, scores.gather(1, negatives.pick), scores
 
     def learn(self, verdict: Verdict, *, lr_factor: float = 1.0) -> None:
         """Steps the model down the gradient of the loss. Collective.

@@ -1,27 +1,46 @@
-"""Whether a step's scores and loss are made together by the fused kernel, or one after the other by torch."""
+"""Whether a step's scores, losses and gradients come from one kernel: the only place where this is decided."""
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
 from embedding.model import KGEModel
-from embedding.scoring.candidates import LEAST_SHARED
+from embedding.scoring.candidates import share_pools
 from graph.batch import Batch, Negatives
-from kernels.contrast import why_no_contrast
+from kernels.contrast import can_contrast
+from kernels.library import usable
 
 
-def why_not_fused(model: KGEModel, loss: Loss | TableLoss, batch: Batch, negatives: Negatives) -> str | None:
-    """Why the fused path (`embedding/scoring/fused.py`) can't be taken for a step; None if it can.
+def why_not_fused(loss: Loss | TableLoss, model: KGEModel, batch: Batch, negatives: Negatives) -> str | None:
+    """Why the fused pass can't serve a step, in words that go on from "because"; None if it can.
 
-    All that it depends on is here: the loss, the sampler, the scoring function, how many positives share a pool of
-    negatives, and what this machine can run.
+    Depends on the options of a run alone, but for a rank that has no positives in a step.
     """
+    return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model)
+
+
+def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
     if isinstance(loss, TableLoss):
-        return "the loss compares with all entities, not with negatives"
+        return f"the loss {type(loss).__name__} compares positives with all entities"
     if loss.kernel is None:
-        return f"the loss {type(loss).__name__} has no kernel"
-    if negatives.reward_pool:
-        return "the sampler asks for the score of every candidate of its pool"
+        return f"the loss {type(loss).__name__} has no kernel with these options"
     if model.scoring.comparison is None:
-        return f"{type(model.scoring).__name__}, with its options, is not compared by plain inner products or L2"
-    if not len(batch.head) or len(batch.head) < LEAST_SHARED * len(negatives.entity):
-        return f"fewer than {LEAST_SHARED} positives share a pool of negatives (trainer.chunk_size)"
-    return why_no_contrast(model.scoring.comparison, model.entity.weight)
+        return f"{type(model.scoring).__name__} has no fused comparison with these options"
+    return None
+
+
+def _why_not_step(batch: Batch, negatives: Negatives) -> str | None:
+    if negatives.reward_pool:
+        return "the generator wants a reward for each candidate of its pool, so that the pool is what is scored"
+    if not negatives.entity.numel():
+        return "there are no positives here"
+    if not share_pools(len(batch.head), len(negatives.entity)):
+        return "fewer than 4 positives share their negatives"
+    return None
+
+
+def _why_not_machine(model: KGEModel) -> str | None:
+    rows, comparison = model.entity.weight, model.scoring.comparison
+    if not usable(rows):
+        return "kernels need a C++ compiler, and float32 or float64 rows on the CPU"
+    if comparison is None or not can_contrast(comparison, rows):
+        return "this build of torch has no matrix product of MKL that a kernel could call"
+    return None

@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
+from embedding.query_sides import query_sides
 from embedding.scoring.candidates import Candidates
-from embedding.whole_table import Answers
+from embedding.table_queries import Answers
 from graph.batch import Batch
 
 _BLOCK_PAIRS = 1 << 18
@@ -22,16 +23,17 @@ def sum_of_answers(model: KGEModel, batch: Batch, answers: Answers) -> Float64[T
         answers: ascending by row of the batch.
     """
     anchor, relation, heads = model.query_rows(batch)
+    sides = query_sides(anchor, relation, heads)
     query, entity = answers
-    lookup, (place,) = model.entity.look_up(entity)
+    lookup, (answer,) = model.entity.look_up(entity)
     count = torch.bincount(query, minlength=len(anchor))
     first = count.cumsum(0) - count
     total = torch.zeros(len(anchor), dtype=torch.float64, device=anchor.device)
-    for of_heads, side in ((True, slice(0, heads)), (False, slice(heads, None))):
-        for rows, column, real in _blocks(count[side]):
-            rows = rows + (0 if of_heads else heads)
-            score = model.scoring.scorer(anchor[rows], relation[rows], of_heads=of_heads)
-            value = score(Candidates(lookup, place[first[rows, None] + column]))
+    for side in sides:
+        for place, column, real in _blocks(count[side.rows]):
+            rows = side.first + place
+            score = model.scoring.scorer(side.anchor[place], side.relation[place], of_heads=side.of_heads)
+            value = score(Candidates(lookup, answer[first[rows, None] + column]))
             total = total.index_add(0, rows, torch.where(real, value, 0.0).sum(1, dtype=torch.float64))
     return total
 

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from embedding.entity_blocks import BLOCK_ROWS, BestEntities, entity_blocks
+from embedding.best_entities import BestEntities
+from embedding.entity_blocks import BLOCK_ROWS, entity_blocks
 from embedding.exchange import gather_ranks
 from embedding.model import KGEModel
 

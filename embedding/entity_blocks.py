@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -24,19 +24,3 @@ def entity_blocks(model: KGEModel) -> Iterator[tuple[Int64[Tensor, " n"], Float[
         with torch.no_grad():
             rows = model.entity(entity)
         yield entity, rows
-
-
-class BestEntities:
-    """For each row the `count` entities of highest value among the blocks that it was shown, best first."""
-
-    def __init__(self, rows: int, count: int, device: torch.device) -> None:
-        self.count = count
-        self.value = torch.empty((rows, 0), dtype=torch.float64, device=device)
-        self.entity: Int64[Tensor, "Q k"] = torch.empty((rows, 0), dtype=torch.int64, device=device)
-
-    def add(self, entity: Int64[Tensor, " n"], value: Float64[Tensor, "Q n"]) -> None:
-        """Takes the values of a block."""
-        value, place = value.topk(min(self.count, len(entity)), dim=1)
-        value, found = torch.cat([self.value, value], dim=1), torch.cat([self.entity, entity[place]], dim=1)
-        self.value, place = value.topk(min(self.count, value.shape[1]), dim=1)
-        self.entity = found.gather(1, place)

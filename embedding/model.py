@@ -14,7 +14,7 @@ from embedding.exchange import add_over_ranks
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.fused import FusedLoss
+from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.queries import Queries, relation_rows
 from embedding.scoring.scoring import QueryScoring, ScoringFunction
 from embedding.table import EmbeddingTable
@@ -63,28 +63,30 @@ class TripleScorer(nn.Module):
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
         head_rows: int,
-        fused: FusedLoss | None = None,
-        entity_scale: Float[Tensor, "B E"] | None = None,
-        relation_scale: Float[Tensor, "B R"] | None = None,
+        entity_scale: Float[Tensor, "B E"] | None,
+        relation_scale: Float[Tensor, "B R"] | None,
+        loss: FusedLoss | None = None,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
-        """Scores the positives, if there is a `target`, and the candidates; with `fused`, computes their loss too.
+        """Scores as `ScoringFunction.score_batch` does; with `loss`, computes the scores and their loss together.
+
+        DDP sums over ranks the gradients of all parameters that are used here.
 
         Args:
             anchor: place in the look-up of the entity that is not corrupted.
             relation: relation row of each query.
-            target: place of the entity that the candidates replace.
+            target: place of the entity that the candidates replace; None: the positives are not scored.
             candidates: places of the candidates of each chunk.
             head_rows: the first `head_rows` queries ask for heads, the others for tails.
-            fused: computes the loss together with the scores.
-            entity_scale, relation_scale: factors of dropout.
+            entity_scale, relation_scale: factors of dropout; None without dropout.
         """
         queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
-        if fused is not None:
-            assert targets is not None
-            assert isinstance(self.scoring, QueryScoring)
-            return self.scoring.fused_batch(queries, targets, others, fused)
-        return *self.scoring.score_batch(queries, targets, others), None
+        if loss is None:
+            return *self.scoring.score_batch(queries, targets, others), None
+        assert targets is not None
+        assert isinstance(self.scoring, QueryScoring)
+        fused = self.scoring.fused_batch(queries, targets, others, loss)
+        return fused.positive, fused.negative, fused.loss
 
 
 class KGEModel:
@@ -219,27 +221,23 @@ class KGEModel:
             Scores [B] of the positives and [B, N] of the negatives; higher is more plausible. Both are differentiable,
             unless gradients are off.
         """
-        positive, negative, _ = self._score(batch, entity, None)
+        positive, negative, _ = self._replicated(*self._placed(batch, entity))
         return positive, negative
 
-    def score_with_loss(
-        self, batch: Batch, entity: Int64[Tensor, "C N"], fused: FusedLoss
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-        """The same scores, not differentiable, and their differentiable loss, computed together. Collective.
+    def fused_scores(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss) -> FusedScores:
+        """The same scores, not differentiable, and their differentiable loss, by one kernel. Collective.
 
         Call it only if `why_not_fused` (discriminator/fused.py) gives no reason against it.
         """
-        positive, negative, loss = self._score(batch, entity, fused)
-        assert loss is not None
-        return positive, negative, loss
+        return FusedScores(*self._replicated(*self._placed(batch, entity), loss))
 
-    def _score(
-        self, batch: Batch, entity: Int64[Tensor, "C N"], fused: FusedLoss | None
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
+    def _placed(
+        self, batch: Batch, entity: Int64[Tensor, "C N"]
+    ) -> tuple[Lookup, Tensor, Tensor, Tensor, Tensor, int, Tensor | None, Tensor | None]:
+        """Makes one look-up of all entities of a step; returns the arguments of `TripleScorer.forward`."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        scales = self._dropout_scales(batch)
-        return self._replicated(lookup, anchor, relation, target, place, head_rows, fused, *scales)
+        return lookup, anchor, relation, target, place, head_rows, *self._dropout_scales(batch)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """The factors that dropout multiplies entity and relation rows by; None without dropout."""
@@ -290,7 +288,7 @@ class KGEModel:
         """Scores of the negatives alone: as those of `score`, without dropout. Collective."""
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return self._replicated(lookup, anchor, relation, None, place, head_rows)[1]
+        return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None)[1]
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from embedding.entity_blocks import BestEntities, entity_blocks
+from embedding.best_entities import BestEntities
+from embedding.entity_blocks import entity_blocks
 from embedding.model import KGEModel
-from embedding.scoring.candidates import Candidates
+from embedding.query_sides import block_scorer
 from graph.batch import Batch
 from graph.known import KnownTriples
 
@@ -29,7 +30,7 @@ def preferred_entities(
     """
     anchor, relation, heads = model.query_rows(batch)
     target = model.entity(batch.target)
-    scores = _scorer(model, anchor.double(), relation.double(), heads)
+    scores = block_scorer(model, anchor.double(), relation.double(), heads)
     of_positive = scores(target.double()[:, None])
     own = torch.arange(len(target), device=batch.target.device)
     last = [_Last(own, batch.target, -torch.inf)]
@@ -56,20 +57,3 @@ class _Last:
         first = int(block[0])
         start, stop = torch.searchsorted(self.entity, block.new_tensor([first, first + len(block)])).tolist()
         value[self.row[start:stop], self.entity[start:stop] - first] = self.value
-
-
-def _scorer(
-    model: KGEModel, anchor: Float64[Tensor, "B E"], relation: Float64[Tensor, "B R"], heads: int
-) -> Callable[[Float[Tensor, "C n E"]], Float64[Tensor, "B n"]]:
-    """Scores queries, of which `heads` ask for heads, with one block of rows that they share or with their own."""
-    sizes = [heads, len(anchor) - heads]
-    sides = [
-        model.scoring.scorer(a, r, of_heads=of_heads)
-        for a, r, of_heads in zip(anchor.split(sizes), relation.split(sizes), (True, False), strict=True)
-    ]
-
-    def scores(rows: Float[Tensor, "C n E"]) -> Float64[Tensor, "B n"]:
-        own = rows.split(sizes) if len(rows) == len(anchor) else (rows, rows)
-        return torch.cat([score(Candidates.of(part)) for score, part in zip(sides, own, strict=True)])
-
-    return scores

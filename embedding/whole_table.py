@@ -1,19 +1,18 @@
-"""Every entity as an answer to every query of a batch, a block of the table at a time, whichever rank has the rows.
+"""Sums over the scores of all entities, for each query of a batch: what losses over the whole table are made of.
 
-Queries travel and rows stay: each rank compares the queries of the whole global batch with its own block of the table,
-and what it made of them goes back to whoever asked. Nothing here holds more scores than queries times a block. Every
-function is Collective, also for a rank without queries.
+Queries travel and rows stay: each rank compares the queries of the whole global batch with its own rows, a block of
+them at a time, and what it made of them goes back to whoever asked. Nothing here holds more scores than queries times a
+block. Every function is Collective, also for a rank without queries.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import cast
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.functional import softplus
@@ -22,16 +21,12 @@ from embedding.exchange import gather_ranks, return_to_ranks
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import QueryScoring
+from embedding.table_queries import Answers, SideOfAllRanks, queries_of_all_ranks
 from graph.batch import Batch
-from graph.counter_random import combine, paired_uniform, stream
 from kernels.rows import RowGradient
 
 _BLOCK_ROWS = 1024
 """Entities compared at a time: few enough for the scores to stay in the processor's cache."""
-
-
-Answers = tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]
-"""Entities of queries, as (row of the batch, entity): see `KnownTriples.answers`."""
 
 
 def log_sum_exp(model: KGEModel, batch: Batch, excluded: Answers | None = None) -> Float64[Tensor, " B"]:
@@ -47,39 +42,6 @@ def sum_softplus(model: KGEModel, batch: Batch, margin: float) -> Float64[Tensor
 def sum_scores(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
     """sum_e s(query, e) over all entities e, differentiable."""
     return _reduce(model, batch, _SumScores())
-
-
-@torch.no_grad()
-def draw_entities(
-    model: KGEModel, batch: Batch, count: int, purpose: str, excluded: Answers | None = None
-) -> Int64[Tensor, "B {count}"]:
-    """Entities drawn without replacement from the softmax of their scores over the whole table.
-
-    The excluded are drawn only where there are not enough others.
-
-    By the Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019): in the order of the
-    draws, so that the first alone is one draw from the softmax. The random numbers are a function of (purpose, seed,
-    epoch, chunk) and of the row that placement gives an entity.
-    """
-    key = stream(purpose, batch.seed, batch.epoch)
-    anchor, relation, heads = model.query_rows(batch)
-    ranks, rank = model.site.world_size, model.site.rank
-    slot = torch.arange(batch.chunk_size, device=batch.chunk.device)
-    counter = combine(batch.chunk[:, None], slot).flatten()
-    found = []
-    sizes = [heads, len(anchor) - heads]
-    for side, mine in zip(_sides(model, anchor, relation, heads, excluded), counter.split(sizes), strict=True):
-        counters = torch.cat(gather_ranks(mine, ranks))
-        score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
-        best = _Best.none(len(counters), anchor.device)
-        for first, last in _aligned(model):
-            value = side.without_excluded(score(Candidates.of(model.entity.weight[first:last][None])), first).double()
-            value += _gumbel(model, key, counters, first, last)
-            best = best.joined(_Best(model.entity.entity[first:last].expand(value.shape), value), count)
-        parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled(count)]
-        entity, value = (part.transpose(0, 1).flatten(1) for part in parts)
-        found.append(_Best(entity, value).joined(_Best.none(len(mine), anchor.device), count).entity)
-    return torch.cat(found)
 
 
 class _Reduction(ABC):
@@ -133,66 +95,6 @@ class _SumScores(_Reduction):
         return torch.ones_like(score)
 
 
-@dataclass(frozen=True)
-class _Excluded:
-    """Pairs of a query and a row of this rank's block that are not to be compared, by row."""
-
-    query: Int64[Tensor, " K"]
-    row: Int64[Tensor, " K"]
-
-    @classmethod
-    def of(cls, model: KGEModel, answers: list[Int64[Tensor, "K 2"]], sizes: list[int]) -> "_Excluded":
-        """From each rank's answers to its own queries, of which there are so many."""
-        first = [sum(sizes[:rank]) for rank in range(len(sizes))]
-        query = torch.cat([each[:, 0] + start for each, start in zip(answers, first, strict=True)])
-        row = model.entity.row_of_entity[torch.cat([each[:, 1] for each in answers])]
-        row = row - model.site.placement.block(model.site.rank, model.site.world_size)[0]
-        row, order = row.sort()
-        return cls(query[order], row)
-
-    def out_of(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
-        """Scores of a block of rows, minus infinity for these pairs."""
-        bounds = self.row.new_tensor([first, first + score.shape[1]])
-        start, stop = torch.searchsorted(self.row, bounds).tolist()
-        return score.index_put((self.query[start:stop], self.row[start:stop] - first), score.new_tensor(-torch.inf))
-
-
-@dataclass(frozen=True)
-class _Side:
-    """The queries of all ranks for one side: their rows, by rank."""
-
-    of_heads: bool
-    anchor: list[Tensor]
-    relation: list[Tensor]
-    excluded: _Excluded | None
-
-    def without_excluded(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
-        """Scores of the block of rows that begins with `first`."""
-        return score if self.excluded is None else self.excluded.out_of(score, first)
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(each) for each in self.anchor]
-
-
-def _sides(
-    model: KGEModel, anchor: Tensor, relation: Tensor, heads: int, excluded: Answers | None = None
-) -> list[_Side]:
-    """Heads' queries, then tails', or one group of both where the model asks for tails alone."""
-    ranks = model.site.world_size
-    sizes = [heads, len(anchor) - heads]
-    sides = []
-    for of_heads, a, r in zip((True, False), anchor.split(sizes), relation.split(sizes), strict=True):
-        anchors, answers = gather_ranks(a, ranks), None
-        if excluded is not None:
-            row, entity = excluded
-            mine = (row < heads) == of_heads
-            pairs = torch.stack([row[mine] - (0 if of_heads else heads), entity[mine]], dim=1)
-            answers = _Excluded.of(model, gather_ranks(pairs, ranks), [len(each) for each in anchors])
-        sides.append(_Side(of_heads, anchors, gather_ranks(r, ranks), answers))
-    return sides
-
-
 def _reduce(
     model: KGEModel, batch: Batch, reduction: _Reduction, excluded: Answers | None = None
 ) -> Float64[Tensor, " B"]:
@@ -218,7 +120,7 @@ class _Reduce(torch.autograd.Function):
         excluded: Answers | None,
         *dense: Tensor,
     ) -> Tensor:
-        sides = _sides(model, anchor, relation, heads, excluded)
+        sides = queries_of_all_ranks(model, anchor, relation, heads, excluded)
         results = []
         for side in sides:
             score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
@@ -264,7 +166,7 @@ class _Reduce(torch.autograd.Function):
 class _Differentiated:
     """Queries whose gradient is added up over blocks of the table."""
 
-    def __init__(self, model: KGEModel, side: _Side, dense: Sequence[Tensor]) -> None:
+    def __init__(self, model: KGEModel, side: SideOfAllRanks, dense: Sequence[Tensor]) -> None:
         self.model = model
         rows = [torch.cat(each).detach().requires_grad_() for each in (side.anchor, side.relation)]
         self.inputs = [*rows, *dense]
@@ -316,47 +218,6 @@ def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
     return model.entity.blocks(_BLOCK_ROWS)
 
 
-def _nothing(reduction: _Reduction, side: _Side, like: Tensor) -> Float64[Tensor, " Q"]:
+def _nothing(reduction: _Reduction, side: SideOfAllRanks, like: Tensor) -> Float64[Tensor, " Q"]:
     """What a rank without rows has to say of each query."""
     return reduction.of_block(like.new_empty((sum(side.sizes), 0)))
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The entities of highest value seen so far, best first."""
-
-    entity: Int64[Tensor, "Q k"]
-    value: Float64[Tensor, "Q k"]
-
-    @classmethod
-    def none(cls, queries: int, device: torch.device) -> "_Best":
-        nothing = torch.empty((queries, 0), dtype=torch.float64, device=device)
-        return cls(nothing.long(), nothing)
-
-    def joined(self, other: "_Best", count: int) -> "_Best":
-        entity = torch.cat([self.entity, other.entity], dim=1)
-        value = torch.cat([self.value, other.value], dim=1)
-        value, place = value.topk(min(count, value.shape[1]), dim=1)
-        return _Best(entity.gather(1, place), value)
-
-    def filled(self, count: int) -> list[Tensor]:
-        """The same number of columns on every rank, however few rows it has; what fills them up is never chosen."""
-        missing = (0, count - self.entity.shape[1])
-        pad = torch.nn.functional.pad
-        return [pad(self.entity, missing), pad(self.value, missing, value=-torch.inf)]
-
-
-def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:
-    """This rank's rows, cut where the whole table's blocks begin, as [first, last) of its own block of rows."""
-    start, stop = model.site.placement.block(model.site.rank, model.site.world_size)
-    cuts = [start, *range(start - start % _BLOCK_ROWS + _BLOCK_ROWS, stop, _BLOCK_ROWS), stop]
-    return ((first - start, last - start) for first, last in pairwise(cuts) if first < last)
-
-
-def _gumbel(model: KGEModel, key: int, counter: Int64[Tensor, " Q"], first: int, last: int) -> Float64[Tensor, "Q n"]:
-    """Noise of each (query, row of the whole table)."""
-    start = model.site.placement.block(model.site.rank, model.site.world_size)[0] + first
-    block, place = divmod(start, _BLOCK_ROWS)
-    outer = combine(counter, torch.tensor(block, device=counter.device))
-    uniform = paired_uniform(key, outer, _BLOCK_ROWS)[:, place : place + last - first]
-    return -(-uniform.log()).log()

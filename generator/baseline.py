@@ -133,9 +133,7 @@ class PerQuery(RunningMean):
         distance = reward.value.mean(1).sub(reward.mean).float()
         seen = torch.stack([distance, torch.ones_like(distance)], dim=1)
         rows = self.decay * torch.stack([total, weight], dim=1) + (1 - self.decay) * seen
-        slot = torch.arange(batch.chunk_size, device=key.device)
-        order = (batch.chunk[:, None] * batch.chunk_size + slot).flatten()
-        self.rows.store(key, order, rows.view(torch.int32).long())
+        self.rows.store(key, batch.slots(batch.chunk), rows.view(torch.int32).long())
         return super().advantage(reward, batch) - own[:, None]
 
     def keyed_rows(self) -> dict[str, KeyedRows]:

@@ -1,5 +1,7 @@
 """Negatives for the side of a relation that has one right answer (classes as in Bordes et al., NIPS 2013)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -22,19 +24,11 @@ class CardinalitySampler(UniformSampler):
 
     Args:
         one_side_share: the share of 1-N and N-1 positives whose 1 side is corrupted; of the others it is the N side.
-        others: see `StaticSampler`.
+        options: see `StaticSampler`.
     """
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        num_negatives: int,
-        one_side_share: float,
-        mask_known: bool,
-        redraw_known: bool,
-    ) -> None:
-        super().__init__(context, num_negatives=num_negatives, mask_known=mask_known, redraw_known=redraw_known)
+    def __init__(self, context: SamplerContext, *, one_side_share: float, **options: Any) -> None:
+        super().__init__(context, **options)
         if not 0 <= one_side_share <= 1:
             raise InputError(f"generator.one_side_share must be from 0 to 1, got {one_side_share}")
         self.one_side_share = one_side_share

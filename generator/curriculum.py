@@ -7,11 +7,11 @@ from enum import StrEnum
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from generator.mixture import MixtureSampler, part_of
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from generator.mixture import MixtureSampler, errors_of, part_of
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
 from generator.uniform import UniformSampler
 from graph.batch import Batch, Negatives
 from graph.counter_random import random_uniform, stream
@@ -117,11 +117,11 @@ class CurriculumSampler(MixtureSampler):
         self.decay = decay
         self.average = 0.0
         self.hard = self._hard(hard, context)
-        self.uniform = UniformSampler(context, num_negatives=num_negatives, mask_known=False, redraw_known=False)
-        super().__init__(context, parts={"hard": lambda _: self.hard, "uniform": lambda _: self.uniform})
+        uniform = UniformSampler(context, num_negatives=num_negatives, mask_known=False, redraw_known=False)
+        super().__init__(context, parts={"hard": lambda _: self.hard, "uniform": lambda _: uniform})
 
     def _hard(self, make: Callable[..., NegativeSampler], context: SamplerContext) -> NegativeSampler:
-        """The hard sampler with its first options; its constructor is asked whether the last will do as well."""
+        """The hard sampler, with options of which first and last values were checked."""
         for name in ("num_negatives", *self.options):
             if name not in inspect.signature(make).parameters:
                 raise InputError(f"generator.{name}: the sampler of generator.hard has no {name} to change")
@@ -129,9 +129,13 @@ class CurriculumSampler(MixtureSampler):
         counts = [max(fewest, 1), max(most, 1)]
         if self.share[0] > self.share[1]:
             counts.reverse()
-        ends = [{"num_negatives": count, **self._options(way)} for way, count in zip((0.0, 1.0), counts, strict=True)]
-        first, _ = [part_of("generator.hard", partial(make, **options), context) for options in ends]
-        return first
+        first, last = (
+            {"num_negatives": count, **self._options(way)} for count, way in zip(counts, (0.0, 1.0), strict=True)
+        )
+        hard = part_of("generator.hard", partial(make, **first), context)
+        with errors_of("generator.hard"):
+            hard.adjust(**last)
+        return hard
 
     def _options(self, way: float) -> dict[str, int | float]:
         values = {name: first + (last - first) * way for name, (first, last) in self.options.items()}
@@ -153,9 +157,10 @@ class CurriculumSampler(MixtureSampler):
         way = self.shape.way(done)
         self.now = self.share[0] + (self.share[1] - self.share[0]) * way
         count = self._whole(batch, self.now * self.num_negatives)
-        for name, value in {"num_negatives": count, **self._options(way)}.items():
-            setattr(self.hard, name, value)
-        self.uniform.num_negatives = self.num_negatives - count
+        self._counts = {"hard": count, "uniform": self.num_negatives - count}
+        for name in self.taking_part(batch):
+            options = self._options(way) if name == "hard" else {}
+            self.parts[name].adjust(num_negatives=self._counts[name], **options)
         return super().propose(batch, score)
 
     def _whole(self, batch: Batch, count: float) -> int:
@@ -165,22 +170,17 @@ class CurriculumSampler(MixtureSampler):
 
     def taking_part(self, batch: Batch) -> list[str]:
         """See `MixtureSampler.taking_part`."""
-        counts = {"hard": self.num_negatives - self.uniform.num_negatives, "uniform": self.uniform.num_negatives}
-        return [name for name, count in counts.items() if count]
+        return [name for name, count in self._counts.items() if count]
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Also the share of negatives that are separated, if hardness goes by it."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        if self.progress == Progress.MARGIN:
-            separated = positive[:, None] - negative >= self.margin
-            means[_SEPARATED] = separated.double().mean(1)
-        return means
+    def statistics(self) -> Mapping[str, Statistic]:
+        """The share of separated negatives, if hardness goes by it, and what the hard sampler wants to know."""
+        own = {_SEPARATED: self._separated} if self.progress == Progress.MARGIN else {}
+        return {**own, **super().statistics()}
+
+    def _separated(
+        self, reward: Float[Tensor, "B N"], positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
+    ) -> Float64[Tensor, " B"]:
+        return (positive[:, None] - negative >= self.margin).double().mean(1)
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Keeps the average, and gives the hard sampler its rewards."""

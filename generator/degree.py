@@ -1,5 +1,7 @@
 """Negatives by degree: entities of many triples more often, as words are in word2vec (Mikolov et al., NIPS 2013)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -19,13 +21,11 @@ class DegreeSampler(StaticSampler):
 
     Args:
         power: 0 for uniform negatives, 1 for those of in-batch sampling, between for a compromise.
-        others: see `StaticSampler`.
+        options: see `StaticSampler`.
     """
 
-    def __init__(
-        self, context: SamplerContext, *, num_negatives: int, power: float, mask_known: bool, redraw_known: bool
-    ) -> None:
-        super().__init__(context, num_negatives=num_negatives, mask_known=mask_known, redraw_known=redraw_known)
+    def __init__(self, context: SamplerContext, *, power: float, **options: Any) -> None:
+        super().__init__(context, **options)
         if power < 0:  # which would give entities without triples all of the probability
             raise InputError(f"generator.power must be at least 0, got {power}")
         weight = context.statistics.entity_degree.double() ** power

@@ -1,4 +1,4 @@
-"""Draws without replacement from a softmax, and the policy gradient that they estimate.
+"""Distinct entities of a pool, draws of them from a softmax, and the policy gradient that such draws estimate.
 
 Kool, van Hoof and Welling: Estimating gradients for discrete random variables by sampling without replacement (ICLR
 2020), the unordered set estimator with its built-in baseline.
@@ -7,10 +7,21 @@ Kool, van Hoof and Welling: Estimating gradients for discrete random variables b
 import math
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from generator.without_replacement import gumbel
+from graph.counter_random import gumbel
+
+LAST = -1e300
+"""The value of a candidate that is taken only where there are not enough others; minus infinity comes after it."""
+
+
+def repeated(entity: Int64[Tensor, "C M"]) -> Bool[Tensor, "C M"]:
+    """True where a row has had the same entity before."""
+    ascending, order = entity.sort(dim=1, stable=True)
+    again = torch.zeros_like(ascending, dtype=torch.bool)
+    again[:, 1:] = ascending[:, 1:] == ascending[:, :-1]
+    return torch.empty_like(again).scatter_(1, order, again)
 
 
 def draw_distinct(

@@ -10,9 +10,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from generator.distinct_draws import LAST, repeated
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
+from graph.counter_random import gumbel
 from graph.errors import InputError
 
 
@@ -50,8 +51,6 @@ class DiverseSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 1)
-        require_at_least("generator.pool_size", pool_size, num_negatives)
         if not 0 <= hardness <= 1:
             raise InputError(f"generator.hardness must be from 0 to 1, got {hardness}")
         if repulsion < 0:
@@ -61,6 +60,12 @@ class DiverseSampler(NegativeSampler):
         self.hardness = hardness
         self.penalty = (1 - hardness) * hardness * repulsion
         self.mask_known = mask_known
+        self.check_options()
+
+    def check_options(self) -> None:
+        """At least one negative, and a pool that has them all."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
+        require_at_least("generator.pool_size", self.pool_size, self.num_negatives)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """See `NegativeSampler.propose`."""

@@ -25,9 +25,9 @@ _REACH = 9
 class EANSSampler(RefreshedSampler):
     """Puts all entities in a row, clusters of like ones next to each other, and draws near the target's place.
 
-    A negative stands a Gaussian's integer part away from the target, around the ends. That is the target itself in a
-    share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has its own negatives,
-    [B, N] at every chunk_size, so their scores are no matrix products.
+    The place of a negative is the target's place + trunc(z), modulo E, with z from a Gaussian of mean 0. That is the
+    target itself in a share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has
+    its own negatives, [B, N] at every chunk_size, so their scores are no matrix products.
 
     Every rank clusters all entities, iterations x E x clusters products of rows at each refresh.
 
@@ -55,7 +55,7 @@ class EANSSampler(RefreshedSampler):
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
         expect_int32_ids("generator=eans", context.num_entities)
-        for name, value in (("num_negatives", num_negatives), ("clusters", clusters), ("iterations", iterations)):
+        for name, value in (("clusters", clusters), ("iterations", iterations)):
             require_at_least(f"generator.{name}", value, 1)
         if clusters > context.num_entities:
             raise InputError(
@@ -68,6 +68,7 @@ class EANSSampler(RefreshedSampler):
         self.iterations = iterations
         self.spread = spread
         self.mask_known = mask_known
+        self.check_options()
         device = context.site.device
         self.log_probability = log_offset_probability(spread, context.num_entities).to(device)
         self._put(torch.arange(context.num_entities, device=device))
@@ -76,6 +77,10 @@ class EANSSampler(RefreshedSampler):
     def knows_proposal(self) -> bool:
         """Always."""
         return True
+
+    def check_options(self) -> None:
+        """At least one draw."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     def _put(self, entity_at: Int64[Tensor, " E"]) -> None:
         self.entity_at = entity_at

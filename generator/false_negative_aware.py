@@ -3,17 +3,14 @@
 After the question that the seminar leaves open: train the generator itself to avoid false negatives.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
-from generator.baseline import Baseline
-from generator.kbgan import KBGANSampler, normalised
+from generator.kbgan import KBGANSampler
 from generator.sampler import Reward, SamplerContext, ScoreCandidates
 from graph.batch import Batch, Negatives
 from graph.counter_random import combine, random_uniform, stream
@@ -36,51 +33,15 @@ class FalseNegativeAwareSampler(KBGANSampler):
         penalty: what drawing a train fact that is not masked costs, in units of the reward (of its spread, with
             `normalise_reward`).
         mask_known: never draw the facts that are not hidden; otherwise they cost the penalty too.
-        others: see `KBGANSampler`.
+        options: see `KBGANSampler`.
     """
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        model: Callable[..., KGEModel],
-        optimizer: Callable[[KGEModel], ModelOptimizer],
-        dim: int,
-        num_negatives: int,
-        pool_size: int,
-        temperature: float,
-        side: str,
-        estimator: str,
-        baseline: Baseline,
-        replacement: bool,
-        entropy_weight: float,
-        entropy_floor: float | None,
-        normalise_reward: bool,
-        hidden_share: float,
-        penalty: float,
-        mask_known: bool,
-    ) -> None:
+    def __init__(self, context: SamplerContext, *, hidden_share: float, penalty: float, **options: Any) -> None:
         if not 0 < hidden_share < 1:
             raise InputError(f"generator.hidden_share must be above 0 and below 1, got {hidden_share}")
         if penalty < 0:
             raise InputError(f"generator.penalty must be at least 0, got {penalty}")
-        super().__init__(
-            context,
-            model=model,
-            optimizer=optimizer,
-            dim=dim,
-            num_negatives=num_negatives,
-            pool_size=pool_size,
-            temperature=temperature,
-            side=side,
-            estimator=estimator,
-            baseline=baseline,
-            replacement=replacement,
-            entropy_weight=entropy_weight,
-            entropy_floor=entropy_floor,
-            normalise_reward=normalise_reward,
-            mask_known=mask_known,
-        )
+        super().__init__(context, **options)
         self.penalty = penalty
         head, relation, tail = context.train.unbind(1)
         key = stream("facts hidden from the sampler", context.site.seed)
@@ -106,14 +67,12 @@ class FalseNegativeAwareSampler(KBGANSampler):
         self._hidden_draws = self.hidden.contains(batch, negatives.entity)
         return replace(negatives, known=self.context.known.contains(batch, negatives.entity))
 
-    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """As KBGAN, from rewards less the penalty; their mean and spread stay those without it."""
-        if self.normalise_reward:
-            reward = normalised(reward)
+    def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
+        """As KBGAN, less the penalty; mean and spread stay those without it."""
+        reward = super().earned(batch, negatives, reward)
         entity = negatives.pool if negatives.reward_pool else negatives.entity
         assert entity is not None
-        wrong = self._penalised(batch, entity)
-        super().feedback(batch, negatives, replace(reward, value=reward.value - self.penalty * wrong))
+        return replace(reward, value=reward.value - self.penalty * self._penalised(batch, entity))
 
     def _penalised(self, batch: Batch, entity: Int64[Tensor, "C K"]) -> Bool[Tensor, "B K"]:
         return (self.hidden if self.mask_known else self.context.known).contains(batch, entity)

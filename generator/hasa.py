@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from embedding.preferred import preferred_entities
+from generator.distinct_draws import LAST, repeated
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, repeated
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.two_hops import TwoHops

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from embedding.model import KGEModel
+from generator.distinct_draws import LAST, repeated
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
-from graph.counter_random import random_integers, stream
+from graph.counter_random import gumbel, random_integers, stream
 from graph.errors import InputError
 from graph.known import per_positive
 from kernels.rows import sum_occurrences
@@ -72,15 +72,8 @@ class InfluenceSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
-        for key, value in (
-            ("num_negatives", num_negatives),
-            ("held_out", held_out),
-            ("held_out_negatives", held_out_negatives),
-        ):
+        for key, value in (("held_out", held_out), ("held_out_negatives", held_out_negatives)):
             require_at_least(f"generator.{key}", value, 1)
-        require_at_least("generator.pool_size", pool_size, num_negatives)
-        if temperature < 0:
-            raise InputError(f"generator.temperature must be at least 0, got {temperature}")
         if damping is not None and damping <= 0:
             raise InputError(f"generator.damping must be positive or null, got {damping}")
         self.num_negatives = num_negatives
@@ -90,6 +83,14 @@ class InfluenceSampler(RefreshedSampler):
         self.held_out_negatives = held_out_negatives
         self.damping = damping
         self.mask_known = mask_known
+        self.check_options()
+
+    def check_options(self) -> None:
+        """At least one negative, a pool that has them all, and no negative temperature."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
+        require_at_least("generator.pool_size", self.pool_size, self.num_negatives)
+        if self.temperature < 0:
+            raise InputError(f"generator.temperature must be at least 0, got {self.temperature}")
 
     @property
     def suspects(self) -> bool:
@@ -164,18 +165,8 @@ class InfluenceSampler(RefreshedSampler):
         count = torch.arange(self.held_out)
         number = random_integers(stream("held-out facts", batch.seed, batch.step), count, len(self.context.train))
         head, relation, tail = self.context.train[number].T.contiguous().to(batch.head.device)
-        return Batch(
-            head=head,
-            relation=relation,
-            tail=tail,
-            weight=torch.ones(self.held_out, dtype=torch.float64, device=head.device),
-            chunk=count.to(head.device),
-            head_chunks=self.held_out // 2,
-            chunk_size=1,
-            seed=batch.seed,
-            epoch=batch.step,
-            global_weight=float(self.held_out),
-        )
+        chunk, heads = count.to(head.device), self.held_out // 2
+        return Batch.of_facts(head, relation, tail, heads=heads, chunk=chunk, seed=batch.seed, epoch=batch.step)
 
     def _direction(
         self, row: Int64[Tensor, "V K"], gradient: Float[Tensor, "V K W"], num_rows: int

@@ -2,6 +2,7 @@
 entities near the one that is kept."""
 
 from enum import StrEnum
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -47,28 +48,19 @@ class KHopSampler(PooledSampler):
         hops: the most steps from the anchor.
         pool: "exact" or "walks".
         memory_mb: what exact pools may take on a rank.
-        others: see `PooledSampler`.
+        options: see `PooledSampler`.
     """
 
     def __init__(
         self,
         context: SamplerContext,
         *,
-        num_negatives: int,
         hops: int,
         pool: str,
         memory_mb: int,
-        uniform_share: float,
-        mask_known: bool,
-        redraw_known: bool,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            context,
-            num_negatives=num_negatives,
-            uniform_share=uniform_share,
-            mask_known=mask_known,
-            redraw_known=redraw_known,
-        )
+        super().__init__(context, **options)
         require_at_least("generator.hops", hops, 1)
         require_at_least("generator.memory_mb", memory_mb, 1)
         if pool not in list(Pool):

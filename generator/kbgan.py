@@ -6,7 +6,7 @@ discriminator's reward for what was drawn teaches it by REINFORCE (Williams 1992
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
 from generator.distinct_draws import draw_distinct, policy_coefficients
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
@@ -99,35 +99,11 @@ class KBGANSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 1)
-        require_at_least("generator.pool_size", pool_size, 1)
-        if pool_size > context.num_entities:
-            raise InputError(
-                f"generator.pool_size must not exceed the graph's {context.num_entities} entities, got {pool_size}"
-            )
-        if temperature <= 0:
-            raise InputError(f"generator.temperature must be positive, got {temperature}")
         for key, choice, choices in (("side", side, Side), ("estimator", estimator, Estimator)):
             if choice not in list(choices):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
-        if estimator == Estimator.REINFORCE and num_negatives < 2 and not replacement:
-            raise InputError(f"generator.num_negatives must be at least 2 without replacement, got {num_negatives}")
-        if estimator == Estimator.REINFORCE and num_negatives < 2 and isinstance(baseline, LeaveOneOut):
-            raise InputError(
-                f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {num_negatives}"
-            )
-        if not replacement and num_negatives > pool_size:
-            raise InputError(
-                f"generator.num_negatives must not exceed pool_size {pool_size} without replacement, "
-                f"got {num_negatives}"
-            )
         if entropy_weight < 0:
             raise InputError(f"generator.entropy_weight must be at least 0, got {entropy_weight}")
-        if entropy_floor is not None and not 0 < entropy_floor <= math.log(pool_size):
-            raise InputError(
-                f"generator.entropy_floor must be above 0 and at most the logarithm of pool_size {pool_size}, "
-                f"{math.log(pool_size):.3f}, got {entropy_floor}"
-            )
         self.num_negatives = num_negatives
         self.pool_size = pool_size
         self.temperature = temperature
@@ -139,11 +115,39 @@ class KBGANSampler(NegativeSampler):
         self.entropy_floor = math.inf if entropy_floor is None else entropy_floor
         self.normalise_reward = normalise_reward
         self.mask_known = mask_known
+        self.check_options()
         self.masked = context.known
         """The facts that `mask_known` keeps from being drawn."""
         self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
+
+    def check_options(self) -> None:
+        """Draws, pool and temperature must fit each other, the estimator and the graph."""
+        count, pool_size, entities = self.num_negatives, self.pool_size, self.context.num_entities
+        require_at_least("generator.num_negatives", count, 1)
+        require_at_least("generator.pool_size", pool_size, 1)
+        if pool_size > entities:
+            raise InputError(f"generator.pool_size must not exceed the graph's {entities} entities, got {pool_size}")
+        if self.temperature <= 0:
+            raise InputError(f"generator.temperature must be positive, got {self.temperature}")
+        if self.estimator == Estimator.REINFORCE and count < 2:
+            if not self.replacement:
+                raise InputError(f"generator.num_negatives must be at least 2 without replacement, got {count}")
+            if isinstance(self.baseline, LeaveOneOut):
+                raise InputError(
+                    f"generator.num_negatives must be at least 2 with the leave-one-out baseline, got {count}"
+                )
+        if not self.replacement and count > pool_size:
+            raise InputError(
+                f"generator.num_negatives must not exceed pool_size {pool_size} without replacement, got {count}"
+            )
+        highest = math.log(pool_size)
+        if self.entropy_floor != math.inf and not 0 < self.entropy_floor <= highest:
+            raise InputError(
+                f"generator.entropy_floor must be above 0 and at most the logarithm of pool_size {pool_size}, "
+                f"{highest:.3f}, got {self.entropy_floor}"
+            )
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
@@ -194,25 +198,19 @@ class KBGANSampler(NegativeSampler):
         uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
         return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Also the square of the reward, if rewards are normalised."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        if self.normalise_reward:
-            means[_SQUARE] = reward.double().square().mean(1)
-        return means
+    def statistics(self) -> Mapping[str, Statistic]:
+        """The mean square of the reward, from which its spread follows."""
+        return {_SQUARE: _mean_square} if self.normalise_reward else {}
+
+    def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
+        """The reward that the generator learns from: with `normalise_reward` of mean 0 and spread 1."""
+        return normalised(reward) if self.normalise_reward else reward
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """One step up the gradient of the expected reward."""
         drawn = self._drawn
         weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
-        if self.normalise_reward:
-            reward = normalised(reward)
+        reward = self.earned(batch, negatives, reward)
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
         elif self.replacement:
@@ -250,17 +248,20 @@ class KBGANSampler(NegativeSampler):
         return self.baseline.keyed_rows()
 
 
+def _mean_square(reward: Float[Tensor, "B M"], *_: Tensor) -> Float64[Tensor, " B"]:
+    return reward.double().square().mean(1)
+
+
+def normalised(reward: Reward) -> Reward:
+    """The same reward with mean 0 and spread 1 over the global batch; all 0 where rewards are equal."""
+    spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5
+    return replace(reward, value=(reward.value - reward.mean) / (spread or 1.0), mean=0.0)
+
+
 def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
     """The candidates at these places of each positive's pool."""
     chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
     return pool.take(pick + (chunk * pool.shape[1])[:, None])
-
-
-def normalised(reward: Reward) -> Reward:
-    """The same with mean 0 and standard deviation 1 over the global batch; all 0 where they are equal."""
-    spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5 or 1.0
-    value = (reward.value - reward.mean) / spread
-    return Reward(value, {**reward.means, "reward": 0.0, _SQUARE: 1.0})
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:

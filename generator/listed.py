@@ -44,7 +44,6 @@ class ListedSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_epochs", period=refresh_epochs)
-        require_at_least("generator.num_negatives", num_negatives, 1)
         require_at_least("generator.list_size", list_size, 1)
         expect_int32_ids("generator.list_size", context.num_entities)
         if list_size >= context.num_entities:
@@ -57,6 +56,11 @@ class ListedSampler(RefreshedSampler):
         self.list_size = list_size
         self.uniform_share = uniform_share
         self.mask_known = mask_known
+        self.check_options()
+
+    def check_options(self) -> None:
+        """At least one draw."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     @property
     def knows_proposal(self) -> bool:

@@ -4,21 +4,24 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates
+from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
 from graph.errors import InputError
 from graph.known import per_positive
 
+_Value = TypeVar("_Value")
+
 
 class MixtureSampler(NegativeSampler):
-    """The negatives of all its parts, which weigh in the mixture what they have in negatives.
+    """The negatives of all its parts; each part's weight is its share of the negatives.
 
     Fixed numbers of draws vary less than a part drawn anew for each negative, and have the same mean. The proposal is
     that of the whole, sum_k N_k / N q_k for all negatives whichever part drew them (the balance heuristic of Veach and
@@ -77,7 +80,7 @@ class MixtureSampler(NegativeSampler):
         """Every part must be able to, and learn from the negatives that it drew."""
         self._refuse_pools()
         for name, part in self.parts.items():
-            with named(self.key_of(name)):
+            with errors_of(self.key_of(name)):
                 part.check_chunk_size(chunk_size)
 
     def _refuse_pools(self) -> None:
@@ -139,25 +142,22 @@ class MixtureSampler(NegativeSampler):
             parts.append(log_q + math.log(_count(drawn) / total))
         return torch.stack(parts).logsumexp(0)
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """Those that the parts want, over the negatives of all parts."""
-        means = super().wanted_means(negatives, reward, positive, negative)
-        for name in self._drawn:
-            means |= self.parts[name].wanted_means(negatives, reward, positive, negative)
-        return means
+    def statistics(self) -> Mapping[str, Statistic]:
+        """What the parts want to know, each of all negatives of the mixture."""
+        return {
+            f"{name}.{key}": statistic
+            for name in self._drawn
+            if self.parts[name].learns
+            for key, statistic in self.parts[name].statistics().items()
+        }
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """Gives each part the rewards of its own negatives."""
+        """Gives each part the rewards of its own negatives, and the means that it asked for."""
         values = reward.value.split(list(map(_count, self._drawn.values())), dim=1)
         for (name, drawn), value in zip(self._drawn.items(), values, strict=True):
             if self.parts[name].learns:
-                self.parts[name].feedback(_own(batch, name), drawn, replace(reward, value=value.contiguous()))
+                own = replace(reward, value=value.contiguous(), means=_of_part(name, reward.means))
+                self.parts[name].feedback(_own(batch, name), drawn, own)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
         """Those of the parts, with their names."""
@@ -174,8 +174,7 @@ class MixtureSampler(NegativeSampler):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave."""
         for name, part in self.parts.items():
-            own = f"{name}."
-            part.load_state({key.removeprefix(own): value for key, value in state.items() if key.startswith(own)})
+            part.load_state(_of_part(name, state))
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
         """Those of the parts."""
@@ -191,19 +190,25 @@ class MixtureSampler(NegativeSampler):
 
 def part_of(key: str, make: Callable[[SamplerContext], NegativeSampler], context: SamplerContext) -> NegativeSampler:
     """A part, whose errors name its own key."""
-    with named(key):
+    with errors_of(key):
         return make(context)
 
 
 @contextmanager
-def named(key: str) -> Iterator[None]:
-    """Puts a part's own key in the place of the whole sampler's, in errors."""
+def errors_of(key: str) -> Iterator[None]:
+    """Errors that a part raises inside name the part's key instead of the generator's."""
     try:
         yield
     except InputError as error:
         text = str(error)
         own = text.removeprefix("generator") if text.startswith("generator") else f".{text}"
         raise InputError(f"{key}{own}") from error
+
+
+def _of_part(name: str, values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The values whose names begin with a part's, under the names that the part gave them."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 def _own(batch: Batch, name: str) -> Batch:

@@ -2,6 +2,7 @@
 graphs, arXiv 1708.06816): entities that a trained model ranks about where it ranks the true one."""
 
 from enum import StrEnum
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -48,33 +49,16 @@ class NearMissSampler(ListedSampler):
     Args:
         window: which ranks: "above" or "around".
         mask_known: leave train facts out of the windows, and out of the loss where a window had to be filled up.
-        others: see `ListedSampler`.
+        options: see `ListedSampler`.
     """
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        num_negatives: int,
-        list_size: int,
-        window: str,
-        uniform_share: float,
-        refresh_epochs: int,
-        mask_known: bool,
-    ) -> None:
-        super().__init__(
-            context,
-            num_negatives=num_negatives,
-            list_size=list_size,
-            uniform_share=uniform_share,
-            refresh_epochs=refresh_epochs,
-            mask_known=mask_known,
-        )
+    def __init__(self, context: SamplerContext, *, window: str, **options: Any) -> None:
+        super().__init__(context, **options)
         if window not in list(Window):
             raise InputError(f"generator.window must be one of {', '.join(Window)}, got {window!r}")
         self.prefer = _above if window == Window.ABOVE else _around
         self.keys = FactKeys(context.known)
-        self.windows = KeyedRows(context.site, self.keys.num_keys, list_size)
+        self.windows = KeyedRows(context.site, self.keys.num_keys, self.list_size)
 
     def refresh(self, batch: Batch) -> None:
         """See `RefreshedSampler.refresh`: each rank makes the windows that it keeps."""

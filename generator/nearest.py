@@ -2,6 +2,7 @@
 knowledge graphs, arXiv 1708.06816): entities close to the one that they replace, in the space of a trained model."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -24,32 +25,16 @@ class NearestSampler(ListedSampler):
 
     Args:
         metric: what is close: "l2" distance, or the "dot" product.
-        others: see `ListedSampler`.
+        options: see `ListedSampler`.
     """
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        num_negatives: int,
-        list_size: int,
-        metric: str,
-        uniform_share: float,
-        refresh_epochs: int,
-        mask_known: bool,
-    ) -> None:
-        super().__init__(
-            context,
-            num_negatives=num_negatives,
-            list_size=list_size,
-            uniform_share=uniform_share,
-            refresh_epochs=refresh_epochs,
-            mask_known=mask_known,
-        )
+    def __init__(self, context: SamplerContext, *, metric: str, **options: Any) -> None:
+        super().__init__(context, **options)
         if metric not in METRICS:
             raise InputError(f"generator.metric must be one of {', '.join(METRICS)}, got {metric!r}")
         self.metric = metric
-        self.closest = torch.zeros((context.num_entities, list_size), dtype=torch.int32, device=context.site.device)
+        size, device = (context.num_entities, self.list_size), context.site.device
+        self.closest = torch.zeros(size, dtype=torch.int32, device=device)
 
     def refresh(self, batch: Batch) -> None:
         """See `RefreshedSampler.refresh`."""

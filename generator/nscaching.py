@@ -12,10 +12,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
+from generator.distinct_draws import LAST, repeated
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
-from generator.without_replacement import LAST, gumbel, repeated
 from graph.batch import Batch, Negatives
-from graph.counter_random import paired_integers, stream
+from graph.counter_random import gumbel, paired_integers, stream
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
 from graph.keys import QueryKeys
@@ -63,15 +63,8 @@ class NSCachingSampler(NegativeSampler):
     ) -> None:
         super().__init__(context)
         expect_int32_ids("generator=nscaching", context.num_entities)
-        for key, value in (
-            ("num_negatives", num_negatives),
-            ("cache_size", cache_size),
-            ("fresh_size", fresh_size),
-            ("refresh_epochs", refresh_epochs),
-        ):
+        for key, value in (("cache_size", cache_size), ("fresh_size", fresh_size), ("refresh_epochs", refresh_epochs)):
             require_at_least(f"generator.{key}", value, 1)
-        if temperature <= 0:
-            raise InputError(f"generator.temperature must be positive, got {temperature}")
         if select not in list(Select):
             raise InputError(f"generator.select must be one of {', '.join(Select)}, got {select!r}")
         self.num_negatives = num_negatives
@@ -81,9 +74,16 @@ class NSCachingSampler(NegativeSampler):
         self.select = Select(select)
         self.refresh_epochs = refresh_epochs
         self.mask_known = mask_known
+        self.check_options()
         self.keys = QueryKeys(context.known)
         self.caches = KeyedRows(context.site, self.keys.num_keys, cache_size)
         self.start_stage()
+
+    def check_options(self) -> None:
+        """At least one draw, and a temperature above 0."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
+        if self.temperature <= 0:
+            raise InputError(f"generator.temperature must be positive, got {self.temperature}")
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
@@ -118,9 +118,7 @@ class NSCachingSampler(NegativeSampler):
         if self.mask_known:
             value = value.masked_fill(self.context.known.contains(batch, pool), -torch.inf)
         kept = value.topk(self.cache_size, dim=1).indices
-        slot = torch.arange(batch.chunk_size, device=key.device)
-        order = (batch.chunk[:, None] * batch.chunk_size + slot).flatten()
-        self.caches.store(key, order, pool.gather(1, kept))
+        self.caches.store(key, batch.slots(batch.chunk), pool.gather(1, kept))
         self._replaced = (kept >= self.cache_size).double().mean(1)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:

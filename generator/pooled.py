@@ -1,6 +1,7 @@
 """Samplers that draw from a pool of each positive's own, which training does not change."""
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -19,21 +20,13 @@ class PooledSampler(StaticSampler):
 
     Args:
         uniform_share: the probability that a draw is uniform.
-        others: see `StaticSampler`.
+        options: see `StaticSampler`.
     """
 
     own_negatives = True
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        num_negatives: int,
-        uniform_share: float,
-        mask_known: bool,
-        redraw_known: bool,
-    ) -> None:
-        super().__init__(context, num_negatives=num_negatives, mask_known=mask_known, redraw_known=redraw_known)
+    def __init__(self, context: SamplerContext, *, uniform_share: float, **options: Any) -> None:
+        super().__init__(context, **options)
         if not 0 <= uniform_share <= 1:
             raise InputError(f"generator.uniform_share must be from 0 to 1, got {uniform_share}")
         self.uniform_share = uniform_share

@@ -11,7 +11,7 @@ from graph.errors import InputError
 from graph.known import KnownTriples
 
 _ROUNDS = 20
-"""Draws of an entity beyond the first one: where a tenth is unknown, an eighth of the negatives is known after them."""
+"""Draws of an entity beyond the first one: where a tenth is unknown, a ninth of the negatives is known after them."""
 
 Draw = Callable[[Batch, str], Int64[Tensor, "C N"]]
 """Negatives of some chunks; the text names the random numbers to take for them. Not Collective."""
@@ -32,13 +32,12 @@ def draw_unknown(
     if len(entity) < len(batch.head):
         refuse_shared(batch.chunk_size)
     is_known = known.contains(batch, entity)
-    slot = torch.arange(batch.chunk_size, device=entity.device)
     for number in range(1, _ROUNDS + 1):
         place = is_known.any(1).view(len(batch.chunk), batch.chunk_size).any(1).nonzero()[:, 0]
         if not len(place):
             break
         part = batch.selected(place)
-        row = (place[:, None] * batch.chunk_size + slot).flatten()
+        row = batch.slots(place)
         entity[row] = torch.where(is_known[row], draw(part, f"{purpose}, round {number}"), entity[row])
         is_known[row] = known.contains(part, entity[row])
     return entity, is_known

@@ -1,8 +1,9 @@
 """What a negative sampler is."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,10 @@ from graph.known import KnownTriples
 from graph.statistics import RelationStatistics
 
 ScoreCandidates = Callable[[Int64[Tensor, "C M"]], Float[Tensor, "B M"]]
+"""The discriminator's scores of candidates in the corrupted place, without gradient. Collective."""
+
+Statistic = Callable[[Float[Tensor, "B M"], Float[Tensor, " B"], Float[Tensor, "B N"]], Float[Tensor, " B"]]
+"""One number a positive, from the rewards and from the scores of positives and of negatives; see `statistics`."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,10 @@ class Reward:
 
     value: Float[Tensor, "B N"]
     """For each negative, or for each candidate of the pool if `Negatives.reward_pool`."""
-    means: Mapping[str, float]
-    """What `NegativeSampler.wanted_means` asked for, over the whole global batch: the same on every rank."""
-
-    @property
-    def mean(self) -> float:
-        """The mean reward."""
-        return self.means["reward"]
+    mean: float
+    """The mean over the whole global batch, the same on every rank."""
+    means: Mapping[str, float] = field(default_factory=dict)
+    """The mean of each of `NegativeSampler.statistics`, likewise."""
 
 
 class NegativeSampler(ABC):
@@ -56,8 +58,11 @@ class NegativeSampler(ABC):
 
     A sampler does not know how many ranks there are: it sees some chunks of the global batch, and draws its random
     numbers from the batch (`Batch.integers`, `Batch.uniform`), where they are a function of (seed, epoch, chunk).
+
+    A constructor may pass options of its base class on as `**options`: `inspect.signature` of the class shows all.
     """
 
+    __signature__: ClassVar[inspect.Signature]
     model: KGEModel | None = None
     """A model of the sampler's own, saved in checkpoints; None for a sampler that has none."""
     optimizer: ModelOptimizer | None = None
@@ -67,8 +72,25 @@ class NegativeSampler(ABC):
     least_chunk_size: ClassVar[int] = 1
     """Positives that must share a chunk."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__signature__ = _whole_signature(cls)
+
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
+
+    def check_options(self) -> None:
+        """Raises InputError where options that `adjust` may change have values that the sampler can't work with."""
+
+    def adjust(self, **options: int | float) -> None:
+        """Changes options of these names from the next step on.
+
+        Raises:
+            InputError: the sampler can't work with the values.
+        """
+        for name, value in options.items():
+            setattr(self, name, value)
+        self.check_options()
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
@@ -77,7 +99,7 @@ class NegativeSampler(ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether the sampler learns from rewards; only then does the trainer compute their mean."""
+        """True if the sampler learns in `feedback`; only then does the trainer compute mean rewards."""
         return type(self).feedback is not NegativeSampler.feedback
 
     @property
@@ -124,27 +146,13 @@ class NegativeSampler(ABC):
         target = None if negative is None else self.log_q(batch, batch.target[:, None])
         return None if negative is None or target is None else Proposal(negative, target[:, 0])
 
-    def wanted_means(
-        self,
-        negatives: Negatives,
-        reward: Float[Tensor, "B M"],
-        positive: Float[Tensor, " B"],
-        negative: Float[Tensor, "B N"],
-    ) -> dict[str, Float[Tensor, " B"]]:
-        """What `feedback` needs the mean of over the global batch, by name, as one value for each positive.
+    def statistics(self) -> Mapping[str, Statistic]:
+        """What `feedback` wants to know of the whole global batch, by name.
 
-        The trainer averages over all ranks and hands the means back as `Reward.means`. It ends the run if one of them
-        is no number, and its error says the name. A sampler that needs more adds to what this gives.
-
-        Args:
-            reward: as `Reward.value`.
-            positive: scores of the positives.
-            negative: scores of the negatives.
+        The trainer takes each statistic of this rank's positives, and gives its weighted mean over the global batch
+        back as `Reward.means`. Asked for after `propose`, of a sampler that learns; all ranks must name the same.
         """
-        means = {"reward": reward.mean(1)} if self.learns else {}
-        if negatives.log_prob is not None:
-            means["generator's log-probability"] = negatives.log_prob.mean(1)
-        return means
+        return {}
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Learns from the reward. Learns nothing unless overridden."""
@@ -166,6 +174,18 @@ class NegativeSampler(ABC):
 
     def start_stage(self) -> None:
         """Called before the first step of a stage, when no checkpoint of that stage is resumed."""
+
+
+def _whole_signature(cls: type) -> inspect.Signature:
+    """The signature of a class's constructor, with the options of its base class in the place of `**options`."""
+    if "__init__" not in vars(cls):
+        return inspect.signature(cls.__base__ or object)
+    (_, *own) = inspect.signature(vars(cls)["__init__"]).parameters.values()
+    if own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return inspect.Signature(own)
+    named = {parameter.name: parameter for parameter in own[:-1]}
+    passed_on = inspect.signature(cls.__base__ or object).parameters
+    return inspect.Signature([*named.values(), *(each for name, each in passed_on.items() if name not in named)])
 
 
 def require_at_least(key: str, value: int, least: int) -> None:

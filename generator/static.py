@@ -22,13 +22,17 @@ class StaticSampler(NegativeSampler):
 
     def __init__(self, context: SamplerContext, *, num_negatives: int, mask_known: bool, redraw_known: bool) -> None:
         super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 1)
         self.num_negatives = num_negatives
+        self.check_options()
         self.mask_known = mask_known
         self.redraw_known = redraw_known
 
     own_negatives = False
     """Whether `draw` gives each positive its own negatives at every chunk_size."""
+
+    def check_options(self) -> None:
+        """At least one draw."""
+        require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     @abstractmethod
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:

@@ -1,6 +1,8 @@
 """Typed negatives (Krompass et al., Type-constrained representation learning in knowledge graphs, ISWC 2015): entities
 that train has in the same place of the same relation, for want of real types (their local closed world)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -21,25 +23,11 @@ class TypedSampler(PooledSampler):
     has a small pool, of which most may be train facts; `uniform_share` keeps the others trained too.
 
     Args:
-        see `PooledSampler`.
+        options: see `PooledSampler`.
     """
 
-    def __init__(
-        self,
-        context: SamplerContext,
-        *,
-        num_negatives: int,
-        uniform_share: float,
-        mask_known: bool,
-        redraw_known: bool,
-    ) -> None:
-        super().__init__(
-            context,
-            num_negatives=num_negatives,
-            uniform_share=uniform_share,
-            mask_known=mask_known,
-            redraw_known=redraw_known,
-        )
+    def __init__(self, context: SamplerContext, **options: Any) -> None:
+        super().__init__(context, **options)
         expect_int32_ids("generator=typed", context.num_entities)
         seen = context.statistics
         offset = torch.cat([seen.domain_offset, len(seen.domain_entity) + seen.range_offset[1:]])

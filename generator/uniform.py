@@ -1,6 +1,7 @@
 """Uniform negatives (Bordes et al., Translating embeddings for modeling multi-relational data, NIPS 2013)."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -17,8 +18,8 @@ class UniformSampler(StaticSampler):
     The positives of a chunk share them. With `redraw_known` they are uniform over the entities that make no train fact.
     """
 
-    def __init__(self, context: SamplerContext, *, num_negatives: int, mask_known: bool, redraw_known: bool) -> None:
-        super().__init__(context, num_negatives=num_negatives, mask_known=mask_known, redraw_known=redraw_known)
+    def __init__(self, context: SamplerContext, **options: Any) -> None:
+        super().__init__(context, **options)
         log_q = -math.log(context.num_entities)
         self._log_q = torch.full((1, 1), log_q, dtype=torch.float64, device=context.site.device)
 

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
-from embedding.whole_table import Answers, draw_entities, log_sum_exp
+from embedding.table_draws import draw_entities
+from embedding.table_queries import Answers
+from embedding.whole_table import log_sum_exp
 from generator.distinct_draws import policy_coefficients
 from generator.kbgan import Side
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, require_at_least
@@ -69,12 +71,6 @@ class WholeTableSoftmaxSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
-        require_at_least("generator.num_negatives", num_negatives, 2)
-        if num_negatives >= context.num_entities:
-            raise InputError(
-                f"generator.num_negatives must be below the graph's {context.num_entities} entities, "
-                f"got {num_negatives}"
-            )
         if side not in list(Side):
             raise InputError(f"generator.side must be one of {', '.join(Side)}, got {side!r}")
         if supervised_weight < 0:
@@ -83,9 +79,17 @@ class WholeTableSoftmaxSampler(NegativeSampler):
         self.side = Side(side)
         self.supervised_weight = supervised_weight
         self.mask_known = mask_known
+        self.check_options()
         self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
+
+    def check_options(self) -> None:
+        """At least two draws, and fewer than there are entities."""
+        count, entities = self.num_negatives, self.context.num_entities
+        require_at_least("generator.num_negatives", count, 2)
+        if count >= entities:
+            raise InputError(f"generator.num_negatives must be below the graph's {entities} entities, got {count}")
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:

@@ -37,6 +37,27 @@ class Batch:
     step: int = 0
     """The step of its stage that this batch is for, counted from 0: what schedules go by."""
 
+    @classmethod
+    def of_facts(
+        cls,
+        head: Int64[Tensor, " B"],
+        relation: Int64[Tensor, " B"],
+        tail: Int64[Tensor, " B"],
+        *,
+        heads: int,
+        chunk: Int64[Tensor, " B"],
+        seed: int,
+        epoch: int,
+    ) -> "Batch":
+        """Facts that are no batch of an epoch: chunks of one positive each, all of weight 1.
+
+        Args:
+            heads: how many of them, the first ones, have their head corrupted.
+            chunk: with seed and epoch, the keys of random numbers.
+        """
+        weight = torch.ones(len(head), dtype=torch.float64, device=head.device)
+        return cls(head, relation, tail, weight, chunk, heads, 1, seed, epoch, max(float(len(head)), 1.0))
+
     @property
     def head_rows(self) -> int:
         """Number of positives whose head is corrupted; they come first."""
@@ -52,13 +73,21 @@ class Batch:
         """The entity that is replaced."""
         return torch.cat([self.head[: self.head_rows], self.tail[self.head_rows :]])
 
+    def slots(self, chunk: Int64[Tensor, " K"]) -> Int64[Tensor, " S"]:
+        """Numbers of the positives of chunks, chunk_size of them a chunk.
+
+        Of places of chunks in this batch these are rows of the batch; of `self.chunk`, numbers within the epoch.
+        """
+        place = torch.arange(self.chunk_size, device=chunk.device)
+        return (chunk[:, None] * self.chunk_size + place).flatten()
+
     def chunks(self, start: int, stop: int) -> "Batch":
         """The chunks [start, stop) of this batch."""
         return self._chosen([(start, stop)])
 
     def selected(self, place: Int64[Tensor, " K"]) -> "Batch":
         """The chunks in these places of the batch, which ascend."""
-        row = (place[:, None] * self.chunk_size + torch.arange(self.chunk_size, device=place.device)).flatten()
+        row = self.slots(place)
         rows = {name: getattr(self, name)[row] for name in ("head", "relation", "tail", "weight")}
         return replace(self, **rows, chunk=self.chunk[place], head_chunks=int((place < self.head_chunks).sum()))
 
@@ -69,7 +98,8 @@ class Batch:
         """
         heads, total = self.head_chunks, len(self.chunk)
         head = [heads * each // parts for each in range(part + 2)]
-        # What makes parts equal, but never backwards where the sides are rounded apart.
+        # Tails make up what a part lacks of its share of all chunks; the running maximum keeps each range from being
+        # negative where the two sides round differently.
         tail = [heads + max(total * i // parts - head[i] for i in range(each + 1)) for each in (part, part + 1)]
         return self._chosen([(head[part], head[part + 1]), (tail[0], tail[1])])
 

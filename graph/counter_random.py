@@ -70,6 +70,15 @@ def random_uniform(stream_key: int, counter: Int64[Tensor, "*s"]) -> Float64[Ten
     return (_shift_right(random_bits(stream_key, counter), 12).double() + 0.5) * 2.0**-52
 
 
+def gumbel(uniform: Float64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
+    """Gumbel noise from uniform numbers: the k largest of (logit + noise) are k draws from the softmax of the logits.
+
+    They are drawn without replacement, the largest first (Kool et al., Stochastic beams and where to find them, ICML
+    2019).
+    """
+    return -(-uniform.log()).log()
+
+
 def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
     """`random_integers` of combine(outer, inner) for inner = 0 .. count - 1."""
     if usable(outer):

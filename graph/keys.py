@@ -1,4 +1,4 @@
-"""Numbers for what caches are kept of: the queries of train, and its facts seen from the side that is corrupted."""
+"""Numbers from 0 on for the queries of train and for its (fact, corrupted side) pairs: the keys of samplers' caches."""
 
 import torch
 from jaxtyping import Int64
@@ -43,18 +43,12 @@ class FactKeys:
         heads = int((key < self.num_facts).sum())
         tail, of_tail, head = _fact(self.known.heads, key[:heads])
         other_head, of_head, other_tail = _fact(self.known.tails, key[heads:] - self.num_facts)
-        return Batch(
-            head=torch.cat([head, other_head]),
-            relation=torch.cat([of_tail, of_head]),
-            tail=torch.cat([tail, other_tail]),
-            weight=torch.ones(len(key), dtype=torch.float64, device=key.device),
-            chunk=key,
-            head_chunks=heads,
-            chunk_size=1,
-            seed=0,
-            epoch=0,
-            global_weight=float(self.num_keys),
+        head, relation, tail = (
+            torch.cat([head, other_head]),
+            torch.cat([of_tail, of_head]),
+            torch.cat([tail, other_tail]),
         )
+        return Batch.of_facts(head, relation, tail, heads=heads, chunk=key, seed=0, epoch=0)
 
 
 def _fact_number(index: AnswerIndex, anchor: Tensor, relation: Tensor, answer: Tensor) -> Int64[Tensor, " B"]:

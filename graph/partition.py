@@ -113,8 +113,9 @@ def _metis_parts(
 def _import_dgl() -> Any:
     """DGL, imported here and not above: it takes seconds, and only METIS needs it.
 
-    dgl 2.x (the only one for Python 3.12) imports dgl.graphbolt at once, whose compiled library exists up to torch 2.2
-    only. Nothing here uses graphbolt, so an empty module stands in for it. dgl 1.x does not look for it.
+    dgl 2.x (the only one for Python 3.12; there is none for later ones) imports dgl.graphbolt at once, whose compiled
+    library exists up to torch 2.2 only. Nothing here uses graphbolt, so an empty module stands in for it. dgl 1.x does
+    not look for it.
     """
     os.environ.setdefault("DGLBACKEND", "pytorch")  # else DGL writes a config file into the user's home
     sys.modules.setdefault("dgl.graphbolt", types.ModuleType("dgl.graphbolt"))
@@ -122,9 +123,15 @@ def _import_dgl() -> Any:
         return importlib.import_module("dgl")
     except (ImportError, OSError) as error:  # OSError: a shared library of its own that does not load
         raise InputError(
-            "placement=metis needs DGL, which cannot be imported: install `dgl==1.1.3 packaging` on Python 3.11 or "
-            f"`dgl==2.1.0` on Python 3.12, or use placement=random; the import said: {_first_line(error)}"
+            f"placement=metis needs DGL, which cannot be imported: {_advice(sys.version_info[:2])}, or use "
+            f"placement=random; the import said: {_first_line(error)}"
         ) from error
+
+
+def _advice(python: tuple[int, ...]) -> str:
+    if python > (3, 12):
+        return f"it has no wheel for Python {python[0]}.{python[1]}, so use Python 3.11 or 3.12"
+    return f"install `{'dgl==1.1.3' if python < (3, 12) else 'dgl==2.1.0'} packaging`"
 
 
 def _first_line(error: Exception) -> str:

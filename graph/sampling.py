@@ -77,7 +77,7 @@ class PositiveOrder:
         self.weight = torch.ones(len(train), dtype=torch.float64) if weight is None else weight
         self._distinct_chunks = -(-len(train) // chunk_size)
         if self.sides == Sides.ONE and chunk_size > 1:
-            # One more than needed when sides are filled up separately: see the class's last sentence.
+            # One more, for each side has a last chunk that may be filled up: an epoch then always has as many chunks.
             self._distinct_chunks += 1
         self.num_chunks = self._distinct_chunks * (2 if self.sides == Sides.BOTH else 1)
         self.steps_per_epoch = -(-self._distinct_chunks // self.chunks_per_batch)

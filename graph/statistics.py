@@ -82,14 +82,6 @@ class RelationStatistics:
             relation_triples=triples,
         )
 
-    def domain(self, relation: int) -> Int64[Tensor, " K"]:
-        """The distinct entities that train has as a head of the relation, ascending."""
-        return self.domain_entity[self.domain_offset[relation] : self.domain_offset[relation + 1]]
-
-    def range_(self, relation: int) -> Int64[Tensor, " K"]:
-        """The distinct entities that train has as a tail of the relation, ascending."""
-        return self.range_entity[self.range_offset[relation] : self.range_offset[relation + 1]]
-
 
 def _by_relation(
     key: Int64[Tensor, " K"], num_entities: int, num_relations: int

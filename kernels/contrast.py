@@ -31,15 +31,9 @@ class Contrast:
     """By the candidates, a part for each 256 queries of a chunk."""
 
 
-def why_no_contrast(kind: Comparison, rows: Tensor) -> str | None:
-    """Why `contrast` can't be called for rows that are compared so; None if it can."""
-    if kind not in _COMPARISONS:
-        return f"there is no kernel for rows that are compared by {kind}"
-    if not usable(rows):
-        return "the kernels can't be used: rows are not on the CPU, or no compiler was found"
-    if products() is None:
-        return "torch was built without MKL, whose matrix products the kernel calls"
-    return None
+def can_contrast(kind: Comparison, rows: Tensor) -> bool:
+    """Whether there is a walk for rows that are compared so: it needs matrix products that a kernel can call."""
+    return kind in _COMPARISONS and usable(rows) and products() is not None
 
 
 def contrast(
@@ -68,7 +62,7 @@ def contrast(
     expect_shape("weight", weight, queries)
     library = products()
     if library is None:
-        raise RuntimeError("there are no matrix products for contrast to call: ask why_no_contrast first")
+        raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")
     made = Contrast(
         positive=torch.empty_like(weight),
         negative=query.new_empty((queries, candidates)),

@@ -20,7 +20,7 @@ class RowLoss(StrEnum):
 
 @dataclass(frozen=True)
 class KernelLoss:
-    """A loss that has a kernel, with its options. Fields that a loss does not use are ignored."""
+    """A loss that kernels compute, with its options. Fields that a loss does not use are ignored."""
 
     kind: RowLoss
     margin: float = 0.0

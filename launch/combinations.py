@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from discriminator.loss.loss import no_proposal, no_suspects
 from discriminator.loss.table_loss import TableLoss
 from generator.kbgan import KBGANSampler
-from generator.mixture import MixtureSampler, named
+from generator.mixture import MixtureSampler, errors_of
 from generator.sampler import NegativeSampler
 from generator.uniform import UniformSampler
 from graph.errors import InputError
@@ -43,7 +43,7 @@ def _check_stage(config: DictConfig, stage: Stage, *, is_last: bool) -> None:
     loss, sampler = stage.player.loss, stage.sampler
     options: Any = config if is_last else config.pretrain[stage.trained]
     prefix = "" if is_last else f"pretrain.{stage.trained}: "
-    with named("generator" if is_last else f"pretrain.{stage.trained}.sampler"):
+    with errors_of("generator" if is_last else f"pretrain.{stage.trained}.sampler"):
         sampler.check_chunk_size(stage.order.chunk_size)
     if isinstance(loss, TableLoss):
         # These samplers cost almost nothing, and choose the corrupted side, which such a loss needs.

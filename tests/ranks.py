@@ -1,6 +1,7 @@
 """Runs a function on several ranks: real processes that talk through gloo."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import tempfile
 import traceback
@@ -9,16 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
 from embedding.exchange import share_memory
 
 _SECONDS = 120
-# The server imports torch once, and each rank is a copy of it. A copy of the test's own process won't do: autograd
-# refuses to run in one.
+_ROOT = Path(__file__).parents[1]
+# The server imports what ranks need once, and each rank is a copy of it. A copy of the test's own process won't do:
+# autograd refuses to run in one.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["torch.distributed", "torch.nn.parallel", "torch.utils.checkpoint", "pytest"])
+_processes.set_forkserver_preload(["tests.warm_rank"])
 
 
 def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
@@ -27,6 +30,7 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
     Raises:
         RuntimeError: a rank raised, died or took too long; with the traceback of the first rank that raised.
     """
+    _start_server()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ranks = [
@@ -47,6 +51,13 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
             raise RuntimeError(errors[0].read_text() if errors else f"ranks ended with exit codes {exit_codes}")
         assert all(code == 0 for code in exit_codes), f"took more than {_SECONDS} seconds: {exit_codes}"
         return [torch.load(folder / f"{rank}.result", weights_only=False) for rank in range(world_size)]
+
+
+def _start_server() -> None:
+    """Starts the server of ranks if it does not run yet, so that it finds our modules from whatever folder it is in."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        multiprocessing.forkserver.ensure_running()
 
 
 def _run(rank: int, world_size: int, folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

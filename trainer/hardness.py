@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from embedding.model import KGEModel
-from embedding.scoring.candidates import Candidates
+from embedding.query_sides import block_scorer
 from graph.batch import Batch
 from trainer.runtime import Runtime
 
@@ -43,14 +43,8 @@ def hardness(model: KGEModel, batch: Batch, entity: Int64[Tensor, "B D"], runtim
 
 def _blocks(model: KGEModel, batch: Batch) -> Iterator[tuple[int, Float[Tensor, "B n"]]]:
     """(first row of the whole table, scores of all queries) for each block of this rank's rows. Collective at first."""
-    anchor, relation, heads = model.query_rows(batch)
-    sizes = [heads, len(anchor) - heads]
-    scorers = [
-        model.scoring.scorer(rows, of_relation, of_heads=of_heads)
-        for rows, of_relation, of_heads in zip(anchor.split(sizes), relation.split(sizes), (True, False), strict=True)
-    ]
+    scores = block_scorer(model, *model.query_rows(batch))
     start = model.site.placement.block(model.site.rank, model.site.world_size)[0]
     for first, rows in model.entity.blocks(_BLOCK_ROWS):
-        candidates = Candidates.of(pad(rows, (0, 0, 0, _BLOCK_ROWS - len(rows)))[None])
-        score = torch.cat([score(candidates) for score in scorers])
+        score = scores(pad(rows, (0, 0, 0, _BLOCK_ROWS - len(rows)))[None])
         yield start + first, score[:, : len(rows)].contiguous()

@@ -184,19 +184,26 @@ class Trainer:
         Signals reach ranks at different times, so the ranks also agree here whether any was asked to stop.
         """
         signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
-        wanted = stage.sampler.wanted_means(negatives, verdict.reward, verdict.positive, verdict.negative)
-        shares = {name: batch.share_of_mean(value) for name, value in wanted.items()}
-        stacked = torch.stack([signalled, verdict.loss.detach(), *shares.values()])
-        asked_to_stop, loss, *means = self.runtime.add(stacked).tolist()
+        shares = {"loss": verdict.loss.detach()}
+        asked = stage.sampler.statistics() if stage.sampler.learns else {}
+        if stage.sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
+            shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
+        for name, statistic in asked.items():
+            shares[name] = batch.share_of_mean(statistic(verdict.reward, verdict.positive, verdict.negative))
+        if negatives.log_prob is not None:
+            shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
+        asked_to_stop, *means = self.runtime.add(torch.stack([signalled, *shares.values()])).tolist()
         self._asked_to_stop = asked_to_stop > 0
         mean = dict(zip(shares, means, strict=True))
-        for name, value in {"loss": loss, **mean}.items():
+        for name, value in mean.items():
             if not abs(value) < float("inf"):
                 raise InputError(
                     f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
                     "stage; nothing was updated with it (a smaller optimizer.lr may help)"
                 )
-        return loss, Reward(verdict.reward, mean) if stage.sampler.learns else None
+        if not stage.sampler.learns:
+            return mean["loss"], None
+        return mean["loss"], Reward(verdict.reward, mean["reward"], {name: mean[name] for name in asked})
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from generator.sampler import NegativeSampler
 from graph.batch import Batch, Negatives
 from graph.counter_random import paired_integers, random_bits, stream
 from graph.errors import InputError
@@ -42,6 +43,23 @@ class Draws:
     def mean(self, value: Tensor) -> float:
         """Of the negatives that the loss takes."""
         return float(torch.where(self.kept, value.double(), 0.0).sum() / self.kept.sum().clamp(min=1))
+
+
+@dataclass(frozen=True)
+class _SamplerState:
+    """What proposing changes in a sampler: its state, and the rows that it keeps by key."""
+
+    tensors: dict[str, Tensor]
+    rows: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, sampler: NegativeSampler) -> "_SamplerState":
+        return cls(sampler.state(), {name: keyed.row.clone() for name, keyed in sampler.keyed_rows().items()})
+
+    def restore(self, sampler: NegativeSampler) -> None:
+        sampler.load_state(self.tensors)
+        for name, keyed in sampler.keyed_rows().items():
+            keyed.row.copy_(self.rows[name])
 
 
 class NegativeQuality(Observer):
@@ -161,17 +179,18 @@ class NegativeQuality(Observer):
 
     def _proposals(self, stage: Stage, batch: Batch) -> Iterator[tuple[Batch, Negatives]]:
         """Proposals until there are enough draws, each with random numbers of its own. Collective."""
-        sampler, before = stage.sampler, stage.sampler.state()
+        sampler, before = stage.sampler, _SamplerState.of(stage.sampler)
         state, drawn, number = before, 0, 0
         while drawn < self.draws:
             asked = replace(batch, seed=stream("measured negatives", self.seed, number))
             negatives = sampler.propose(asked, partial(stage.player.score_candidates, asked))
             yield asked, negatives
             # What a sampler makes before it first proposes takes long, and need be made but once here.
-            state = state or sampler.state()
-            sampler.load_state(state)
+            if not state.tensors and sampler.state():
+                state = _SamplerState.of(sampler)
+            state.restore(sampler)
             drawn, number = drawn + negatives.entity.shape[1], number + 1
-        sampler.load_state(before)
+        before.restore(sampler)
 
     def _nce_error(self, batch: Batch, drawn: Draws, real: Bool[Tensor, " B"]) -> float:
         row, answer = self.train.answers(batch)

@@ -1,13 +1,12 @@
 """How many candidates models have scored: counted where scores are made, not by a formula of what should be."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from embedding.model import KGEModel
-from embedding.scoring.candidates import Candidates
 
 
 class ScoredCandidates:
@@ -22,23 +21,12 @@ class ScoredCandidates:
         self.count = 0
         for model in models:
             model.scorer.register_forward_hook(self._count_batch)
-            # What scores blocks of the whole table goes past the model.
-            model.scoring.scorer = self._watched(model.scoring.scorer)
+            model.scoring.on_scores = self._count_block
 
     def _count_batch(self, _: nn.Module, __: Any, output: tuple[Tensor | None, Tensor, Tensor | None]) -> None:
         self.count += output[1].numel()
 
-    def _watched(self, make: Callable[..., Callable[[Candidates], Tensor]]) -> Callable[..., Callable[..., Tensor]]:
-        def scorer(*rows: Tensor, of_heads: bool) -> Callable[[Candidates], Tensor]:
-            score = make(*rows, of_heads=of_heads)
-
-            def counted(candidates: Candidates) -> Tensor:
-                scores = score(candidates)
-                # With gradients on, backward scores a block of forward's again.
-                if not torch.is_grad_enabled():
-                    self.count += scores.numel()
-                return scores
-
-            return counted
-
-        return scorer
+    def _count_block(self, scores: Tensor) -> None:
+        """Of the whole table. With gradients on, backward scores a block of forward's again, which does not count."""
+        if not torch.is_grad_enabled():
+            self.count += scores.numel()

@@ -1,4 +1,4 @@
-"""Losses whose value and gradient each take one pass over the scores, where kernels can be had."""
+"""Losses that a kernel computes from scores, in one pass each way; by plain torch where kernels can't be used."""
 
 from typing import cast
 
@@ -6,20 +6,51 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+from torch.nn.functional import softplus
 
+from kernels.library import usable
 from kernels.losses import KernelLoss, RowLoss, row_loss, row_loss_gradient
 
 
-def compiled_loss(
+def loss_of_scores(
     loss: KernelLoss,
     positive: Float[Tensor, " B"],
     negative: Float[Tensor, "B N"],
     known: Bool[Tensor, "B N"] | None,
 ) -> Float[Tensor, " B"]:
-    """The loss of each positive, differentiable."""
+    """The loss of each positive, differentiable.
+
+    Args:
+        known: True where a negative is left out; None if none is.
+    """
+    if not usable(negative):
+        return (
+            _softmax(positive, negative, known)
+            if loss.kind == RowLoss.SOFTMAX
+            else _self_adversarial(loss, positive, negative, known)
+        )
     mask = None if known is None else known.contiguous()
     scores = positive.contiguous(), negative.contiguous()
     return cast(Tensor, _CompiledLoss.apply(loss.kind, *scores, mask, loss.options))
+
+
+def _softmax(positive: Tensor, negative: Tensor, known: Tensor | None) -> Tensor:
+    """log(e^positive + sum e^negative) - positive."""
+    if known is not None:
+        negative = negative.masked_fill(known, -torch.inf)
+    return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive
+
+
+def _self_adversarial(loss: KernelLoss, positive: Tensor, negative: Tensor, known: Tensor | None) -> Tensor:
+    """Log-sigmoid with margin, negatives weighed by the softmax of temperature * score, which has no gradient."""
+    logits = negative.detach() * loss.temperature
+    if known is None:
+        weight = logits.softmax(1)
+    else:
+        # A row that is masked whole has nan for weights, and a masked score may be infinite: both become 0.
+        weight = logits.masked_fill(known, -torch.inf).softmax(1).masked_fill(known, 0.0)
+        negative = negative.masked_fill(known, 0.0)
+    return softplus(-loss.margin - positive) + (weight * softplus(loss.margin + negative)).sum(1)
 
 
 class _CompiledLoss(torch.autograd.Function):

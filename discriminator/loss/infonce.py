@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from discriminator.loss.compiled import loss_of_scores
 from discriminator.loss.loss import Loss, Scores, proposal_of
-from discriminator.loss.softmax import cross_entropy
+from discriminator.loss.softmax import SOFTMAX
 from graph.errors import InputError
 
 
@@ -83,4 +84,4 @@ class InfoNCE(Loss):
             proposal = proposal_of(scores, self.needs_proposal)
             positive, negative = positive - proposal.target, negative - proposal.negative
         dtype = scores.negative.dtype
-        return cross_entropy(positive.to(dtype), negative.to(dtype), scores.known)
+        return loss_of_scores(SOFTMAX, positive.to(dtype), negative.to(dtype), scores.known)

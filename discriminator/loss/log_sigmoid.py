@@ -4,13 +4,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from discriminator.loss.compiled import compiled_loss
-from discriminator.loss.loss import Loss, Scores, mean_of_unknown, sum_of_unknown
+from discriminator.loss.compiled import loss_of_scores
+from discriminator.loss.loss import Loss, Scores, sum_of_unknown
 from graph.errors import InputError
-from kernels.library import usable
 from kernels.losses import KernelLoss, RowLoss
 
-_REDUCTIONS = {"mean": mean_of_unknown, "sum": sum_of_unknown}
+_REDUCTIONS = ("mean", "sum")
 
 
 class LogSigmoid(Loss):
@@ -36,14 +35,12 @@ class LogSigmoid(Loss):
 
     @property
     def kernel(self) -> KernelLoss | None:
-        """See `Loss.kernel`."""
-        # The same as self-adversarial weights at temperature 0.
+        """Self-adversarial weights at temperature 0 are all the same: the mean. The sum has no kernel."""
         return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0) if self.reduction == "mean" else None
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
         positive, negative, known = scores.positive, scores.negative, scores.known
-        if self.kernel is not None and usable(negative):
-            return compiled_loss(self.kernel, positive, negative, known)
-        reduce = _REDUCTIONS[self.reduction]
-        return softplus(-self.margin - positive) + reduce(softplus(self.margin + negative), known)
+        if self.kernel is not None:
+            return loss_of_scores(self.kernel, positive, negative, known)
+        return softplus(-self.margin - positive) + sum_of_unknown(softplus(self.margin + negative), known)

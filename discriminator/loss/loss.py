@@ -50,7 +50,7 @@ class Loss(nn.Module, ABC):
 
     @property
     def kernel(self) -> KernelLoss | None:
-        """The same loss as kernels know it; None if none does."""
+        """What this loss is to kernels, from scores or fused with making them; None if no kernel computes it."""
         return None
 
     @abstractmethod

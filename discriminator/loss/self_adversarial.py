@@ -1,14 +1,11 @@
 """Self-adversarial weighting (Sun et al., RotatE, ICLR 2019, equations 5 and 6)."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from discriminator.loss.compiled import compiled_loss
+from discriminator.loss.compiled import loss_of_scores
 from discriminator.loss.loss import Loss, Scores
 from graph.errors import InputError
-from kernels.library import usable
 from kernels.losses import KernelLoss, RowLoss
 
 
@@ -29,19 +26,9 @@ class SelfAdversarial(Loss):
 
     @property
     def kernel(self) -> KernelLoss:
-        """See `Loss.kernel`."""
+        """This loss with its margin and temperature."""
         return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, self.temperature)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
         """See `Loss`."""
-        positive, negative, known = scores.positive, scores.negative, scores.known
-        if usable(negative):
-            return compiled_loss(self.kernel, positive, negative, known)
-        logits = negative.detach() * self.temperature
-        if known is None:
-            weight = logits.softmax(1)
-        else:
-            # A row that is masked whole has nan for weights, and a masked score may be infinite: both become 0.
-            weight = logits.masked_fill(known, -torch.inf).softmax(1).masked_fill(known, 0.0)
-            negative = negative.masked_fill(known, 0.0)
-        return softplus(-self.margin - positive) + (weight * softplus(self.margin + negative)).sum(1)
+        return loss_of_scores(self.kernel, scores.positive, scores.negative, scores.known)

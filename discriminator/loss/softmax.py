@@ -1,15 +1,13 @@
 """Softmax cross-entropy over a positive and its negatives (KBGAN, section 3.1: the generator's pre-training)."""
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from discriminator.loss.compiled import compiled_loss
+from discriminator.loss.compiled import loss_of_scores
 from discriminator.loss.loss import Loss, Scores
-from kernels.library import usable
 from kernels.losses import KernelLoss, RowLoss
 
-_KERNEL = KernelLoss(RowLoss.SOFTMAX)
+SOFTMAX = KernelLoss(RowLoss.SOFTMAX)
 
 
 class Softmax(Loss):
@@ -17,20 +15,9 @@ class Softmax(Loss):
 
     @property
     def kernel(self) -> KernelLoss:
-        """See `Loss.kernel`."""
-        return _KERNEL
+        """Softmax, which has no options."""
+        return SOFTMAX
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
-        """See `Loss`."""
-        return cross_entropy(scores.positive, scores.negative, scores.known)
-
-
-def cross_entropy(
-    positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None
-) -> Float[Tensor, " B"]:
-    """log(e^positive + sum e^negative) - positive, by a kernel where there is one."""
-    if usable(negative):
-        return compiled_loss(_KERNEL, positive, negative, known)
-    if known is not None:
-        negative = negative.masked_fill(known, -torch.inf)
-    return torch.cat([positive[:, None], negative], dim=1).logsumexp(1) - positive
+        """log(e^positive + sum e^negative) - positive."""
+        return loss_of_scores(SOFTMAX, scores.positive, scores.negative, scores.known)

@@ -8,8 +8,13 @@ from torch import Tensor
 
 from embedding.lookup import Lookup
 
-LEAST_SHARED = 4
+_LEAST_SHARED = 4
 """If at least so many queries share a pool, copying its rows and a matrix product is faster than reading in place."""
+
+
+def share_pools(queries: int, pools: int) -> bool:
+    """True if at least 4 queries share each pool, so that matrix products are faster."""
+    return queries >= _LEAST_SHARED * pools
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Candidates:
 
     def shared_by(self, queries: int) -> bool:
         """True if enough of `queries` queries share each pool for matrix products to be faster."""
-        return queries >= LEAST_SHARED * len(self.place)
+        return share_pools(queries, len(self.place))
 
     def chunks(self, start: int, stop: int) -> "Candidates":
         """The candidates of the chunks [start, stop)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.fused import FusedLoss, fused_scores
+from embedding.scoring.fused import FusedLoss, FusedScores, fused_scores
 from embedding.scoring.queries import Queries
 from graph.counter_random import random_uniform, stream
 from kernels.library import usable
@@ -47,6 +47,8 @@ class ScoringFunction(nn.Module, ABC):
     """The same for a relation row."""
     comparison: Comparison | None = None
     """If `compare` of a `QueryScoring` is exactly this kernel, its name: only then can scores and loss be fused."""
+    on_scores: Callable[[Tensor], None] | None = None
+    """If set, each `scorer` calls it with its scores; used to count scored candidates."""
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
@@ -148,6 +150,12 @@ class ScoringFunction(nn.Module, ABC):
             anchor: rows of the entities that are not corrupted.
             of_heads: True if the candidates are heads.
         """
+        score = self._scorer(anchor, relation, of_heads=of_heads)
+        return score if self.on_scores is None else partial(_score_and_tell, score, self.on_scores)
+
+    def _scorer(
+        self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
+    ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         return partial(self.score_heads if of_heads else self.score_tails, anchor, relation)
 
     def score_batch(
@@ -212,12 +220,11 @@ class QueryScoring(ScoringFunction):
         """The queries for heads or for tails."""
         return (self.head_query if of_heads else self.tail_query)(anchor, relation)
 
-    def scorer(
+    def _scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
-        """See `ScoringFunction.scorer`; the queries are computed once for all blocks."""
-        query = self.query(anchor, relation, of_heads=of_heads)
-        return super().scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
+        query = self.query(anchor, relation, of_heads=of_heads)  # computed once for all blocks
+        return super()._scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
         """The rows that `combination` combines entity rows with, one for each relation, from all relation rows."""
@@ -233,14 +240,12 @@ class QueryScoring(ScoringFunction):
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 
-    def fused_batch(
-        self, queries: Queries, target: Candidates, candidates: Candidates, fused: FusedLoss
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float64[Tensor, ""]]:
-        """The scores of `score_batch` and their loss; see `fused_scores`. Needs a `comparison`."""
+    def fused_batch(self, queries: Queries, target: Candidates, candidates: Candidates, loss: FusedLoss) -> FusedScores:
+        """The scores of `score_batch` and their loss, by one kernel. Needs a `comparison`."""
         query = self._make_queries(queries)
         assert self.comparison is not None
         assert query is not None
-        return fused_scores(self.comparison, query, target, candidates, fused)
+        return fused_scores(self.comparison, query, target, candidates, loss)
 
     def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
         if self.combination is not None and queries.as_stored and usable(queries.lookup.rows):
@@ -252,6 +257,14 @@ class QueryScoring(ScoringFunction):
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
         of_heads = self.head_query(tail, of_tail)
         return None if of_heads is None else torch.cat([of_heads, self.tail_query(head, of_head)])
+
+
+def _score_and_tell(
+    score: Callable[[Candidates], Tensor], tell: Callable[[Tensor], None], candidates: Candidates
+) -> Tensor:
+    scores = score(candidates)
+    tell(scores)
+    return scores
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:

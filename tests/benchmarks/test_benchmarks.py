@@ -20,8 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def composing(monkeypatch, tmp_path):
-    monkeypatch.setenv("ADVKGE_CACHE", str(tmp_path / "cache"))
+def composing(monkeypatch):
     monkeypatch.setenv("ADVKGE_STAMP", "now")
     GlobalHydra.instance().clear()
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from discriminator.discriminator import Discriminator
@@ -71,14 +73,14 @@ def negatives_of(batch: Batch, known: KnownTriples) -> Negatives:
     return Negatives(entity, known=known.contains(batch, entity), proposal=proposal, suspected=own % 3 == 0)
 
 
-def train(rank: int, world_size: int, case: Case) -> tuple[list[float], dict[str, Tensor]]:
+def train(rank: int, world_size: int, case: Case, config: DictConfig) -> tuple[list[float], dict[str, Tensor]]:
     """The losses of some steps, and all that they changed. The last step has no chunk for a third rank."""
     runtime, graph = Runtime(rank, world_size, torch.device("cpu")), families()
     known = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
     model = MODELS[case.model](site_of(graph, runtime, dtype=case.dtype))
     player = Discriminator(
         model,
-        loss=build_loss(config_of(case.loss, *case.options), known),
+        loss=build_loss(config, known),
         reward=ScoreReward(),
         optimizer=lazy_adam,
         terms=[TERMS[term] for term in case.terms],
@@ -103,15 +105,25 @@ def train(rank: int, world_size: int, case: Case) -> tuple[list[float], dict[str
     return losses, {name: value.clone() for name, value in values.items()}
 
 
-def train_all(rank: int, world_size: int) -> list[tuple[list[float], dict[str, Tensor]]]:
-    return [train(rank, world_size, case) for case in RUNS]
+def train_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[tuple[list[float], dict[str, Tensor]]]:
+    return [train(rank, world_size, case, config) for case, config in zip(RUNS, configs, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def configs() -> list[DictConfig]:
+    """Of all runs' losses, composed here: ranks would each do it again."""
+    return [config_of(case.loss, *case.options) for case in RUNS]
+
+
+@pytest.fixture(scope="module")
+def alone(configs: list[DictConfig]) -> list[tuple[list[float], dict[str, Tensor]]]:
+    return train_all(0, 1, configs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_learning_is_the_same_on_ranks(world_size: int):
-    alone = train_all(0, 1)
-    for found in run_on_ranks(world_size, train_all):
+def test_learning_is_the_same_on_ranks(world_size: int, configs: list[DictConfig], alone: list[Any]):
+    for found in run_on_ranks(world_size, train_all, configs):
         for case, (losses, values), (losses_alone, values_alone) in zip(RUNS, found, alone, strict=True):
             tolerance = TOLERANCE[case.dtype]
             assert losses == pytest.approx(losses_alone, rel=tolerance), case
@@ -123,7 +135,7 @@ def test_learning_is_the_same_on_ranks(world_size: int):
 
 @pytest.mark.parametrize("case", [Case("infonce", (LEARNED,)), Case("softmax", terms=("relation_prediction",))])
 def test_everything_that_is_learned_moves(case: Case):
-    _, values = train(0, 1, case)
+    _, values = train(0, 1, case, config_of(case.loss, *case.options))
     fresh = MODELS[case.model](site_of(families()))
     fresh.attach("loss", build_loss(config_of(case.loss, *case.options), KnownTriples(families().train, 128, 20)))
     before = {"entity": fresh.entity.gather_all(fresh.entity.weight), **fresh.dense_tensors()}

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -30,12 +28,11 @@ from embedding.scoring.rotate import RotatE
 from embedding.scoring.scoring import ScoringFunction
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from launch import schema
 from launch.build import build_run, build_term, build_trainer
+from tests.configs import CONF, composed
 from tests.worlds import adam, batch_of, context_of, distmult, families, model_of, site_of, transe
 from trainer.runtime import Runtime
 
-CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "term").glob("*.yaml"))
 SCORINGS: dict[str, Callable[[int], ScoringFunction]] = {
     "DistMult": distmult,
@@ -74,9 +71,7 @@ FORMULAS = {"l2": l2, "n3": n3, "relation_prediction": relation_prediction}
 
 
 def config_of(name: str, *options: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(f"term/{name}", [f"terms.{name}.{option}" for option in options]).terms[name]
+    return composed(f"term/{name}", *(f"terms.{name}.{option}" for option in options)).terms[name]
 
 
 def term_of(name: str, weight: float = 0.7, **options: Any) -> Term:
@@ -234,14 +229,9 @@ def test_terms_are_added_to_the_loss():
     torch.testing.assert_close(verdict.loss, batch.share_of_mean(each))
 
 
-def test_terms_of_a_run_leave_the_generators_pretraining_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ADVKGE_STAMP", "now")
-    monkeypatch.setenv("ADVKGE_CACHE", str(tmp_path))
-    schema.register()
-    GlobalHydra.instance().clear()
+def test_terms_of_a_run_leave_the_generators_pretraining_alone(tmp_path: Path):
     options = ["term=[n3,relation_prediction]", "terms.n3.weight=0.25", "graph.num_people=100", "launch.device=cpu"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["graph=synthetic", "generator=kbgan", *options])
+    config = composed("train", "graph=synthetic", "generator=kbgan", *options)
     trainer = build_trainer(build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0)), tmp_path)
     terms = {stage.name: [type(term).__name__ for term in stage.player.terms] for stage in trainer.stages}
     assert terms == {

@@ -1,7 +1,7 @@
 """What a scoring function learns beside rows: the same on any number of ranks, through steps and checkpoints."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def train_on_rank(
 CASES = list(product(MODELS, ("dense_adam", "rowwise_adagrad"), TOLERANCE))
 
 
+@cache  # one rank's is compared with two and with three
 def train_all(rank: int, world_size: int) -> list[tuple[list[float], Tensor]]:
     return [train_on_rank(rank, world_size, *case) for case in CASES]
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from itertools import product
 
 import pytest
@@ -77,6 +77,7 @@ def train_on_rank(rank: int, world_size: int, name: str, dtype: torch.dtype, ste
     return all_parameters(model)
 
 
+@cache  # one rank's is compared with two and with three
 def train_all(rank: int, world_size: int) -> list[Tensor]:
     return [train_on_rank(rank, world_size, name, dtype, 9) for dtype in TOLERANCE for name in OPTIMIZERS]
 

@@ -35,6 +35,7 @@ from embedding.scoring.transe import TransE
 from embedding.scoring.transr import TransR
 from embedding.scoring.tucker import TuckER
 from graph.errors import InputError
+from tests.pairwise import pairwise
 from tests.plain_scores import FORMULAS, SHIPPED
 
 CONF = Path(__file__).parents[2] / "conf" / "discriminator"
@@ -215,12 +216,9 @@ def test_score_is_the_papers_formula(case: Case):
     assert_close(function.score(head, relation, tail), torch.tensor(expected, dtype=torch.float64))
 
 
-@every
-@both_sides
-@pytest.mark.parametrize(("queries", "candidates"), [(6, 5), (52, 30)])
-@pytest.mark.parametrize("chunks", [1, 2, None])
-def test_scoring_many_is_scoring_one_by_one(case: Case, side: str, queries: int, candidates: int, chunks: int | None):
-    function = case.make(4)
+@pairwise(case=CASES, side=["head", "tail"], size=[(6, 5), (52, 30)], chunks=[1, 2, None])
+def test_scoring_many_is_scoring_one_by_one(case: Case, side: str, size: tuple[int, int], chunks: int | None):
+    function, (queries, candidates) = case.make(4), size
     rows = rows_of(function, queries, chunks or queries, candidates)
     found = score_side(function, side)(*rows)
     expected = one_by_one(function, side, *rows)
@@ -245,9 +243,7 @@ def test_no_queries_have_no_scores(case: Case, side: str, chunks: int):
     assert all(parameter.grad is not None for parameter in function.parameters())  # DDP waits for each
 
 
-@every
-@both_sides
-@pytest.mark.parametrize("chunks", [1, 2, 6])
+@pairwise(case=CASES, side=["head", "tail"], chunks=[1, 2, 6])
 def test_blocks_change_nothing(case: Case, side: str, chunks: int, monkeypatch: pytest.MonkeyPatch):
     function = case.make(4)
     rows = rows_of(function, 6, chunks, 5)
@@ -377,10 +373,7 @@ def test_small_distances_of_long_vectors_are_accurate_in_float32(case: Case, sid
     )
 
 
-@every
-@both_sides
-@pytest.mark.parametrize("queries", [1, 2, 3, 5, 64])
-@pytest.mark.parametrize("dim", [6, 50])
+@pairwise(case=CASES, side=["head", "tail"], queries=[1, 2, 3, 5, 64], dim=[6, 50])
 def test_equal_rows_have_equal_scores_in_float32(case: Case, side: str, queries: int, dim: int):
     # Ranking counts ties exactly. A matrix product may round its last columns otherwise than the rest unless the
     # number of candidates is a multiple of 64.

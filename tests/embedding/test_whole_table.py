@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import embedding.answers
+import embedding.table_draws
 import embedding.whole_table
 from embedding.answers import sum_of_answers
 from embedding.model import KGEModel
@@ -18,7 +19,8 @@ from embedding.scoring.complex import ComplEx
 from embedding.scoring.conve import ConvE
 from embedding.scoring.transd import TransD
 from embedding.scoring.tucker import TuckER
-from embedding.whole_table import draw_entities, log_sum_exp, sum_scores, sum_softplus
+from embedding.table_draws import draw_entities
+from embedding.whole_table import log_sum_exp, sum_scores, sum_softplus
 from graph.batch import Batch
 from graph.known import KnownTriples
 from tests.ranks import run_on_ranks
@@ -48,7 +50,8 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that 128 entities are several blocks on each rank, and the answers of a few queries too."""
-    monkeypatch.setattr(embedding.whole_table, "_BLOCK_ROWS", 20)
+    for module in (embedding.whole_table, embedding.table_draws):
+        monkeypatch.setattr(module, "_BLOCK_ROWS", 20)
     monkeypatch.setattr(embedding.answers, "_BLOCK_PAIRS", 16)
 
 
@@ -181,7 +184,7 @@ def softmax_of(model: KGEModel, batch: Batch) -> Tensor:
 
 @pytest.mark.parametrize("heads", [False, True])
 def test_the_first_draws_follow_the_softmax(heads: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(embedding.whole_table, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(embedding.table_draws, "_BLOCK_ROWS", 3)
     model, batch = seven(), queries(20000, heads=heads)
     entity = draw_entities(model, batch, 1, "test")
     expected = softmax_of(model, batch)
@@ -191,7 +194,7 @@ def test_the_first_draws_follow_the_softmax(heads: bool, monkeypatch: pytest.Mon
 
 
 def test_pairs_of_draws_are_those_without_replacement(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(embedding.whole_table, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(embedding.table_draws, "_BLOCK_ROWS", 3)
     model, batch = seven(), queries(40000)
     first, second = draw_entities(model, batch, 2, "test").T
     p = softmax_of(model, batch)

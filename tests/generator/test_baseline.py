@@ -17,7 +17,7 @@ def batch_in(epoch: int) -> Batch:
 def taken_off(baseline: Baseline, mean: float, epoch: int) -> float:
     """What the baseline takes off the rewards of a step whose mean reward is `mean`."""
     value = torch.tensor([[mean - 1.0], [mean + 1.0]])
-    return float((value - baseline.advantage(Reward(value, {"reward": mean}), batch_in(epoch))).mean())
+    return float((value - baseline.advantage(Reward(value, mean), batch_in(epoch))).mean())
 
 
 def test_previous_epoch_takes_off_the_mean_of_the_epoch_before():
@@ -57,7 +57,7 @@ def test_reset_forgets(baseline: Baseline):
 
 def test_leave_one_out_takes_off_the_mean_of_the_others():
     value = torch.tensor([[1.0, 4.0, 7.0], [0.0, 0.0, 3.0]])
-    advantage = LeaveOneOut().advantage(Reward(value, {"reward": 2.5}), batch_in(0))
+    advantage = LeaveOneOut().advantage(Reward(value, 2.5), batch_in(0))
     assert torch.allclose(advantage, torch.tensor([[1 - 5.5, 4 - 4.0, 7 - 2.5], [-1.5, -1.5, 3.0]]))
 
 
@@ -70,7 +70,7 @@ def per_query(decay: float = 0.5) -> PerQuery:
 def off_each(baseline: Baseline, rows: list[int], heads: int, values: list[float]) -> list[float]:
     """What is taken off the rewards of a step's positives, which are these train facts."""
     value = torch.tensor(values, dtype=torch.float64)[:, None]
-    reward = Reward(value, {"reward": float(value.mean())})
+    reward = Reward(value, float(value.mean()))
     return (value - baseline.advantage(reward, batch_of(GRAPH.train[rows], heads=heads)))[:, 0].tolist()
 
 

@@ -68,7 +68,8 @@ def corrupted(batch: Batch, entity: torch.Tensor) -> list[list[tuple[int, int, i
 def equal_rewards(batch: Batch, negatives: Negatives) -> Reward:
     assert negatives.pool is not None
     entity = negatives.pool if negatives.reward_pool else negatives.entity
-    return Reward(torch.zeros(len(batch.head), entity.shape[1], dtype=torch.float64), {"reward": 0.0})
+    value = torch.zeros(len(batch.head), entity.shape[1], dtype=torch.float64)
+    return Reward(value, 0.0, {"square of the reward": 0.0})
 
 
 def test_a_share_of_the_facts_is_hidden_and_the_rest_is_masked():
@@ -118,17 +119,14 @@ def test_pools_hold_the_targets_of_hidden_positives_and_never_draw_visible_facts
 def test_drawing_a_fact_costs_the_penalty(estimator: str, mask_known: bool):
     sampler = sampler_of(estimator=estimator, mask_known=mask_known)
     batch = batch_of(families().train[:200], heads=100)
-    given = []
     negatives = sampler.propose(batch, no_opinion)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("generator.kbgan.KBGANSampler.feedback", lambda *arguments: given.append(arguments[-1]))
-        sampler.feedback(batch, negatives, equal_rewards(batch, negatives))
+    earned = sampler.earned(batch, negatives, equal_rewards(batch, negatives))
     entity = negatives.pool if estimator == "exact" else negatives.entity
     assert entity is not None
     costly = facts_of(sampler.hidden) if mask_known else FACTS
     expected = torch.tensor([[20.0 * (triple in costly) for triple in row] for row in corrupted(batch, entity)])
     assert expected.any()
-    assert given[0].value.equal(-expected.double())
+    assert earned.value.equal(-expected.double())
 
 
 def test_it_learns_to_leave_hidden_facts_alone():

@@ -119,7 +119,7 @@ def test_each_part_learns_from_what_it_drew():
     batch = batch_of(families().train[:4])
     negatives = sampler.propose(batch, no_opinion)
     value = negatives.entity.double()  # a reward that tells the entity
-    sampler.feedback(batch, negatives, Reward(value, {"reward": 0.25}))
+    sampler.feedback(batch, negatives, Reward(value, 0.25))
     assert [mean for *_, mean in seen] == [0.25, 0.25]
     for entity, rewarded, _ in seen:
         assert rewarded.equal(entity.double())

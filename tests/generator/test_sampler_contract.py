@@ -5,28 +5,28 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from torch import Tensor
 
 import generator
+from generator.false_negative_aware import FalseNegativeAwareSampler
+from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
+from generator.typed import TypedSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
-from launch import schema
 from launch.build import build_sampler
+from tests.configs import CONF, composed
 from tests.ranks import run_on_ranks
 from tests.worlds import batch_of, context_of, families, in_order, model_of, one_rank, order_of, site_of
 from trainer.checkpoint import Checkpointer, Player
 from trainer.runtime import Runtime
 
-CONF = Path(__file__).parents[2] / "conf"
 SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
 
 # Other settings of a sampler that must keep the promises too, beside those of its yaml.
@@ -75,9 +75,9 @@ class Case:
     options: tuple[str, ...]
     """Overrides of conf/generator/NAME.yaml; "/group=choice" is one of a group inside it."""
 
-    def make(self, context: SamplerContext) -> NegativeSampler:
+    def make(self, context: SamplerContext, config: DictConfig | None = None) -> NegativeSampler:
         """The sampler as a run would have it, on this context."""
-        return build_sampler(config_of(self), context, "generator")
+        return build_sampler(config or config_of(self), context, "generator")
 
     def chunk_size(self, wanted: int) -> int:
         """The size nearest to the wanted one that the sampler can work with."""
@@ -93,11 +93,8 @@ class Case:
         return batch_of(chosen, heads=facts // size // 2, chunk_size=size, epoch=epoch)
 
 
-@cache
 def config_of(case: Case) -> DictConfig:
     """The sampler's part of a run's config."""
-    schema.register()
-    GlobalHydra.instance().clear()
     groups = {
         "/baseline": "baseline@generator.baseline",
         "/hard": "generator@generator.hard",
@@ -106,9 +103,7 @@ def config_of(case: Case) -> DictConfig:
     }
     pairs = [option.split("=", 1) for option in case.options]
     options = [f"{groups.get(key, 'generator.' + key)}={value}" for key, value in pairs]
-    with pytest.MonkeyPatch.context() as environment, initialize_config_dir(str(CONF), version_base="1.3"):
-        environment.setenv("ADVKGE_STAMP", "now")
-        return compose("train", [f"generator={case.name}", *SMALL.get(case.name, []), *options]).generator
+    return composed("train", f"generator={case.name}", *SMALL.get(case.name, []), *options).generator
 
 
 # What makes a yaml fit a graph of 128 entities, or a test's patience.
@@ -142,23 +137,20 @@ def propose(case: Case, batch: Batch) -> tuple[NegativeSampler, Negatives]:
 
 
 def reward_of(sampler: NegativeSampler, batch: Batch, negatives: Negatives, runtime: Runtime | None = None) -> Reward:
-    """A reward that depends on the entity alone."""
+    """A reward that depends on the entity alone, with the means that the sampler asks for."""
     entity = negatives.pool if negatives.reward_pool else negatives.entity
     assert entity is not None
     value = per_positive(entity, len(batch.head)).double().mul(0.37).sin()
-    negative = value if negatives.pick is None or not negatives.reward_pool else value.gather(1, negatives.pick)
-    wanted = sampler.wanted_means(negatives, value, torch.zeros_like(value[:, 0]), negative)
-    shares = {name: batch.share_of_mean(each) for name, each in wanted.items()}
-    if not shares:
-        return Reward(value, {})
-    means = (runtime or one_rank()).add(torch.stack(list(shares.values()))).tolist()
-    return Reward(value, dict(zip(shares, means, strict=True)))
+    asked = sampler.statistics()
+    numbers = [value.mean(1), *(statistic(value, value.mean(1), value) for statistic in asked.values())]
+    mean, *means = (runtime or one_rank()).add(torch.stack([batch.share_of_mean(each) for each in numbers])).tolist()
+    return Reward(value, mean, dict(zip(asked, means, strict=True)))
 
 
-def play(case: Case, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
+def play(case: Case, config: DictConfig, runtime: Runtime, steps: int) -> list[tuple[Tensor, int]]:
     """The negatives of some steps of a learning sampler, for this rank's share of each batch; how many are of heads."""
     given = context(runtime)
-    sampler = case.make(given)
+    sampler = case.make(given, config)
     sampler.start_stage()
     order = order_of(families(), sampler, batch_size=12, chunk_size=case.chunk_size(4))
     drawn = []
@@ -213,13 +205,13 @@ def test_draws_do_not_depend_on_how_a_batch_is_split(case: Case, chunk_size: int
     batch = case.batch(chunk_size)
     _, whole = propose(case, batch)
     chunks = len(batch.chunk)
-    for cut in (0, 1, chunks // 2, chunks):
-        for start, stop in ((0, cut), (cut, chunks)):
-            part = batch.chunks(start, stop)
-            _, split = propose(case, part)
-            rows = slice(start * batch.chunk_size, stop * batch.chunk_size)
-            assert per_positive(split.entity, len(part.head)).equal(per_positive(whole.entity, 12)[rows])
-            assert split.known is None or split.known.equal(whole.known[rows])
+    # In one and the rest, in halves, and what a rank gets for which there is no chunk.
+    for start, stop in {(0, 1), (1, chunks), (0, chunks // 2), (chunks // 2, chunks), (chunks, chunks)}:
+        part = batch.chunks(start, stop)
+        _, split = propose(case, part)
+        rows = slice(start * batch.chunk_size, stop * batch.chunk_size)
+        assert per_positive(split.entity, len(part.head)).equal(per_positive(whole.entity, 12)[rows])
+        assert split.known is None or split.known.equal(whole.known[rows])
 
 
 @every_sampler
@@ -238,10 +230,11 @@ def test_draws_are_a_function_of_seed_and_epoch(case: Case):
     def draws(batch: Batch) -> Tensor:
         return per_positive(propose(case, batch)[1].entity, 12)
 
-    assert draws(batch).equal(draws(batch))
-    assert not draws(batch).equal(draws(replace(batch, epoch=1)))
-    assert not draws(batch).equal(draws(replace(batch, seed=4)))
-    assert not draws(batch).equal(draws(replace(batch, chunk=batch.chunk + 12)))
+    first = draws(batch)
+    assert first.equal(draws(batch))
+    assert not first.equal(draws(replace(batch, epoch=1)))
+    assert not first.equal(draws(replace(batch, seed=4)))
+    assert not first.equal(draws(replace(batch, chunk=batch.chunk + 12)))
 
 
 @every_sampler
@@ -299,15 +292,28 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
         assert first.model.scorer.relation.equal(second.model.scorer.relation)
 
 
-def play_all(rank: int, world_size: int) -> list[list[tuple[Tensor, int]]]:
+def play_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[list[tuple[Tensor, int]]]:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
-    return [play(case, runtime, 4) for case in CASES]
+    return [play(case, config, runtime, 4) for case, config in zip(CASES, configs, strict=True)]
 
 
 @pytest.mark.slow
 def test_two_ranks_draw_what_one_draws():
-    parts = run_on_ranks(2, play_all)
-    for case, first, second in zip(CASES, *parts, strict=True):
-        alone = play(case, one_rank(), 4)
-        for step, (whole, _) in enumerate(alone):
-            assert in_order([first[step], second[step]]).equal(whole), case
+    configs = [config_of(case) for case in CASES]  # composed here: ranks would each do it again
+    parts = run_on_ranks(2, play_all, configs)
+    differ = []
+    for case, config, first, second in zip(CASES, configs, *parts, strict=True):
+        alone = play(case, config, one_rank(), 4)
+        same = [in_order([first[step], second[step]]).equal(whole) for step, (whole, _) in enumerate(alone)]
+        if not all(same):
+            differ.append(f"{case.name} {' '.join(case.options)}: first at step {same.index(False)}")
+    assert differ == []
+
+
+def test_signatures_show_the_options_that_are_passed_on():
+    parameters = inspect.signature(FalseNegativeAwareSampler).parameters
+    assert list(parameters)[:4] == ["context", "hidden_share", "penalty", "model"]
+    assert parameters["pool_size"].annotation is int
+    assert "options" not in parameters
+    assert set(inspect.signature(TypedSampler).parameters) == set(inspect.signature(PooledSampler).parameters)
+    assert "num_negatives" in inspect.signature(partial(TypedSampler, mask_known=True)).parameters

@@ -145,7 +145,7 @@ def test_gradient_is_that_of_the_draws_and_of_the_right_answers(
     batch = batch_of(GRAPH.train, heads=5)
     negatives = sampler.propose(batch, no_opinion)
     reward = negatives.entity.double().mul(0.37).sin()
-    sampler.feedback(batch, negatives, Reward(reward, {"reward": 0.0}))
+    sampler.feedback(batch, negatives, Reward(reward, 0.0))
 
     every, table, relation = scores(sampler, batch)
     out = masked(sampler, batch)
@@ -170,7 +170,7 @@ def gradients_on(rank: int, world_size: int) -> list[tuple[Tensor, Tensor]]:
         sampler = sampler_of(runtime, optimizer=Recorder, mask_known=mask_known, supervised_weight=0.7)
         batch = runtime.share(batch_of(GRAPH.train[:5], heads=3))
         negatives = sampler.propose(batch, no_opinion)
-        sampler.feedback(batch, negatives, Reward(negatives.entity.double().mul(0.37).sin(), {"reward": 0.0}))
+        sampler.feedback(batch, negatives, Reward(negatives.entity.double().mul(0.37).sin(), 0.0))
         found.append((sampler.optimizer.entity, sampler.optimizer.relation))
     return found
 
@@ -205,7 +205,7 @@ def test_it_learns_to_please_and_to_complete_the_graph(mask_known: bool, supervi
     for epoch in range(20):
         step = batch_of(GRAPH.train[:6], heads=3, epoch=epoch)
         negatives = sampler.propose(step, no_opinion)
-        sampler.feedback(step, negatives, Reward(wanted * (negatives.entity == 5).double(), {"reward": 0.0}))
+        sampler.feedback(step, negatives, Reward(wanted * (negatives.entity == 5).double(), 0.0))
     assert success() > before + 0.1
 
 

@@ -396,8 +396,8 @@ def test_names_that_look_the_same_are_told(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("train.txt", gzip.compress(GOOD), "is packed with gzip: its name must end in .gz"),
-        ("train.csv", gzip.compress(GOOD), "is packed with gzip: its name must end in .gz"),
+        ("train.txt", gzip.compress(GOOD, mtime=0), "is packed with gzip: its name must end in .gz"),
+        ("train.csv", gzip.compress(GOOD, mtime=0), "is packed with gzip: its name must end in .gz"),
         ("train.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n", "is a Git LFS pointer, "),
         ("train.nt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n", "is a Git LFS pointer, "),
         ("train.txt.gz", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, "),

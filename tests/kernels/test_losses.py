@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from kernels.losses import RowLoss, row_loss, row_loss_gradient
 from tests.kernels.arrays import assert_close, both_types, on_threads, randn
+from tests.pairwise import pairwise
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Case:
     options: tuple[float, ...]
     plain: Callable[[Tensor, Tensor], Tensor]
     """The loss of one positive and its negatives."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.options}"
 
 
 def softmax(positive: Tensor, negative: Tensor) -> Tensor:
@@ -36,8 +40,9 @@ CASES = [
     Case(RowLoss.SOFTMAX, (), softmax),
     *(self_adversarial(margin, temperature) for margin in (0.0, 9.0) for temperature in (0.0, 1.0, 3.0)),
 ]
-every_loss = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.options}")
-every_count = pytest.mark.parametrize("negatives", [1, 2, 7, 16, 50, 200])
+every_loss = pytest.mark.parametrize("case", CASES, ids=str)
+COUNTS = [1, 2, 7, 16, 50, 200]
+TYPES = [torch.float64, torch.float32]
 
 
 def mask_of(rows: int, negatives: int) -> Tensor:
@@ -73,10 +78,7 @@ def assert_plain(
     return found
 
 
-@every_loss
-@every_count
-@both_types
-@pytest.mark.parametrize("masked", [False, True])
+@pairwise(case=CASES, negatives=COUNTS, dtype=TYPES, masked=[False, True])
 def test_value_and_gradient_are_those_of_the_formula(case: Case, negatives: int, dtype: torch.dtype, masked: bool):
     for rows in (0, 1, 9):
         positive, negative = 3 * randn(rows, dtype=dtype, seed=1), 3 * randn(rows, negatives, dtype=dtype, seed=2)
@@ -89,9 +91,7 @@ def test_no_negatives_are_as_good_as_masked_ones(case: Case, dtype: torch.dtype)
     assert_plain(case, randn(3, dtype=dtype), randn(3, 0, dtype=dtype), None)
 
 
-@every_loss
-@every_count
-@both_types
+@pairwise(case=CASES, negatives=COUNTS, dtype=TYPES)
 def test_what_is_under_a_mask_does_not_count(case: Case, negatives: int, dtype: torch.dtype):
     positive, negative = randn(9, dtype=dtype, seed=1), randn(9, negatives, dtype=dtype, seed=2)
     known = mask_of(9, negatives)
@@ -131,10 +131,7 @@ def test_an_impossible_negative_counts_for_nothing(case: Case, dtype: torch.dtyp
     assert (found[2][:, 0] == 0).all()
 
 
-@every_loss
-@both_types
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("negatives", [1, 16, 21])
+@pairwise(case=CASES, dtype=TYPES, masked=[False, True], negatives=[1, 16, 21])
 def test_a_nan_score_gives_a_nan_loss(case: Case, dtype: torch.dtype, masked: bool, negatives: int):
     known = torch.zeros(3, negatives, dtype=torch.bool) if masked else None
     bits, quiet = (torch.int32, 0x7FC00000) if dtype == torch.float32 else (torch.int64, 0x7FF8 << 48)

@@ -186,7 +186,7 @@ def train(
         negatives = sampler.propose(positives, partial(player.score_candidates, positives))
         verdict = player.judge(positives, negatives)
         player.learn(verdict)
-        sampler.feedback(positives, negatives, Reward(verdict.reward, {"reward": float(verdict.reward.mean())}))
+        sampler.feedback(positives, negatives, Reward(verdict.reward, float(verdict.reward.mean())))
         drawn += [negatives.entity, verdict.loss.detach(), verdict.positive, verdict.negative, verdict.reward]
     models = [player.model, *([sampler.model] if sampler.model else [])]
     return [

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
-from tests.kernels.arrays import assert_close, both_types, every_width, integers, on_threads, randn
+from tests.kernels.arrays import TOLERANCE, WIDTHS, assert_close, both_types, integers, on_threads, randn
+from tests.pairwise import pairwise
 
 ROWS, RELATIONS, NEVER = 9, 7, 5
 
@@ -31,10 +32,7 @@ def given(kind: Combination, queries: int, width: int, dtype: torch.dtype) -> tu
     return rows, integers(ROWS, queries, seed=3), relations, relation + (relation >= NEVER).long()
 
 
-@every_combination
-@every_width
-@both_types
-@pytest.mark.parametrize("queries", [0, 1, 6, 70])
+@pairwise(kind=list(Combination), width=WIDTHS, dtype=list(TOLERANCE), queries=[0, 1, 6, 70])
 def test_queries_and_gradients_are_those_of_the_formula(
     kind: Combination, width: int, dtype: torch.dtype, queries: int
 ):

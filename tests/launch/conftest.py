@@ -48,10 +48,9 @@ def tiny_plain(tiny) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """For a command of this checkout that leaves nothing at home."""
+def environment() -> dict[str, str]:
+    """For a command of this checkout that leaves nothing at home: the session's cache is in $ADVKGE_CACHE."""
     changed = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    changed["ADVKGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     dropped = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "HYDRA_FULL_ERROR", "ADVKGE_DATA")
     return {key: value for key, value in os.environ.items() if key not in dropped} | changed
 
@@ -71,14 +70,13 @@ def shell(environment) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, environment, capsys) -> Iterator[Callable[..., Outcome]]:
+def command(monkeypatch, tmp_path, capsys) -> Iterator[Callable[..., Outcome]]:
     """Runs a command's `main` in this process, which spares the seconds that imports take."""
     monkeypatch.chdir(tmp_path)
     for key in ("ADVKGE_DATA", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(key, raising=False)
     for key in ("HYDRA_FULL_ERROR", "ADVKGE_STAMP"):
         monkeypatch.setenv(key, "1")  # set by the commands; this undoes it
-    monkeypatch.setenv("ADVKGE_CACHE", environment["ADVKGE_CACHE"])
     monkeypatch.setattr("faulthandler.enable", lambda **_: None)  # torch's `record` would take pytest's
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -3,31 +3,18 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from launch import schema
 from launch.build import build_run, build_trainer
+from tests.configs import composed
 from trainer.loop import Trainer
 from trainer.runtime import Runtime
-
-CONF = Path(__file__).parents[2] / "conf"
 
 
 def trainer_of(folder: Path, *options: str) -> Trainer:
     """A small KBGAN run."""
-    schema.register()
-    GlobalHydra.instance().clear()
     small = ["graph=synthetic", "graph.num_people=100", "generator=kbgan", "generator.dim=4", "discriminator.dim=4"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [*small, "launch.device=cpu", *options])
+    config = composed("train", *small, "launch.device=cpu", *options)
     return build_trainer(build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0)), folder)
-
-
-@pytest.fixture(autouse=True)
-def _places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ADVKGE_STAMP", "now")
-    monkeypatch.setenv("ADVKGE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(("first", "second"), [("softmax", "infonce"), ("infonce", "softmax")])

@@ -1,18 +1,14 @@
 """Every sampler of conf/generator can be measured, and goes on as if it had not been."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from launch import schema
 from launch.build import build_run, build_trainer
+from tests.configs import CONF, composed
 from trainer.loop import Trainer
 from trainer.runtime import Runtime
 
-CONF = Path(__file__).parents[2] / "conf"
 SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
 # What some ask of other options, or of so small a graph.
 NEEDS = {
@@ -33,18 +29,8 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def composing(monkeypatch) -> Iterator[None]:
-    monkeypatch.setenv("ADVKGE_STAMP", "now")
-    schema.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
-
-
 def trainer_of(sampler: str, folder: Path) -> Trainer:
-    config = compose("train", [*OPTIONS, f"generator={sampler}", *NEEDS.get(sampler, [])])
+    config = composed("train", *OPTIONS, f"generator={sampler}", *NEEDS.get(sampler, []))
     return build_trainer(build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0)), folder)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import stdev
@@ -261,6 +262,22 @@ def test_the_page_needs_nothing_else(made):
         assert text in page.text
 
 
+def test_hostile_names_are_text_on_the_page(made):
+    hostile = """</style></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""
+    results = [read_result(cell) for cell in find_cells(made)]
+    results = [replace(each, identity=each.identity | {"sampler": hostile, "graph": hostile}) for each in results]
+    results[0] = replace(results[0], error=hostile)
+    picture = made / "plot.png"
+    picture.write_bytes(b"\x89PNG")
+    page = Page()
+    page.feed(as_page(Heading(hostile, {hostile: hostile}, hostile), results, {hostile: picture}))
+    assert page.open == []
+    assert "script" not in page.tags
+    assert page.sources == ["data:image/png;base64,iVBORw=="]
+    # The summary (graph, time), failure (three), card, table, caption, options, facts.
+    assert page.text.count(hostile) >= 10
+
+
 def test_a_page_of_failures_alone(tmp_path):
     results = [read_result(make_cell(tmp_path, "broken", 0, None))]
     assert draw_plots(results, tmp_path / "plots") == {}
@@ -339,10 +356,10 @@ def child_of(process: subprocess.Popen) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_cell_is_listed_and_goes_on(environment, shell, tmp_path):
+def test_a_killed_cell_is_listed_and_goes_on(environment, command, tmp_path):
     options = [*TINY, "scorecard.generators=[uniform,bernoulli]", "scorecard.budget=null", "scorecard.epochs=80"]
     options += ["trainer.checkpoint_every=20", "scorecard.validations=3"]
-    unbroken = shell([SCRIPT, *options, "hydra.run.dir=unbroken"], folder=tmp_path, timeout=_PATIENCE)
+    unbroken = command(scorecard, *options, "hydra.run.dir=unbroken")
     assert unbroken.code == 0, unbroken.errors
     cells = tmp_path / "run/cells"
     words = [sys.executable, str(SCRIPT), *options, "hydra.run.dir=run"]
@@ -358,7 +375,7 @@ def test_a_killed_cell_is_listed_and_goes_on(environment, shell, tmp_path):
     assert "killed by SIGKILL" in (tmp_path / "run/scorecard.md").read_text()
     assert not list((tmp_path / "run").rglob("result.json"))
 
-    again = shell([SCRIPT, *options, "hydra.run.dir=run"], folder=tmp_path, timeout=_PATIENCE)
+    again = command(scorecard, *options, "hydra.run.dir=run")
     assert again.code == 0, again.errors
     expected, found = rows_of(tmp_path / "unbroken"), rows_of(tmp_path / "run")
     measured = [key for key in FIGURES if key not in {"seconds", "step_ms", "peak_mb"}]
@@ -368,20 +385,21 @@ def test_a_killed_cell_is_listed_and_goes_on(environment, shell, tmp_path):
 
 
 @pytest.mark.slow
-def test_sweeps_over_seeds_and_ranks(shell, command, tmp_path):
+def test_sweeps_over_ranks_and_puts_seeds_together(shell, command, tmp_path):
     options = [*TINY, "scorecard.generators=[uniform]", "scorecard.budget=null", "scorecard.epochs=2"]
-    words = [SCRIPT, "--multirun", *options, "seed=0,1", "launch.ranks=1,2", "hydra.sweep.dir=sweep"]
+    words = [SCRIPT, "--multirun", *options, "launch.ranks=1,2", "hydra.sweep.dir=sweep"]
     outcome = shell(words, folder=tmp_path, timeout=_PATIENCE)
     assert outcome.code == 0, outcome.errors
-    rows = [rows_of(tmp_path / "sweep" / str(job))["uniform"] for job in range(4)]
-    assert [(row["seed"], row["ranks"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
-    for one, two in (rows[:2], rows[2:]):
-        for key in ("candidates", "known_true", "distinct", "coverage", "nce_error", "entropy"):
-            assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-9), key
-        for key in ("valid_mrr", "hardness", "active"):
-            assert float(one[key]) == pytest.approx(float(two[key]), abs=2e-3), key
+    assert command(scorecard, *options, "seed=1", "hydra.run.dir=sweep/2").code == 0
+    one, two, other = rows = [rows_of(tmp_path / "sweep" / str(job))["uniform"] for job in range(3)]
+    assert [(row["seed"], row["ranks"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1")]
+    for key in ("candidates", "known_true", "distinct", "coverage", "nce_error", "entropy"):
+        assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-9), key
+    for key in ("valid_mrr", "hardness", "active"):
+        assert float(one[key]) == pytest.approx(float(two[key]), abs=2e-3), key
+    assert other["entropy"] != one["entropy"]
     assert command(scorecard, "scorecard.folders=[sweep]", "hydra.run.dir=together").code == 0
     table = Path("together/scorecard.md").read_text()
     assert "transe on synthetic\n" in table
     assert "transe on synthetic, 2 ranks" in table
-    assert len(re.findall(r"\| uniform +\| +2 \| .* ± ", table)) == 2
+    assert len(re.findall(r"\| uniform +\| +2 \| .* ± ", table)) == 1

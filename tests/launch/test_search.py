@@ -65,7 +65,7 @@ def test_what_can_not_be_varied_is_named(argument: str, message: str):
     [
         ([], "error: nothing is varied; give at least one option several values"),
         (["seed=0,1", "search.trials=0"], "error: search.trials must be at least 1, got 0"),
-        (["seed=0,1", "optimizer.rate=1"], "error: Could not override 'optimizer.rate'"),
+        (["seed=0,1", "optimizer.rate=1"], "error: optimizer.rate: there is no such option"),
     ],
 )
 def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list[str], message: str):

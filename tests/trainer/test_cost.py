@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from embedding.scoring.transd import TransD
-from embedding.whole_table import draw_entities, log_sum_exp
+from embedding.table_draws import draw_entities
+from embedding.whole_table import log_sum_exp
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, batch_of, families, model_of, one_rank, site_of, transe

@@ -37,6 +37,7 @@ from trainer.hardness import hardness
 from trainer.nce_error import nce_squared_error
 from trainer.negative_quality import NegativeQuality
 from trainer.runtime import Runtime
+from trainer.schedule.constant import Constant
 from trainer.stage import Cursor, Stage
 
 CONSTANT = Constant(warm_up=0.0)

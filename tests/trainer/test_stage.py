@@ -6,6 +6,7 @@ import pytest
 
 from generator.uniform import UniformSampler
 from tests.worlds import context_of, families, model_of, order_of, player_of, site_of
+from trainer.schedule.constant import Constant
 from trainer.stage import Stage
 
 STEPS = 14  # an epoch: 1,711 triples in batches of 128
@@ -16,7 +17,8 @@ def stage_of(**options: Any) -> Stage:
     sampler = UniformSampler(context, num_negatives=2, mask_known=False, redraw_known=False)
     order = order_of(families(), sampler, batch_size=128)
     assert order.steps_per_epoch == STEPS
-    return Stage("training", "discriminator", player_of(model_of(site_of(families()))), sampler, order, **options)
+    player = player_of(model_of(site_of(families())))
+    return Stage("training", "discriminator", player, sampler, order, schedule=Constant(warm_up=0.0), **options)
 
 
 @pytest.mark.parametrize(

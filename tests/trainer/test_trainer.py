@@ -13,10 +13,13 @@ from torch import Tensor
 from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.margin_ranking import MarginRanking
 from generator.baseline import LeaveOneOut, PerQuery, RunningMean
-from generator.sampler import Reward
+from generator.bernoulli import BernoulliSampler
+from generator.kbgan import normalised
+from generator.sampler import Reward, Statistic
+from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
-from tests.worlds import KBGANRun
+from tests.worlds import KBGANRun, order_of
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
 from trainer.runtime import Runtime
@@ -132,15 +135,14 @@ def test_crashed_past_its_last_checkpoint_and_resumed(step: int, last_good: int 
     assert lines_of(tmp_path) == unbroken[0]
 
 
-def test_means_that_a_sampler_wants_are_those_of_the_batch(tmp_path: Path):
+def test_the_spread_of_rewards_is_that_of_the_batch(tmp_path: Path):
     run = KBGANRun(tmp_path)
     run.sampler.normalise_reward = True
     with pytest.MonkeyPatch.context() as patch:
         seen: list[Reward] = []
         patch.setattr(run.sampler, "feedback", lambda batch, negatives, reward: seen.append(reward))
         run.trainer.train_step(run.trainer.stages[-1], 0)
-    square = float(seen[0].value.square().mean())
-    assert seen[0].means["square of the reward"] == pytest.approx(square, rel=1e-9)
+    assert float(normalised(seen[0]).value.std(correction=0)) == pytest.approx(1, rel=1e-9)
     assert seen[0].mean == pytest.approx(float(seen[0].value.mean()), rel=1e-9)
 
 
@@ -384,3 +386,24 @@ def test_the_bar_shows_no_validation_before_there_is_one(tmp_path: Path, monkeyp
     fit(run)
     of_a_stage = [*[None] * 5, *[0.25] * 5]
     assert shown == of_a_stage * 3
+
+
+class Curious(BernoulliSampler):
+    """Learns nothing but what the trainer says of the whole batch."""
+
+    means: dict[str, float]
+
+    def statistics(self) -> Mapping[str, Statistic]:
+        return {"gap": lambda reward, positive, negative: (positive[:, None] - negative).mean(1)}
+
+    def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
+        self.means = dict(reward.means)
+
+
+def test_a_new_statistic_touches_only_the_sampler_that_wants_it(tmp_path: Path):
+    run = KBGANRun(tmp_path)
+    sampler = Curious(run.sampler.context, num_negatives=3, mask_known=False, redraw_known=False)
+    stage = replace(run.trainer.stages[-1], sampler=sampler, order=order_of(run.graph, sampler, batch_size=128))
+    step = run.trainer.train_step(stage, stage.order.steps_per_epoch - 1)  # a batch that is filled up
+    gap = (step.verdict.positive[:, None] - step.verdict.negative).mean(1)
+    assert sampler.means == {"gap": pytest.approx(float((gap * step.batch.weight).sum() / step.batch.global_weight))}

@@ -1,0 +1,21 @@
+"""One cache for all tests and the processes that they start, so that the kernels are compiled once; or none at all."""
+
+import os
+
+import pytest
+
+from kernels.library import load
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-kernels", action="store_true", help="as on a machine without a C++ compiler")
+    parser.addoption("--renew-golden", action="store_true", help="write what tests/launch/test_golden_loss.py expects")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-kernels"):
+        os.environ["CXX"] = "/nowhere/c++"
+    # It outlives the session: a library is named by a digest of its sources, compiler and processor.
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        os.environ["ADVKGE_CACHE"] = str(config.cache.mkdir("advkge"))
+    load()  # before xdist starts its workers, which would each compile
