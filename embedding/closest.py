@@ -1,4 +1,4 @@
-"""The entities whose rows are closest to each entity's own."""
+"""For each entity, the entities with the closest rows."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from embedding.model import KGEModel
 
 
 def _minus_squared_distance(query: Float64[Tensor, "Q D"], rows: Float64[Tensor, "n D"]) -> Float64[Tensor, "Q n"]:
-    """Up to a number that is the same for all rows."""
+    """Minus the squared distance, plus the squared norm of the query, which does not change the order."""
     return 2 * (query @ rows.T) - rows.square().sum(1)
 
 
@@ -22,14 +22,17 @@ def _product(query: Float64[Tensor, "Q D"], rows: Float64[Tensor, "n D"]) -> Flo
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l2": _minus_squared_distance, "dot": _product}
-"""How close two rows are, by name: higher is closer."""
+"""Measures of closeness by name; higher is closer."""
 
 
 @torch.no_grad()
 def closest_entities(model: KGEModel, count: int, metric: str) -> Int64[Tensor, "E k"]:
-    """For each entity the `count` others that are closest to it, closest first; count < E.
+    """For each entity the ids of the `count` closest other entities, closest first; count < E. Collective.
 
-    Takes E^2 products of rows in float64, divided among the ranks; every rank then holds the whole. Collective.
+    Computes E^2 products of rows in float64, divided among the ranks. Every rank gets the whole result.
+
+    Args:
+        metric: a name of `METRICS`.
     """
     site, num_entities = model.site, len(model.entity.row_of_entity)
     found = []
@@ -41,7 +44,7 @@ def closest_entities(model: KGEModel, count: int, metric: str) -> Int64[Tensor, 
         for other, rows in entity_blocks(model):
             closeness = METRICS[metric](query, rows.double())
             if other[0] == start:
-                closeness.fill_diagonal_(-torch.inf)  # blocks begin alike: each entity beside itself
+                closeness.fill_diagonal_(-torch.inf)  # here the diagonal is each entity with itself
             closest.add(other, closeness)
         found += gather_ranks(closest.entity, site.world_size)
     return torch.cat(found)

@@ -1,4 +1,4 @@
-"""Clusters of entity rows, and an order of the clusters in which neighbours are alike."""
+"""K-means clusters of entity rows, and an order of the clusters in which neighbours are similar."""
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -14,10 +14,10 @@ from graph.counter_random import random_uniform
 def k_means(
     model: KGEModel, count: int, iterations: int, key: int
 ) -> tuple[Int64[Tensor, " E"], Float64[Tensor, "K D"]]:
-    """The cluster of each entity and the centroids, after some iterations of Lloyd's algorithm.
+    """The cluster of each entity, and the centroids, after `iterations` of Lloyd's algorithm. Collective.
 
-    It starts from the rows of `count` distinct entities, drawn by the random stream `key`; a cluster that loses all its
-    entities keeps its centroid. Every rank computes the whole, in float64, with the same result. Collective.
+    The first centroids are the rows of `count` distinct entities, drawn with the random stream `key`. A cluster without
+    entities keeps its centroid. Every rank computes everything, in float64, with the same result.
     """
     num_entities = len(model.entity.row_of_entity)
     uniform = random_uniform(key, torch.arange(num_entities, device=model.site.device))
@@ -25,7 +25,7 @@ def k_means(
     for _ in range(iterations):
         total, size = torch.zeros_like(centroid), centroid.new_zeros(count)
         for _, rows in entity_blocks(model):
-            # A product, not an indexed sum: on a GPU only that has one order, and so one result on all ranks.
+            # A product, not index_add: on a GPU the order of index_add, and so its result, differs between ranks.
             member = one_hot(_nearest(rows, centroid), count).double()
             total += member.T @ rows.double()
             size += member.sum(0)
@@ -38,7 +38,7 @@ def _nearest(rows: Float[Tensor, "n D"], centroid: Float64[Tensor, "K D"]) -> In
 
 
 def greedy_path(centroid: Float64[Tensor, "K D"]) -> Int64[Tensor, " K"]:
-    """The centroids in an order that goes, from the first on, to the nearest one that is left."""
+    """An order of the centroids: starts at 0 and goes to the nearest centroid that was not visited yet."""
     distance = torch.cdist(centroid, centroid)
     path = [0]
     while len(path) < len(centroid):

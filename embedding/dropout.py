@@ -1,4 +1,4 @@
-"""Dropout on the rows of a query, with draws that are the same on any number of ranks."""
+"""Dropout on entity and relation rows, with the same draws on any number of ranks."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,18 @@ from graph.errors import InputError
 
 @dataclass(frozen=True)
 class RowDropout:
-    """Sets numbers of a query's rows to 0 while training, and scales the others up (Srivastava et al., JMLR 2014).
+    """While training, sets each number of a query's rows to 0 with probability p, and divides the others by 1 - p.
 
-    A query is the entity that is kept and the relation. The entities that it is compared with, the target and the
-    negatives, keep their rows, so that a pool of negatives stays one for all queries that share it. Which numbers are
-    dropped is a function of (seed, epoch, chunk, place in the chunk).
+    (Srivastava et al., JMLR 2014.) A query is the entity that is not corrupted, and the relation. The entity in the
+    corrupted place and the negatives have no dropout, so that queries can share one pool of negatives. Which numbers
+    are dropped is a function of (seed, epoch, chunk, place in the chunk).
 
     Args:
-        owner: name of the model, for errors and for the key of the draws.
-        entity: the probability of dropping a number of the kept entity's row.
-        relation: the same of the relation's row.
+        owner: name of the model, for errors and as key of the random numbers.
+        entity: p of the entity row; in [0, 1).
+        relation: p of the relation row; in [0, 1).
+    Raises:
+        InputError: a probability out of range.
     """
 
     owner: str
@@ -34,17 +36,17 @@ class RowDropout:
                 raise InputError(f"{self.owner}.{name} must be at least 0 and below 1, got {value}")
 
     def entity_scale(self, batch: Batch, width: int, dtype: torch.dtype) -> Float[Tensor, "B E"] | None:
-        """What the kept entities' rows are multiplied by; None for nothing."""
+        """Factors for the rows of the entities that are not corrupted, 0 or 1 / (1 - p); None without dropout."""
         return self._scale("entity", self.entity, batch, width, dtype)
 
     def relation_scale(self, batch: Batch, width: int, dtype: torch.dtype) -> Float[Tensor, "B R"] | None:
-        """What the relations' rows are multiplied by; None for nothing."""
+        """Factors for the relation rows; None without dropout."""
         return self._scale("relation", self.relation, batch, width, dtype)
 
     def _scale(
         self, part: str, probability: float, batch: Batch, width: int, dtype: torch.dtype
     ) -> Float[Tensor, "B W"] | None:
-        # Without gradients the model is not being trained, but ranks, or proposes negatives.
+        # With gradients off, the model is not trained: it ranks or proposes negatives.
         if probability == 0 or not torch.is_grad_enabled():
             return None
         kept = batch.uniform_per_positive(f"{self.owner} {part} dropout", width) >= probability

@@ -1,6 +1,6 @@
-"""The collectives of a partitioned table: rows travel to whoever asked, their gradients travel back to the owner.
+"""Communication of a partitioned table: rows go from owners to other ranks, gradients go back to the owners.
 
-Every function here is Collective: all ranks call it together, also those that ask for nothing.
+Every function here is collective: all ranks must call it together, also those that need no rows.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _shared: SharedMemory | None = None
 
 @dataclass(frozen=True)
 class Route:
-    """Who asked whom for which rows: the way out for rows, and the way back for their gradients."""
+    """Which rows each rank wants from each other rank. Rows are sent along it, and their gradients back."""
 
     wanted: list[int]
-    """Number of rows that this rank wants of each rank."""
+    """For each rank, the number of its rows that this rank wants."""
     asked: list[int]
-    """Number of rows that each rank asks of this one."""
+    """For each rank, the number of this rank's rows that it wants."""
     local_row: Int64[Tensor, " K"]
-    """The rows of this rank's block that were asked for, grouped by the asking rank."""
+    """Indices of the wanted rows in this rank's block, grouped by the rank that wants them; K = sum(asked)."""
 
 
 def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
@@ -40,17 +40,21 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
 
 
 def fetch_rows(weight: Shaped[Tensor, "L D"], route: Route) -> Shaped[Tensor, "U D"]:
-    """The wanted rows, in the order in which they were asked for. Collective."""
+    """The wanted rows, in the order of `row` in `plan_route`. Collective."""
     return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)[0]
 
 
 def deliver_rows(value: Shaped[Tensor, "U D"], route: Route) -> Shaped[Tensor, "K D"]:
-    """Sends rows, such as gradients, to the owners of the wanted ones: they belong to `route.local_row`. Collective."""
+    """Sends one value for each wanted row, such as its gradient, to its owner. Collective.
+
+    Returns:
+        The values that arrived here; value k is for row `route.local_row[k]`.
+    """
     return _all_to_all(value, route.wanted, route.asked)[0]
 
 
 def gather_ranks(value: Shaped[Tensor, "B *d"], world_size: int) -> list[Shaped[Tensor, "_ *d"]]:
-    """What each rank gave, by rank; they may give different numbers of rows. Collective."""
+    """The tensors of all ranks, in the order of ranks; their numbers of rows may differ. Collective."""
     if world_size == 1:
         return [value]
     if _shared is not None and value.device.type == "cpu":
@@ -63,10 +67,13 @@ def gather_ranks(value: Shaped[Tensor, "B *d"], world_size: int) -> list[Shaped[
 
 
 def return_to_ranks(value: list[Shaped[Tensor, "_ *d"]], rank: int) -> Shaped[Tensor, "W B *d"]:
-    """The way back of `gather_ranks`: what each rank made of this rank's rows, by rank. Collective.
+    """The reverse of `gather_ranks`: returns results to the rank whose rows they were computed from. Collective.
 
     Args:
-        value: what this rank made of each rank's rows.
+        value: for each rank, this rank's results for its rows.
+        rank: this rank.
+    Returns:
+        The results of all W ranks for this rank's B rows.
     """
     if len(value) == 1:
         return value[0][None]
@@ -76,17 +83,17 @@ def return_to_ranks(value: list[Shaped[Tensor, "_ *d"]], rank: int) -> Shaped[Te
 
 
 def share_memory(seconds: float) -> None:
-    """Lets the ranks exchange rows through memory from now on, if they are all on one machine. Collective.
+    """From now on, exchanges rows through shared memory if all ranks are on one machine. Collective.
 
     Args:
-        seconds: how long a rank waits for another before it gives the run up.
+        seconds: how long a rank waits for another rank before it ends with an error.
     """
     global _shared  # noqa: PLW0603, like the process group that it belongs to
     _shared = SharedMemory.start(seconds)
 
 
 def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
-    """The sum of all ranks' values. Collective."""
+    """The sum of all ranks' values; may overwrite `value`. Collective."""
     if _shared is not None and value.device.type == "cpu":
         total = _shared.add(value)
         if total is not None:
@@ -98,7 +105,13 @@ def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
 def _all_to_all(
     value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int] | None
 ) -> tuple[Shaped[Tensor, "T *d"], list[int]]:
-    """Sends consecutive rows to the ranks; what arrived, and how many of each, unless that is known. Collective."""
+    """Sends the first send[0] rows to rank 0, the next send[1] to rank 1 and so on. Collective.
+
+    Args:
+        receive: how many rows come from each rank; None if this is not known.
+    Returns:
+        The rows that arrived, and how many came from each rank.
+    """
     if _shared is not None and value.device.type == "cpu":
         arrived = _shared.all_to_all(value, send)
         if arrived is not None:

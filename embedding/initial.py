@@ -1,4 +1,4 @@
-"""Where rows of vectors start: each number is a function of a key and a counter alone."""
+"""Initial values of rows. Each number is a function of a key and a counter alone, so it is the same on any rank."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,11 @@ KINDS = ("uniform", "normal", "xavier_uniform", "xavier_normal")
 
 @dataclass(frozen=True)
 class InitialValues:
-    """A distribution around 0, with a spread for each number of a row.
+    """A distribution with mean 0.
 
     Args:
-        normal: Gaussian with standard deviation `spread`; else uniform in +- `spread`.
+        normal: True: Gaussian with standard deviation `spread`. False: uniform in [-spread, spread].
+        spread: one number for each column of the rows.
     """
 
     normal: bool
@@ -27,14 +28,19 @@ class InitialValues:
     def of(
         cls, kind: str, scale: float | None, own: Float64[Tensor, " W"], num_rows: int, *, key: str
     ) -> "InitialValues":
-        """The distribution that options ask for.
+        """The distribution that the options init and init_scale describe.
 
         Args:
-            kind: "uniform", "normal", or Xavier's (Glorot and Bengio, Understanding the difficulty of training deep
-                feedforward neural networks, AISTATS 2010), whose spread follows from the number of rows and columns.
-            scale: the spread; of Xavier's a factor. None: `own`, or a factor of 1.
-            own: half the width of the uniform distribution that the scoring function would start from.
-            key: of the options, for errors.
+            kind: "uniform", "normal", "xavier_uniform" or "xavier_normal". Xavier's standard deviation is
+                sqrt(2 / (num_rows + W)) (Glorot and Bengio, Understanding the difficulty of training deep feedforward
+                neural networks, AISTATS 2010).
+            scale: half the width of the uniform distribution, or the standard deviation of the normal one. Xavier's is
+                multiplied by it. None: the variance that `own` gives, and a factor of 1 for Xavier's.
+            own: the scoring function's default: half the width of a uniform distribution, for each column.
+            num_rows: rows in the table.
+            key: config key of the model, for errors.
+        Raises:
+            InputError: an unknown kind, or a scale that is not positive.
         """
         if kind not in KINDS:
             raise InputError(f"{key}.init must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -48,6 +54,6 @@ class InitialValues:
         return cls(kind == "normal", own / 3**0.5 if kind == "normal" else own)  # the same variance
 
     def __call__(self, key: int, counter: Int64[Tensor, "K W"]) -> Float64[Tensor, "K W"]:
-        """The values of rows, each number with its own counter."""
+        """The values at these counters; `key` is the random stream."""
         centred = 2 * random_uniform(key, counter) - 1
         return (2**0.5 * torch.erfinv(centred) if self.normal else centred) * self.spread.to(counter.device)

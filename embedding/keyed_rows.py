@@ -1,4 +1,4 @@
-"""KeyedRows: a row of integers for each key, partitioned over ranks as a table is; what caches of negatives live in."""
+"""KeyedRows: one row of integers for each key, partitioned over ranks. Caches of negatives are stored in it."""
 
 import torch
 from jaxtyping import Int32, Int64
@@ -10,9 +10,9 @@ from kernels.rows import distinct_rows
 
 
 class KeyedRows:
-    """Rows of integers below 2^31 for the keys 0 .. num_keys - 1; each rank owns an equal contiguous block of them.
+    """Rows of `width` integers below 2^31 for the keys 0 .. num_keys - 1; each rank owns an equal block of keys.
 
-    Kept in int32, half of what ids take elsewhere, for caches are large.
+    Rows are stored in int32, because caches are large. They start as zeros.
     """
 
     def __init__(self, site: ModelSite, num_keys: int, width: int) -> None:
@@ -26,7 +26,7 @@ class KeyedRows:
         self.row = torch.zeros((last - self.first, width), dtype=torch.int32, device=site.device)
 
     def fetch(self, key: Int64[Tensor, " B"]) -> Int64[Tensor, "B width"]:
-        """The rows of these keys, which may repeat. Collective when partitioned."""
+        """The rows of these keys. Keys may repeat. Collective when partitioned."""
         if self.site.world_size == 1:
             return self.row[key].long()
         distinct, place = distinct_rows(key, self.num_keys)
@@ -36,8 +36,8 @@ class KeyedRows:
         """Replaces rows. Collective when partitioned.
 
         Args:
-            order: of several rows for one key, on whatever ranks, the one whose order is least is kept; distinct
-                numbers, a function of the global batch alone, make that the same at every number of ranks.
+            order: if several rows are given for one key, on any ranks, the row with the smallest order is stored.
+                The result is the same on any number of ranks if all orders in the global batch differ.
 
         Raises:
             OverflowError: a number does not fit int32.
@@ -52,7 +52,7 @@ class KeyedRows:
         place = place[key[place].argsort(stable=True)]
         key = key[place]
         kept = torch.ones_like(key, dtype=torch.bool)
-        kept[1:] = key[1:] != key[:-1]  # the first of each key has its least order
+        kept[1:] = key[1:] != key[:-1]  # the first row of each key has the smallest order
         self.row[key[kept]] = row[place[kept]]
 
 

@@ -1,4 +1,11 @@
-"""What a step looked up in a table, and the gradients that come back to it."""
+"""A look-up: the embedding rows that a training step reads, and the gradients of those rows.
+
+autograd would build one gradient tensor of the size of all rows. A look-up avoids this. Scores are computed by custom
+autograd functions that read `Lookup.rows` by place. Each of these functions takes `Lookup.handle`, a tensor of zero
+elements, as an input, so that autograd calls its backward. Backward returns an empty gradient for the handle and passes
+the real row gradient to `Lookup.add`, which keeps it in `Lookup.sources`. After backward, `Lookup.gradient` sums the
+sources per row. `EmbeddingTable.take_gradient` does this once a step.
+"""
 
 import weakref
 from collections.abc import Callable
@@ -13,14 +20,19 @@ from kernels.rows import GatheredGradient, RowGradientSource, sum_rows
 
 
 class Lookup:
-    """Rows of a table, each once, that scores are computed from by their place.
-
-    Backward does not build a gradient of the rows' size: whoever uses rows says by `add` what their gradient is made
-    of, and `gradient` sums it up once.
+    """Rows of a table and the gradients that backward gave them. A place is the index of a row in `rows`.
 
     Args:
-        table: what the rows were taken from, if they are a copy. While it changes, no gradient is right any more.
-        keep: called at the first gradient, which it must keep this look-up for: backward lets go of it.
+        rows: the rows, [U, E]: the table's own tensor on one rank, a copy of the distinct wanted rows otherwise.
+        table: the tensor that `rows` was copied from; None if `rows` is no copy. If it changes in place before
+            `gradient` is called, the gradients would be wrong, and `add` and `gradient` raise an error.
+        keep: is called with this look-up when its first gradient arrives. It must store the look-up, because the
+            autograd graph, which holds it until then, is freed after backward.
+
+    Example:
+        rows = lookup.gather(place)  # [B, N, E] for place [B, N]
+        loss(rows).backward()
+        place, gradient = lookup.gradient(torch.float32)  # distinct places [K], gradients [K, E]
     """
 
     def __init__(
@@ -31,26 +43,27 @@ class Lookup:
     ) -> None:
         self.rows = rows
         self.sources: list[RowGradientSource] = []
+        """The gradients that backward has given these rows, not yet summed."""
         self._table = rows if table is None else table
         self._version = self._table._version
         self._keep = keep
         self.handle = torch.zeros(0, dtype=rows.dtype, device=rows.device, requires_grad=True)
-        """Holds no number: an input of every use of the rows, so that autograd walks back through them."""
+        """A tensor of zero elements: each use of the rows takes it as an input, so that autograd calls its backward."""
 
     @classmethod
     def of(cls, rows: Float[Tensor, "U E"]) -> "Lookup":
-        """Rows that are themselves the result of differentiable operations."""
+        """A look-up in rows that autograd computed: their gradient flows on to what they were computed from."""
         lookup = cls(rows.detach())
         if rows.requires_grad:
             lookup.handle = cast(Tensor, _RowsOf.apply(rows, lookup))
         return lookup
 
     def gather(self, place: Int64[Tensor, "*s"]) -> Float[Tensor, "*s E"]:
-        """Copies of rows, differentiable."""
+        """Copies of the rows at these places; differentiable."""
         return cast(Tensor, _Gather.apply(self.handle, self, place))
 
     def add(self, source: RowGradientSource) -> None:
-        """Takes a gradient of these rows.
+        """Adds a gradient of these rows, as a tensor or as what it is computed from; called during backward.
 
         Raises:
             RuntimeError: the table has changed since the look-up.
@@ -62,7 +75,7 @@ class Lookup:
             keep(self)
 
     def expect_unchanged(self) -> None:
-        """Refuses, by a RuntimeError, gradients of rows that an optimiser or a checkpoint has changed since."""
+        """Raises RuntimeError if an optimiser or a checkpoint has changed the table since the look-up."""
         if self._table._version != self._version:
             raise RuntimeError(
                 "the rows of a table have changed since they were looked up, by an optimiser's step or by loading: "
@@ -70,7 +83,9 @@ class Lookup:
             )
 
     def gradient(self, dtype: torch.dtype) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
-        """The distinct places that backward reached, ascending, and the gradient of each; summed in float64.
+        """The distinct places that have a gradient, ascending, and the sum of the gradients at each place.
+
+        Sums are made in float64 and rounded to `dtype`.
 
         Raises:
             RuntimeError: the table has changed since the look-up.
@@ -95,11 +110,12 @@ class _Gather(torch.autograd.Function):
 
 
 class _RowsOf(torch.autograd.Function):
-    """From rows to a look-up's handle; its backward comes after that of everything which used the handle."""
+    """Makes the handle from rows that autograd computed. Its backward runs after that of all uses of the handle."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor, lookup: Lookup) -> Tensor:
-        # Weak, for the look-up's handle leads here; whatever is to be differentiated keeps the look-up.
+        # A weak reference: the look-up's handle refers to this function, so a strong one would be a cycle. Each use of
+        # the rows keeps the look-up alive until backward.
         ctx.lookup = weakref.ref(lookup)  # pyright: ignore[reportAttributeAccessIssue]
         return rows.new_zeros(0)
 

@@ -1,4 +1,4 @@
-"""KGEModel: an entity table, relation rows, and the scoring function over them."""
+"""KGEModel: a knowledge-graph embedding, made of an entity table, relation rows and a scoring function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from kernels.updates import Ball
 
 @dataclass(frozen=True)
 class ModelSite:
-    """Where a model lives: everything that it does not choose itself."""
+    """The surroundings of a model that no option of the model sets: graph sizes, ranks, device, type and seed."""
 
     placement: EntityPlacement
     num_relations: int
@@ -39,10 +39,10 @@ class ModelSite:
 
 
 class TripleScorer(nn.Module):
-    """The dense part of a model, replicated on every rank: relation rows and the scoring function.
+    """The dense part of a model, which every rank has whole: relation rows and the scoring function.
 
-    Relation rows are kept in float64 and rounded when used: ranks add their gradients up in an order that depends on
-    how many they are, and float64 makes the difference too small to survive the rounding.
+    Relation rows are kept in float64 and rounded to the type of entity rows when used. The order in which ranks add
+    their gradients depends on the number of ranks; in float64 the difference mostly vanishes in the rounding.
     """
 
     def __init__(self, scoring: ScoringFunction, relation: Float64[Tensor, "R_ R"], dtype: torch.dtype) -> None:
@@ -52,7 +52,7 @@ class TripleScorer(nn.Module):
         self.dtype = dtype
 
     def relation_rows(self, relation: Int64[Tensor, " B"]) -> Float[Tensor, "B R"]:
-        """The rows of these relations in the entities' type."""
+        """The rows of these relations, in the type of entity rows; differentiable."""
         return relation_rows(self.relation, relation, self.dtype)
 
     def forward(
@@ -67,12 +67,17 @@ class TripleScorer(nn.Module):
         relation_scale: Float[Tensor, "B R"] | None,
         loss: FusedLoss | None = None,
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
-        """Scores as `ScoringFunction.score_batch` makes them; with a `loss`, those of the fused pass and its loss.
+        """Scores as `ScoringFunction.score_batch` does; with `loss`, computes the scores and their loss together.
 
-        Entities are places in the look-up. DDP sums the gradients of what goes through here.
+        DDP sums over ranks the gradients of all parameters that are used here.
 
         Args:
-            entity_scale, relation_scale: what dropout multiplies the rows of the queries by; None for nothing.
+            anchor: place in the look-up of the entity that is not corrupted.
+            relation: relation row of each query.
+            target: place of the entity that the candidates replace; None: the positives are not scored.
+            candidates: places of the candidates of each chunk.
+            head_rows: the first `head_rows` queries ask for heads, the others for tails.
+            entity_scale, relation_scale: factors of dropout; None without dropout.
         """
         queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
@@ -85,23 +90,32 @@ class TripleScorer(nn.Module):
 
 
 class KGEModel:
-    """A knowledge-graph embedding on one rank or many; what it computes does not depend on how many.
+    """A knowledge-graph embedding on one rank or several. Scores are the same, up to rounding, on any number of ranks.
 
     Args:
-        name: which player it is ("discriminator", "generator"): part of the key of its initial values.
-        dim: numbers in an entity vector; what it means exactly is the scoring function's.
+        site: sizes of the graph, ranks, device, type and seed.
+        name: "discriminator" or "generator"; part of the key of the initial values, and in front of errors.
+        dim: the size of the model; its exact meaning depends on the scoring function.
         scoring: makes the scoring function from `dim`.
-        max_norm: every part of an entity row and of a relation row is scaled back to this L2 norm after an update
-            (Bordes et al. 2013; KBGAN: 1); None leaves them free.
-        init: how entity rows start: uniform, normal, xavier_uniform or xavier_normal; see `InitialValues`.
-        init_scale: half the width of the uniform distribution, the standard deviation of the normal one, or what
-            Xavier's is multiplied by; None takes the scoring function's own.
-        relation_init_scale: the same for relation rows, which then have the distribution `init`; None leaves them
-            uniform in the scoring function's own range, as those that are angles need.
-        reciprocal: gives each relation r a second row, r + R, for the way from tail to head: a query for heads (r, t)
-            then is the query for tails of (t, r + R), while training, ranking and exporting (Lacroix et al., Canonical
-            tensor decomposition for knowledge base completion, ICML 2018).
-        entity_dropout, relation_dropout: see `RowDropout`.
+        max_norm: after an update, every part of an entity row and of a relation row that is longer than this L2 norm is
+            scaled back to it (Bordes et al. 2013; KBGAN uses 1); None: no limit.
+        init: distribution of the initial entity rows: uniform, normal, xavier_uniform or xavier_normal; see
+            `InitialValues`.
+        init_scale: half the width of the uniform distribution, the standard deviation of the normal one, or the factor
+            of Xavier's; None: the scoring function's default.
+        relation_init_scale: the same for relation rows, which then have the distribution `init`; None: uniform in the
+            scoring function's default range, which relations that are angles need.
+        reciprocal: if true, each relation r has a second row, r + R, and the heads of (r, t) are scored as tails of
+            (t, r + R), in training, ranking and export (Lacroix et al., Canonical tensor decomposition for knowledge
+            base completion, ICML 2018).
+        entity_dropout, relation_dropout: probabilities; see `RowDropout`.
+    Raises:
+        InputError: an option out of range.
+
+    Example:
+        positive, negative = model.score(batch, entity)  # B positives, entity ids [C, N]: scores [B] and [B, N]
+        loss(positive, negative).backward()
+        optimizer.step()  # see ModelOptimizer
     """
 
     def __init__(
@@ -138,7 +152,7 @@ class KGEModel:
         self.reset()
 
     def reset(self) -> None:
-        """Gives every parameter its initial value, a function of (seed, name, entity, relation or place) alone."""
+        """Sets every parameter to its initial value: a function of seed, `name`, and entity, relation or index."""
         site, scoring = self.site, self.scoring
         self.entity = EmbeddingTable(
             f"{self.name} entity",
@@ -170,22 +184,25 @@ class KGEModel:
         self.relation_ball.clip_(self.scorer.relation.detach())
 
     def attach(self, name: str, module: nn.Module) -> None:
-        """Lets what `module` learns be stepped, saved and loaded with this model; one module a name."""
+        """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.
+
+        Replaces an earlier module of that name.
+        """
         if name in self.attached:
             del self.attached[name]
         if next(module.parameters(), None) is not None:
             self.attached[name] = module.to(self.site.device)
 
     def dense_parameters(self) -> list[nn.Parameter]:
-        """Everything that is learned beside entity rows; equal on all ranks."""
+        """All parameters except entity rows; equal on all ranks."""
         return [*self.scorer.parameters(), *self.attached.parameters()]
 
     def dense_tensors(self) -> dict[str, Tensor]:
-        """The same by name."""
+        """All tensors except entity rows, by name; equal on all ranks."""
         return {**self.scorer.state_dict(), **self.attached.state_dict()}
 
     def add_attached_gradients(self) -> None:
-        """Sums over ranks the gradients that DDP does not see. Collective."""
+        """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
         if self.site.world_size > 1:
             for parameter in self.attached.parameters():
                 parameter.grad = add_over_ranks(
@@ -193,27 +210,37 @@ class KGEModel:
                 )
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
-        """Scores of the positives, and with each entity in the corrupted place; one look-up. Collective."""
+        """Scores the positives, and the negatives that they become with each candidate in the corrupted place.
+
+        Makes one look-up. Collective.
+
+        Args:
+            batch: B positives; for each, its corrupted side.
+            entity: ids of N candidates for each chunk. The positives of a chunk, B / C of them, share its candidates.
+        Returns:
+            Scores [B] of the positives and [B, N] of the negatives; higher is more plausible. Both are differentiable,
+            unless gradients are off.
+        """
         positive, negative, _ = self._replicated(*self._placed(batch, entity))
         return positive, negative
 
     def fused_scores(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss) -> FusedScores:
-        """The same scores and their loss by one kernel, for a step that `why_not_fused` has nothing against.
+        """The same scores, not differentiable, and their differentiable loss, by one kernel. Collective.
 
-        Collective.
+        Call it only if `why_not_fused` (discriminator/fused.py) gives no reason against it.
         """
         return FusedScores(*self._replicated(*self._placed(batch, entity), loss))
 
     def _placed(
         self, batch: Batch, entity: Int64[Tensor, "C N"]
     ) -> tuple[Lookup, Tensor, Tensor, Tensor, Tensor, int, Tensor | None, Tensor | None]:
-        """One look-up of all entities of a step, and the places that `TripleScorer` takes."""
+        """Makes one look-up of all entities of a step; returns the arguments of `TripleScorer.forward`."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
         return lookup, anchor, relation, target, place, head_rows, *self._dropout_scales(batch)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
-        """What dropout multiplies the rows of a batch's queries by."""
+        """The factors that dropout multiplies entity and relation rows by; None without dropout."""
         scoring, dtype = self.scoring, self.site.dtype
         return (
             self.dropout.entity_scale(batch, scoring.entity_width, dtype),
@@ -223,7 +250,7 @@ class KGEModel:
     def asked(self, relation: Int64[Tensor, " B"], head_rows: int) -> tuple[Int64[Tensor, " B"], int]:
         """The relation row of each query, and how many of the queries ask for heads.
 
-        Whoever scores queries goes through this: with reciprocal relations all of them ask for tails.
+        All code that scores queries must call it: with reciprocal relations, all queries ask for tails.
 
         Args:
             relation: the relation of each query; the first `head_rows` ask for heads.
@@ -234,11 +261,11 @@ class KGEModel:
         return relation + self.site.num_relations * of_head, 0
 
     def query_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], int]:
-        """The rows of the kept entities and of the relations, differentiable; how many of them ask for heads, first.
+        """The rows of each query, differentiable, with dropout if gradients are on. Collective.
 
-        With dropout, if gradients are on.
-
-        Collective.
+        Returns:
+            The rows of the entities that are not corrupted, the rows of the relations, and how many queries, the first
+            ones, ask for heads.
         """
         row, head_rows = self.asked(batch.relation, batch.head_rows)
         entity, relation = self.entity(batch.anchor), self.scorer.relation_rows(row)
@@ -252,27 +279,27 @@ class KGEModel:
     def triple_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], Float[Tensor, "B E"]]:
         """Copies of the rows of each positive's head, relation and tail, differentiable. Collective.
 
-        Only in a step that also scores: DDP sums the gradients of relations as part of that.
+        Call it only in a step that also calls `score`: DDP sums the gradients of relation rows during its backward.
         """
         head, tail = self.entity(torch.cat([batch.head, batch.tail])).chunk(2)
         return head, self.scorer.relation_rows(self.asked(batch.relation, batch.head_rows)[0]), tail
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
-        """Scores with each entity in the corrupted place. Collective."""
+        """Scores of the negatives alone: as those of `score`, without dropout. Collective."""
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
         return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None)[1]
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:
-    """Each number of a row starts uniform in +- this."""
+    """The scoring function's default for each number of a row: it starts uniform in +- this."""
     widths = torch.tensor([scoring.part_init_range(part) for part in parts], dtype=torch.float64)
     return widths.repeat_interleave(torch.tensor(list(parts.values())))
 
 
 def _replicate(scorer: TripleScorer) -> DistributedDataParallel:
     replicated = DistributedDataParallel(scorer)
-    # DDP would average; losses here are shares of a global mean, so gradients are to be added.
+    # DDP averages gradients by default. Each rank's loss is its share of the global mean, so they must be added.
     replicated.register_comm_hook(None, _add_gradients)
     return replicated
 

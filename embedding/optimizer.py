@@ -1,7 +1,7 @@
-"""Optimisers of a model: dense parameters on every rank, entity rows at their owner, once a step.
+"""Optimisers. Every rank updates the dense parameters; each rank updates the entity rows that it owns.
 
-All of them are synchronous: the gradient of a row is the sum over the global batch, so the update is the same on one
-rank and on many.
+Updates are synchronous: the gradient of a row is its sum over the global batch, so an update is the same, up to
+rounding, on one rank and on many.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,20 @@ State = dict[str, Tensor]
 
 
 class ModelOptimizer(ABC):
-    """Steps a model: its dense parameters, and the rows of its entity table that this rank owns."""
+    """Updates a model: its dense parameters, and the entity rows that this rank owns.
+
+    Args:
+        lr: the learning rate.
+        relation_lr: the learning rate of relation rows; None for `lr`.
+        eps: added to denominators; positive.
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        positive, negative = model.score(batch, entity)
+        loss(positive, negative).backward()
+        optimizer.step()  # moves the parameters, then clears their gradients
+    """
 
     def __init__(self, model: KGEModel, lr: float, relation_lr: float | None, eps: float) -> None:
         for name, value in (("lr", lr), ("relation_lr", relation_lr)):
@@ -36,17 +49,22 @@ class ModelOptimizer(ABC):
         """The learning rate of the last step."""
         self.eps = eps
         self.steps = torch.zeros((), dtype=torch.int64)
-        # A parameter as rows, which is how kernels take it.
+        # The kernels take a parameter as a matrix [rows, width].
         self._dense = [each.detach().view(*each.shape[:1] or (1,), -1) for each in model.dense_parameters()]
         self._dense_state = [self._new_dense_state(each) for each in self._dense]
         self.row_state = self._new_row_state()
-        """One row of state a row of the table, by name."""
+        """The state of the entity rows by name, [L, W]: one row of state for each row of this rank's block."""
 
     def step(self, *, lr_factor: float = 1.0) -> None:
-        """Applies the gradients of the last backward and forgets them. Collective when partitioned.
+        """Applies and clears all gradients since the last step. Collective when partitioned.
+
+        First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
+        and are scaled back.
 
         Args:
-            lr_factor: what a schedule multiplies the learning rates by in this step.
+            lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
+        Raises:
+            RuntimeError: the entity table has changed since the scores were computed.
         """
         self.lr = self._base_lr * lr_factor
         self.steps += 1
@@ -73,22 +91,22 @@ class ModelOptimizer(ABC):
 
     @abstractmethod
     def _update_rows(self, gradient: RowGradient) -> None:
-        """Moves rows of the block, and keeps what it moved in `model.entity_ball`."""
+        """Updates this rank's entity rows, and scales the updated rows back to `max_norm` (`model.entity_ball`)."""
 
     def dense_state(self) -> State:
-        """What belongs to no row of the table: the number of steps, and dense parameters' by "number.name"."""
+        """The state without that of entity rows: "steps", and for each dense parameter "index.name"."""
         numbered = enumerate(self._dense_state)
         states = {f"{index}.{name}": value for index, state in numbered for name, value in state.items()}
         return {"steps": self.steps, **states}
 
     def load_dense_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes what `dense_state` gave."""
+        """Restores what `dense_state` returned."""
         for name, value in self.dense_state().items():
             value.copy_(tensors[name])
 
 
 class _RowAdam(ModelOptimizer):
-    """Adam (Kingma and Ba, ICLR 2015) with two rows of state a row, and one count of steps for all."""
+    """Adam (Kingma and Ba, ICLR 2015): two moments for each number, and one step count for all rows."""
 
     def __init__(
         self,
@@ -150,10 +168,11 @@ class _RowAdam(ModelOptimizer):
 class DenseAdam(_RowAdam):
     """Adam over the whole table at every step, as in KBGAN.
 
-    A row that a step did not touch moves on by its momentum. Costs the whole table a step: for small graphs.
+    A row without a gradient still moves by its momentum. Each step reads and writes the whole table, so this is for
+    small graphs.
 
     Args:
-        weight_decay: L2 weight, added to the gradient (KBGAN's lambda).
+        weight_decay: weight_decay * parameter is added to the gradient (L2 regularisation, KBGAN's lambda).
     """
 
     def _update_rows(self, gradient: RowGradient) -> None:
@@ -161,7 +180,7 @@ class DenseAdam(_RowAdam):
 
 
 class LazyAdam(_RowAdam):
-    """Adam that updates only the rows a step touched, moments included; bias correction by the number of steps."""
+    """Adam that updates only rows with a gradient, and their moments. Bias correction uses the number of all steps."""
 
     def __init__(
         self, model: KGEModel, *, lr: float, relation_lr: float | None, beta1: float, beta2: float, eps: float
@@ -175,9 +194,9 @@ class LazyAdam(_RowAdam):
 
 
 class RowwiseAdagrad(ModelOptimizer):
-    """Adagrad with one number of state a row: the running sum of the row gradient's mean square (PBG, DGL-KE).
+    """Adagrad with one number of state for each row: the sum of mean squares of its gradients (PBG, DGL-KE).
 
-    Dense parameters have one number each (Duchi et al., JMLR 2011).
+    Dense parameters have ordinary Adagrad: one number of state for each parameter value (Duchi et al., JMLR 2011).
     """
 
     def __init__(self, model: KGEModel, *, lr: float, relation_lr: float | None, eps: float) -> None:

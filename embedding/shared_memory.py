@@ -1,8 +1,8 @@
-"""Exchanges between ranks of one machine through memory that they share: a copy each way instead of a socket's four.
+"""Communication between the ranks of one machine through shared memory, which takes fewer copies than sockets.
 
-Each rank has a region that it writes and the others read: a counter of exchanges, then two halves that are used in
-turns. A rank that sees all counters at exchange n knows that everybody has read exchange n - 1, so that the half it
-writes next is free.
+Each rank has a region, which it writes and the other ranks read: a counter of exchanges, then two halves, which are
+used in turns. When all counters have reached exchange n, every rank has finished reading exchange n - 1, so the half
+of exchange n - 1 may be overwritten.
 """
 
 import errno
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 _FOLDER = Path("/dev/shm")
 _LINE = 64
-"""Bytes of a cache line, which a counter has to itself."""
+"""Bytes of a cache line; the counter takes one of its own."""
 _MOST = _LINE + (32 << 20)
-"""Bytes of a region where there is room; what is larger than a half goes through the process group, where the wait
-counts for little."""
+"""Most bytes of a region. A message larger than a half of it goes through the process group instead, which costs
+little in comparison."""
 _LEAST = 1 << 20
-"""Bytes of a region below which there is no point in having one."""
+"""Fewest bytes of a region; with less room, sockets are used."""
 _SHARE = 3 / 4
-"""Of the room that is free, what the regions take together: containers give 64 MiB, and others may want some."""
+"""Share of the free room that all regions together may take. Containers often have 64 MiB in all."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Region:
 
 
 class LostRankError(InputError):
-    """Another rank did not come to an exchange: it hangs, or has died."""
+    """Another rank did not take part in an exchange: it hangs, or has died."""
 
     def __init__(self, message: str, *, hangs: bool) -> None:
         super().__init__(message)
@@ -58,10 +58,10 @@ class LostRankError(InputError):
 
 
 class SharedMemory:
-    """All ranks' regions, as this rank sees them. All ranks make the same exchanges in the same order.
+    """The regions of all ranks. All ranks must make the same exchanges in the same order.
 
     Args:
-        process: the ranks' process numbers.
+        process: process id of each rank.
         seconds: how long a rank waits for another.
     """
 
@@ -76,8 +76,8 @@ class SharedMemory:
 
     @classmethod
     def start(cls, seconds: float) -> "SharedMemory | None":
-        """Maps the regions of all ranks; None if they are on several machines, or have no room for it. Collective."""
-        possible = load() is not None and _FOLDER.is_dir()  # else there is no compiler, which was said, or no Linux
+        """Makes and maps the regions; None if the ranks are on several machines or there is no room. Collective."""
+        possible = load() is not None and _FOLDER.is_dir()  # no compiler (logged elsewhere), or not Linux
         world_size = dist.get_world_size()
         free: list[int] = [0] * world_size
         dist.all_gather_object(free, _free() if possible else 0)
@@ -85,7 +85,7 @@ class SharedMemory:
         path = None
         if possible:
             try:
-                # As much on all ranks: of what was free before anyone had taken anything.
+                # The same size on all ranks, from the room that was free before any rank took some.
                 path = _create(min(_MOST, int(min(free) * _SHARE) // world_size))
                 here = _machine(), str(path), os.getpid()
             except OSError as error:
@@ -97,7 +97,7 @@ class SharedMemory:
         mapped: list[int] = [0] * world_size
         dist.all_gather_object(mapped, len(regions))
         if path is not None:
-            path.unlink()  # what is mapped stays; a run that dies leaves nothing behind
+            path.unlink()  # the mapping stays valid, and no file is left if the run dies
         if min(mapped) < world_size:
             reasons = [each for each in ranks if isinstance(each, str)]
             if reasons and dist.get_rank() == 0:
@@ -108,9 +108,11 @@ class SharedMemory:
     def all_to_all(
         self, value: Shaped[Tensor, "S *d"], send: list[int]
     ) -> tuple[Shaped[Tensor, "T *d"], list[int]] | None:
-        """Sends consecutive rows to the ranks; what arrived, and how many of each. Collective.
+        """Sends the first send[0] rows to rank 0, the next send[1] to rank 1 and so on. Collective.
 
-        None, on all ranks, if a rank has more to send than fits.
+        Returns:
+            The rows that arrived, and how many came from each rank. None, on all ranks, if the rows of one rank do not
+            fit into its region.
         """
         shared = self._show(value, send)
         if shared is None:
@@ -125,7 +127,7 @@ class SharedMemory:
         return arrived, receive
 
     def add(self, value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"] | None:
-        """The sum of all ranks' values, always made in the order of the ranks. Collective.
+        """The sum of all ranks' values, added in the order of ranks. Collective.
 
         None, on all ranks, if it does not fit.
         """
@@ -140,9 +142,9 @@ class SharedMemory:
         return total
 
     def gather(self, value: Shaped[Tensor, "B *d"]) -> list[Shaped[Tensor, "_ *d"]] | None:
-        """What each rank gave, by rank; they may give different numbers of rows. Collective.
+        """The tensors of all ranks, in the order of ranks; their numbers of rows may differ. Collective.
 
-        None, on all ranks, if a rank's does not fit.
+        None, on all ranks, if the tensor of one rank does not fit.
         """
         shared = self._show(value, [len(value)] * len(self.regions))
         if shared is None:
@@ -156,7 +158,7 @@ class SharedMemory:
         return gathered
 
     def _show(self, value: Shaped[Tensor, "*d"], numbers: list[int]) -> tuple[list[list[int]], list[Tensor]] | None:
-        """Shows a value, and a number for each rank, to all; returns what they showed. None if one does not fit."""
+        """Writes a value, and a number for each rank; returns what all ranks wrote. None if a value does not fit."""
         self.exchanges += 1
         half, data = self.exchanges % 2, _bytes_of(value.contiguous())
         mine = self.regions[self.rank].halves[half]
@@ -177,8 +179,8 @@ class SharedMemory:
         missing = call("wait_for_all", self._counters, self._process, *sizes)
         if missing >= len(self.regions):
             raise LostRankError(
-                f"rank {missing - len(self.regions)} did not come to an exchange within {self.seconds:g} seconds "
-                "(launch.timeout_seconds): it hangs, or has that much more to do",
+                f"rank {missing - len(self.regions)} did not take part in an exchange within {self.seconds:g} seconds "
+                "(launch.timeout_seconds): it hangs, or has much more to do than the others",
                 hangs=True,
             )
         if missing >= 0:
@@ -186,24 +188,24 @@ class SharedMemory:
 
 
 def _bytes_of(value: Tensor) -> Tensor:
-    """A contiguous tensor's memory."""
+    """The memory of a contiguous tensor, as bytes."""
     return value.view(-1).view(torch.uint8) if value.numel() else value.new_empty(0, dtype=torch.uint8)
 
 
 def _machine() -> str:
-    """The same for ranks on one machine that see each other's processes, and for no others."""
+    """A text that is equal for ranks on one machine that see each other's processes, and for no other ranks."""
     started = Path("/proc/sys/kernel/random/boot_id").read_text()  # a random number of the machine's last start
     return f"{started} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _free() -> int:
-    """Bytes that files may still take."""
+    """Free bytes of the shared memory."""
     room = os.statvfs(_FOLDER)
     return room.f_bavail * room.f_frsize if room.f_blocks else sys.maxsize  # a tmpfs without a limit counts no blocks
 
 
 def _create(size: int) -> Path:
-    """A file of a region's size, all of it there: room that runs out later would be a bus error.
+    """Creates a file of a region's size and reserves all its memory: memory that runs out later is a bus error.
 
     Raises:
         OSError: there is no room, or no permission.
@@ -222,7 +224,7 @@ def _create(size: int) -> Path:
 
 
 def _map(paths: list[str]) -> list[_Region]:
-    """The regions that can be opened here: ranks in containers of their own see other files."""
+    """The regions that this rank can open. Ranks in other containers have files that it can't see."""
     regions = []
     for path in paths:
         if Path(path).exists():

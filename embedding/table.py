@@ -1,4 +1,4 @@
-"""EmbeddingTable: rows of vectors on one rank, or partitioned over all ranks, behind one interface."""
+"""EmbeddingTable: the entity vectors, on one rank or partitioned over all ranks, with the same interface."""
 
 import weakref
 from collections.abc import Iterator
@@ -19,27 +19,27 @@ from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
 from kernels.shapes import INT32_MAX
 
 _MANY = 16
-"""Look-ups that wait for a gradient, more than any step makes: then the ranks agree which of them are of no use."""
+"""More look-ups without a gradient than any step makes. Beyond it the ranks agree which of them can be dropped."""
 
 
 class _Expected:
-    """A look-up that may get a gradient. It lives as long as the scores that came of it, and once it has one, on."""
+    """A look-up that may get a gradient: a weak reference until its first gradient arrives, then a strong one."""
 
     def __init__(self, num_rows: int, route: Route | None) -> None:
         self.num_rows = num_rows
         self.route = route
         self.reached: Lookup | None = None
-        """The look-up, if it has a gradient."""
+        """The look-up, once it has a gradient; None before."""
         self._lookup: weakref.ref[Lookup] | None = None
 
     def look_up(self, rows: Float[Tensor, "U D"], table: Float[Tensor, "L D"]) -> Lookup:
-        """The look-up itself."""
+        """Makes the look-up."""
         lookup = Lookup(rows, table, keep=self._keep)
         self._lookup = weakref.ref(lookup)
         return lookup
 
     def is_over(self) -> bool:
-        """Whether it has no gradient and can't get one any more."""
+        """True if it has no gradient and its scores are gone, so that it can't get one."""
         return self.reached is None and (self._lookup is None or self._lookup() is None)
 
     def _keep(self, lookup: Lookup) -> None:
@@ -47,12 +47,23 @@ class _Expected:
 
 
 class EmbeddingTable:
-    """One row of `width` numbers an entity; each rank owns an equal contiguous block of the placed rows.
+    """One row of `width` numbers for each entity; each rank owns an equal contiguous block of the placed rows.
 
-    Look-ups take entity ids. Only the distinct rows of a look-up travel, and `take_gradient` brings their gradients
-    back to the owner. Gradients are summed in float64 whatever the rows' type: the order of a float64 sum, which
-    depends on the number of ranks, is lost when it is rounded to float32, so that training draws the same negatives
-    at every number of ranks.
+    A step calls `look_up` with entity ids, computes a loss from the rows, runs backward, and calls `take_gradient`.
+    With several ranks, a look-up sends each distinct row once, from its owner to the rank that wants it, and
+    `take_gradient` sends the gradients back to the owners. Gradients are summed in float64 whatever the type of the
+    rows: the order of a sum depends on the number of ranks, and in float64 the difference mostly vanishes when the sum
+    is rounded to float32.
+
+    Args:
+        name: for errors, and part of the key of the initial values.
+        width: numbers in a row.
+        initial: the distribution of the initial values.
+
+    Example:
+        lookup, (place,) = table.look_up(entity)  # entity [B, N]; lookup.rows[place] are its rows, [B, N, D]
+        loss(lookup.gather(place)).backward()
+        gradient = table.take_gradient()  # gradient.row [K], gradient.value [K, D]
     """
 
     def __init__(
@@ -89,12 +100,16 @@ class EmbeddingTable:
             self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
 
     def look_up(self, *entities: Int64[Tensor, "..."]) -> tuple[Lookup, list[Int64[Tensor, "..."]]]:
-        """The rows of these entities, and their places for each tensor of entities. Collective when partitioned.
+        """Looks up the rows of all these entities at once. Collective when partitioned.
 
-        Gradients that reach the rows are kept for `take_gradient`, unless gradients are off.
+        If gradients are on, the gradients of the rows are kept until `take_gradient`.
+
+        Returns:
+            The look-up, and for each tensor of entities a tensor of the same shape: the place of each entity's row in
+            `Lookup.rows`. Ids may repeat.
 
         Raises:
-            InputError: there are more entities than kernels can number.
+            InputError: more than 2^31 - 1 ids are looked up, which the compiled kernels can't number.
         """
         self._expect_few(entities)
         row = [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
@@ -113,9 +128,9 @@ class EmbeddingTable:
         return expected.look_up(rows, self.weight), place
 
     def _forget_unused(self) -> None:
-        """Drops look-ups of scores that are gone without a backward, so that who never steps piles up none.
+        """Drops look-ups whose scores are gone without a backward, so that they do not pile up.
 
-        Collective when partitioned and there are many: some ranks may have no use for a look-up that others need.
+        Collective when partitioned and there are many: a look-up is dropped when no rank can give it a gradient.
         """
         if self.world_size > 1 and len(self._lookups) < self._many:
             return
@@ -134,16 +149,22 @@ class EmbeddingTable:
             )
 
     def __call__(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s D"]:
-        """A copy of the rows of these entities, differentiable. Collective when partitioned."""
+        """Copies of the rows of these entities; differentiable. Collective when partitioned."""
         lookup, (place,) = self.look_up(entity)
         return lookup.gather(place)
 
     def add_own_gradient(self, gradient: RowGradient) -> None:
-        """Takes a gradient of rows of this rank's block that no look-up brought here, in float64; rows may repeat."""
+        """Adds a float64 gradient of rows that this rank owns and that were read without a look-up; rows may repeat."""
         self._own.append(gradient)
 
     def take_gradient(self) -> RowGradient:
-        """The gradient of all look-ups since the last call, summed at the rows' owner. Collective when partitioned.
+        """The gradient of the rows that this rank owns, from all look-ups since the last call.
+
+        Forgets the look-ups. Collective when partitioned: all ranks send their gradients to the owners.
+
+        Returns:
+            The distinct rows that have a gradient, as indices into `weight`, ascending, and the summed gradient of
+            each, in the type of `weight`.
 
         Raises:
             RuntimeError: the table has changed since one of the look-ups.
@@ -162,31 +183,33 @@ class EmbeddingTable:
             received += [self._receive(each) for each in lookups]
         if not received:
             return RowGradient(*sum_rows([], self.weight, self.weight.dtype))
-        # Most steps look up once, and then the largest tensor of the step need not be copied.
+        # Most steps look up once: then no concatenation, which would copy the largest tensor of the step.
         row, value = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
         return RowGradient(*sum_occurrences(row, value, len(self.weight), self.weight.dtype))
 
     def _receive(self, expected: _Expected) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
-        """The gradients that a look-up, on all ranks, gave this rank's rows; rows may repeat."""
+        """The gradients that all ranks have of this rank's rows, from one look-up; rows may repeat."""
         assert expected.route is not None
         shape = expected.num_rows, self.width
         if expected.reached is None:
             nothing = self.weight.new_zeros(shape, dtype=torch.float64)
             return expected.route.local_row, deliver_rows(nothing, expected.route)
         place, value = expected.reached.gradient(torch.float64)
-        if len(place) < expected.num_rows:  # rows that backward did not reach: their owners wait for them all the same
+        # Owners expect a gradient of every row that was looked up: zeros where backward gave none.
+        if len(place) < expected.num_rows:
             value = value.new_zeros(shape).index_copy_(0, place, value)
         return expected.route.local_row, deliver_rows(value, expected.route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
-        """This rank's rows in pieces of `size`, as (first row, rows), without gradient."""
+        """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient."""
         for start in range(0, len(self.weight), size):
             yield start, self.weight[start : start + size]
 
     def gather_all(self, local: Shaped[Tensor, "L *d"]) -> Shaped[Tensor, "E *d"]:
-        """A per-row tensor of every rank, brought into the order of entity ids. Collective when partitioned.
+        """Gathers a tensor with one row per table row from all ranks, in the order of entity ids. Collective
+        when partitioned.
 
-        For small graphs and tests: every rank then holds the whole.
+        Every rank then holds all E rows, so this is for small graphs, export and tests.
         """
         if self.world_size > 1:
             padded = local.new_zeros((self.block, *local.shape[1:]))

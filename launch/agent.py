@@ -1,7 +1,7 @@
-"""The process that starts the ranks of a run on this machine, hands signals on to them, and knows how each one ended.
+"""Starts the ranks of a run on this machine, forwards signals to them, and reports how each of them ended.
 
-torch's elastic agent, which torchrun is, raises an exception wherever a signal finds it: it kills ranks that take 30
-seconds to save, prints a traceback, and ends with exit code 1.
+It replaces torchrun's elastic agent. At a signal, that agent raises an exception: it kills ranks that take more than
+30 seconds to save, prints a traceback, and ends with exit code 1.
 """
 
 import os
@@ -21,13 +21,13 @@ from launch.last_line import claim, claimed
 
 _LOOK_EVERY = 0.05
 _GRACE = 15.0
-"""Seconds that ranks are left with once one has failed: they notice by themselves, unless they hang."""
+"""Seconds until the other ranks are killed after one has failed. Unless they hang, they end by themselves."""
 _NUDGE = 3.0
-"""Seconds after which they are also sent a signal."""
+"""Seconds until they are sent SIGTERM after one has failed."""
 _GRACE_TO_SAVE = 10 * _GRACE
-"""Likewise once one has saved and ended: trackers may still have something to send."""
+"""Seconds until the other ranks are killed after one has saved and ended: a tracker may still send data."""
 _AGAIN = 1.0
-"""Seconds after which a second signal is meant: a terminal, a shell and `timeout` send some twice."""
+"""A second signal kills the ranks only if it comes later than this (seconds): shells and `timeout` send some twice."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -36,16 +36,16 @@ class Ending:
     """How a run of several ranks ended."""
 
     error: str | None
-    """What went wrong, in one line, which was printed; None if nothing did."""
+    """The error, one line, which was already printed; None if there was none."""
     stopped_by: int | None
-    """The signal that ended it early."""
+    """The signal that ended the run early, if any."""
     said_how_to_resume: bool
     asked: int | None
-    """The signal that this process got meanwhile, if any; the run may have come to its end all the same."""
+    """The signal that this process received during the run, if any; the run may have finished nevertheless."""
 
 
 def run_processes(command: Sequence[str], ranks: int) -> Ending:
-    """Runs a command as the ranks of one run, and waits for their end."""
+    """Runs a command once for each rank of a run, and waits until all have ended."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     processes: list[subprocess.Popen[bytes]] = []
     with _noting_signals() as asked:
@@ -72,7 +72,11 @@ def run_processes(command: Sequence[str], ranks: int) -> Ending:
 def _watch(
     processes: Sequence[subprocess.Popen[bytes]], store: Store, asked: "Sequence[_Signal]"
 ) -> tuple[int | None, list[int]]:
-    """Waits until all ranks have ended; the one that failed first, if any, and those that had to be killed for it."""
+    """Waits until all ranks have ended.
+
+    Returns:
+        The rank that failed first, if any, and the ranks that did not end after that and must be killed.
+    """
     first, handed_on, nudge, deadline = None, 0, float("inf"), float("inf")
     while running := [process for process in processes if process.poll() is None]:
         for each in asked[handed_on:]:
@@ -84,13 +88,13 @@ def _watch(
             stopped_by = _stopping_signal(processes[first])
             deadline = time.monotonic() + (_GRACE if stopped_by is None else _GRACE_TO_SAVE)
             nudge = time.monotonic() + _NUDGE
-            if stopped_by is not None:  # sent to one rank: the others are to stop as well, whatever they are doing
+            if stopped_by is not None:  # the signal went to one rank: the others must stop too
                 _send(running, stopped_by)
             elif processes[first].returncode < 0:
                 error = _explain(processes, first, [])
                 if claim(store, error):
                     print(f"error: {error}", file=sys.stderr, flush=True)
-        if time.monotonic() > nudge:  # ends those that still prepare, and can't notice
+        if time.monotonic() > nudge:  # ends ranks that are still preparing and can't notice the failure
             _send(running, signal.SIGTERM)
             nudge = float("inf")
         if time.monotonic() > deadline:
@@ -100,20 +104,20 @@ def _watch(
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Of the ranks that failed since the last look, one that a signal ended, or else the lowest."""
+    """Of the ranks that have failed, one that a signal ended, or else the lowest."""
     failed = [rank for rank, process in enumerate(processes) if process.returncode]
     return min(failed, key=lambda rank: (processes[rank].returncode > 0, rank), default=None)
 
 
 def _stopping_signal(process: subprocess.Popen[bytes]) -> int | None:
-    """The signal at which a process saved and ended, or, before there was anything to save, just ended."""
+    """The signal, SIGTERM or SIGINT, that ended a process, whether or not it had something to save."""
     return next((int(each) for each in _STOPPING if process.returncode in (128 + each, -each)), None)
 
 
 def _explain(processes: Sequence[subprocess.Popen[bytes]], first: int, hanging: Sequence[int]) -> str:
     if hanging:
         names = " and ".join(f"rank {rank} (pid {processes[rank].pid})" for rank in hanging)
-        return f"{names} did not come when the other ranks waited (launch.timeout_seconds), and had to be killed"
+        return f"{names} did not answer the other ranks in time (launch.timeout_seconds), and was killed"
     process = processes[first]
     name, code = f"rank {first} (pid {process.pid})", process.returncode
     if code == -signal.SIGKILL:
@@ -129,7 +133,7 @@ class _Signal:
 
 @contextmanager
 def _noting_signals() -> Iterator[list[_Signal]]:
-    """Only notes them: raising an exception could leave a rank behind that was just being started."""
+    """Records signals. An exception could leave a rank running that was just being started."""
     asked: list[_Signal] = []
 
     def note(number: int, _: FrameType | None) -> None:
@@ -155,7 +159,7 @@ def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _environment(port: int, rank: int, ranks: int) -> dict[str, str]:
-    """What torchrun gives a rank, on this machine alone."""
+    """The environment variables that torchrun would set for a rank on one machine."""
     return {
         # Without it each rank would start a thread for every core.
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // ranks)),

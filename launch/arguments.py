@@ -1,4 +1,4 @@
-"""The command line, read and written by hydra's own grammar, so that folders with `=`, `,` or spaces stay whole."""
+"""Reads and writes the command line by hydra's grammar, so that folders may contain `=`, `,` or spaces."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 
-_SHOWN = 200  # characters of a text that an error repeats
+_SHOWN = 200  # most characters of an argument that an error shows
 _RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 PATHS = (
     "resume",
@@ -25,27 +25,27 @@ PATHS = (
     "pretrain.generator.checkpoint",
     "pretrain.discriminator.checkpoint",
 )
-"""Options of our commands that name a file or a folder."""
+"""Options that are a file or a folder."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was typed after the name of a command."""
+    """The arguments of a command."""
 
     overrides: list[str]
-    """Those that set an option, as in `seed=1`."""
+    """Arguments that set an option, such as `seed=1`."""
     flags: list[str]
-    """The others, such as `--multirun` and `--cfg job`."""
+    """All other arguments, such as `--multirun` and `--cfg job`."""
     is_sweep: bool
     wants_help: bool
 
     def as_list(self) -> list[str]:
-        """For hydra, which wants all overrides in one piece. Flags come last: `--info` would take an override."""
+        """The arguments for hydra: all overrides together, then flags, because `--info` would take an override."""
         return [*self.overrides, *self.flags]
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """Tells overrides from flags, and checks that hydra will read each override as the user meant it.
+    """Splits arguments into overrides and flags, and checks that hydra reads each override as it was meant.
 
     Raises:
         InputError: an argument that hydra can't read, or reads as a list or a sweep; shows what to type instead.
@@ -65,7 +65,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 
 
 def override(key: str, value: str) -> str:
-    """`key=value` such that hydra reads back exactly this text: quoted where it must be."""
+    """The override `key=value`, quoted if necessary, which hydra reads as exactly this text."""
     plain = f"{key}={value}"
     try:
         if "${" not in value and _parse(plain).value() == value:
@@ -76,7 +76,7 @@ def override(key: str, value: str) -> str:
 
 
 def for_shell(*words: str) -> str:
-    """Words as one types them in a shell."""
+    """The words as a command line for a shell, quoted if necessary."""
     return shlex.join(words)
 
 
@@ -92,7 +92,7 @@ def value_of(line: str) -> str | None:
 
 
 def expand_home(path: str) -> str:
-    """A path with the user's home for `~`. One of a user that does not exist stays, for whoever opens it to report."""
+    """A path with `~` replaced by the home folder; unchanged if there is no such user: opening it reports the error."""
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:
@@ -100,7 +100,7 @@ def expand_home(path: str) -> str:
 
 
 def _check(line: str, *, is_sweep: bool) -> str:
-    """The override itself, or for a path one that has its text alone: `2024` is no number there, `~` the home."""
+    """Checks an override and returns it; a path becomes text, even `2024`, with `~` replaced by the home folder."""
     shown = _shortened(line)
     if not key_of(line) or ("=" not in line and not line.startswith("~")):
         example = for_shell('out="a b"')
@@ -133,7 +133,7 @@ def _shortened(text: str) -> str:
 
 
 def _instead(line: str) -> str:
-    """How to type a value that hydra does not take as it is."""
+    """Says how to type a value that hydra can't read."""
     if len(line) > _SHOWN:
         return "put the value in quotes"
     start, value = line.split("=", 1) if "=" in line else (line, "")

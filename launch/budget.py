@@ -1,4 +1,4 @@
-"""How many epochs of a run score so many candidates: found by counting what its first steps score."""
+"""Finds the number of epochs for a budget of scored candidates, by counting the candidates of some steps."""
 
 import tempfile
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ from trainer.scored import ScoredCandidates
 from trainer.stage import Stage
 
 _LATE_EPOCH = 100_000
-"""By then every schedule that goes by steps has come to its end."""
+"""An epoch after the end of every schedule that depends on the number of steps."""
 
 
 @dataclass(frozen=True)
 class _StageCost:
-    """Candidates that a stage scores."""
+    """The number of candidates that a stage scores."""
 
     once: int
-    """By its first step alone, beyond what every step scores: lists that are made of a model, for example."""
+    """Candidates that only the first step scores, such as for lists that a sampler makes from a model."""
     an_epoch: int
 
 
 def epochs_within(config: DictConfig, budget: int) -> int:
-    """The most epochs of the last stage with which the whole run scores at most `budget` candidates.
+    """The largest number of epochs of the last stage with which all stages score at most `budget` candidates.
 
-    Four steps of each stage are run in this process and thrown away, two of them late ones. A sampler whose steps score
-    more after a long time, such as a curriculum's, is taken to do so from the first: it spends less, not more.
+    It runs four steps of each stage in this process, two at the start and two late ones, and discards the results. If
+    late steps score more, as with a curriculum, all steps are counted like them: the run may stay below the budget.
 
     Args:
-        config: of a run, whose `trainer.epochs` is tried out; pre-training that is a share of it follows.
+        config: the config of a run; `trainer.epochs` is overwritten. Epochs of pre-training may depend on it.
     Raises:
-        InputError: one epoch is already too much.
+        InputError: a single epoch exceeds the budget.
     """
     cost = _measure(config)
 
@@ -76,7 +76,7 @@ def _measure_stage(trainer: Trainer, stage: Stage, scored: ScoredCandidates) -> 
     counts = []
     second = 1 % stage.order.steps_per_epoch
     late = _LATE_EPOCH * stage.order.steps_per_epoch
-    # The last step of an epoch may be smaller, so a step's cost is that of its positives.
+    # The last step of an epoch may be smaller, so costs are counted for each positive.
     for number in (0, second, late, late + second):
         scored.count = 0
         trainer.train_step(stage, number)

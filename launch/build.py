@@ -1,4 +1,4 @@
-"""From a config to the objects of a run: graph, models, sampler, stages, trainer."""
+"""Makes the objects of a run from its config: graph, models, sampler, stages, trainer."""
 
 import logging
 import re
@@ -49,7 +49,7 @@ _FEWEST_VALIDATIONS = 3
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a command works with."""
+    """The objects that train, evaluate and export need: config, graph, and the discriminator's model."""
 
     config: DictConfig
     runtime: Runtime
@@ -59,17 +59,17 @@ class Run:
 
     @property
     def all_known(self) -> KnownTriples:
-        """Train, valid and test facts: the filter of the final report, used for nothing else."""
+        """Train, valid and test facts: the filter of the final test ranking, used for nothing else."""
         return self._known("train", "valid", "test")
 
     @property
     def known_in_validation(self) -> KnownTriples:
-        """Train and valid facts: the filter of validation, which must not see test."""
+        """Train and valid facts: the filter of validation, which must not use test facts."""
         return self._known("train", "valid")
 
     @property
     def held_out(self) -> KnownTriples:
-        """Valid and test facts: what is reported of the negatives, used for nothing else."""
+        """Valid and test facts: used only to report how many negatives are among them."""
         return self._known("valid", "test")
 
     def _known(self, *splits: str) -> KnownTriples:
@@ -77,12 +77,12 @@ class Run:
         return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
 
     def evaluator(self, known: KnownTriples) -> RankingEvaluator:
-        """Ranks with this filter."""
+        """An evaluator that filters ranks by these facts."""
         return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
 
 
 def instantiate(config: DictConfig, **options: Any) -> Any:
-    """hydra's instantiate, with the config key in front of an InputError instead of hydra's wrapping."""
+    """hydra's instantiate; an InputError of a constructor gets the config key in front, without hydra's text."""
     try:
         return hydra.utils.instantiate(config, **options)
     except InstantiationException as error:
@@ -93,7 +93,22 @@ def instantiate(config: DictConfig, **options: Any) -> Any:
 
 
 def build_run(config: DictConfig, runtime: Runtime) -> Run:
-    """Loads the graph, places its entities and makes the discriminator's model. Collective."""
+    """Loads the graph, assigns entities to ranks, and makes the discriminator's model. Collective.
+
+    The first half of every command; see `build_trainer` and `load_run`.
+
+    Args:
+        config: the resolved config of a run. Values of conf/ that are too large for the graph are changed in it.
+        runtime: the ranks and devices of this command.
+    Returns:
+        The run, with an untrained discriminator.
+    Raises:
+        InputError: an option is wrong, or the graph can't be read or has no train triples.
+
+    Example:
+        run = build_run(config, Runtime.start(device="cpu", timeout_seconds=60.0))
+        build_trainer(run, Path("outputs/run")).fit()
+    """
     check_options(config)
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
@@ -123,10 +138,16 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
 
 
 def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
-    """Makes the sampler, the stages and the trainer that runs them in `folder`. Collective.
+    """Makes the sampler, the stages (pre-training and the last one) and their trainer. Collective.
 
     Args:
-        resumed: whether a checkpoint will be resumed, which has all that `pretrain.*.checkpoint` would bring.
+        run: from `build_run`.
+        folder: the run folder: checkpoints and metrics are written here.
+        resumed: True if the caller will resume a checkpoint: then `pretrain.*.checkpoint` is not loaded.
+    Returns:
+        A trainer at step 0; call `fit` to train, or `resume` first.
+    Raises:
+        InputError: an option is wrong, or a checkpoint of pre-training does not fit this run.
     """
     config, runtime = run.config, run.runtime
     without_validation(config, run.graph)
@@ -137,7 +158,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         models["generator"] = sampler.model
     checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
     for name in () if resumed else ("generator", "discriminator"):
-        # Before a player lets its loss be saved and loaded with the model.
+        # First, because a player adds its loss to what is loaded with the model.
         _load_pretrained(run, name, models, checkpointer)
     player = _player(run, run.discriminator, config.loss)
     last = Stage(
@@ -190,12 +211,12 @@ def _observers(run: Run, models: dict[str, KGEModel]) -> list[Observer]:
 
 
 def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
-    """A sampler from its yaml; `key` names it in errors."""
+    """Makes a sampler from its config; `key` is its config key, for errors."""
     return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
 
 
 def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> None:
-    """Fills a model from the checkpoint that stands for its pre-training, if one is given."""
+    """Loads a model from `pretrain.NAME.checkpoint`, if that is given."""
     given = run.config.pretrain[name].checkpoint
     if given is None:
         return
@@ -210,7 +231,7 @@ def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpoin
 
 
 def _find_pretrained(path: Path, name: str, key: str) -> Path:
-    """The best checkpoint of the model's pre-training if a run had that, or else of the run's last stage."""
+    """The best checkpoint of the stage that pre-trained the model, or of the last stage if there is none."""
     latest = find_checkpoint(path, "latest", key)
     manifest = load_manifest(latest, "stages", "cursor")
     stages: list[str] = manifest["stages"]
@@ -228,7 +249,7 @@ def _find_pretrained(path: Path, name: str, key: str) -> Path:
 
 
 def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage]:
-    """The stage that pre-trains one model: none if it is skipped, or given as a checkpoint."""
+    """The stage that pre-trains a model; empty if it is skipped or a checkpoint is given."""
     options = run.config.pretrain[name]
     if options.checkpoint is not None or options.epochs == 0:
         return []
@@ -239,8 +260,8 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
         )
     if options.sampler is None or options.loss is None:
         raise InputError(
-            f"pretrain.{name}.epochs is {options.epochs}, but nothing says against which negatives and with which "
-            f"loss; type pretrain.{name}.epochs=0, or choose them with pretrain=nearest"
+            f"pretrain.{name}.epochs is {options.epochs}, but its sampler or its loss is not set; type "
+            f"pretrain.{name}.epochs=0, or set both with pretrain=nearest"
         )
     context = replace(run.context, player=models[name])
     sampler = build_sampler(options.sampler, context, f"pretrain.{name}.sampler")
@@ -260,7 +281,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
 
 
 def _fewest(config: DictConfig, key: str) -> dict[str, int]:
-    """What a stage logs at least, for intervals that conf/ says: those that the user typed are kept."""
+    """Fewest log lines and validations of a stage; 0 for an interval that the user typed, which is kept as it is."""
     lines = 0 if is_typed(config, "trainer.log_every") else _FEWEST_LINES
     kept = is_typed(config, "trainer.valid_every") or is_typed(config, f"{key}.valid_every")
     return {"fewest_lines": lines, "fewest_validations": 0 if kept else _FEWEST_VALIDATIONS}
@@ -277,13 +298,13 @@ def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = Fa
 
 
 def build_loss(config: DictConfig, known: KnownTriples) -> Loss | TableLoss:
-    """A loss from its yaml; one that is partial there is given the train facts."""
+    """Makes a loss from its config. If its yaml has `_partial_: true`, it also gets the train facts."""
     loss = instantiate(config)
     return loss(known) if isinstance(loss, partial) else loss
 
 
 def build_term(config: DictConfig, context: SamplerContext) -> Term:
-    """A term from its yaml; one that is partial there is given the statistics of train."""
+    """Makes a term from its config. If its yaml has `_partial_: true`, it also gets the statistics of train."""
     term = instantiate(config)
     return term(context.statistics) if isinstance(term, partial) else term
 
@@ -302,7 +323,7 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
 
 
 def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
-    """Rank 0's placement, on all ranks: METIS promises no equal result on other machines. Collective."""
+    """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
     error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
     if runtime.is_first:
         try:
@@ -321,7 +342,7 @@ def _trackers(config: DictConfig) -> list[Tracker]:
 
 
 def _name_key(key: str, make: Callable[[], Any]) -> Any:
-    """Puts the config key in front of an error of a constructor that does not know it."""
+    """Calls `make`, and puts the config key in front of the text of an InputError."""
     try:
         return make()
     except InputError as error:
@@ -333,7 +354,7 @@ def _with_key(key: str, error: BaseException) -> str:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain values, resolved."""
+    """The config as plain Python values, with interpolations resolved."""
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

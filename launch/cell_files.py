@@ -1,4 +1,4 @@
-"""The files of a scorecard's cell, checked where they are read: cells may come from someone else."""
+"""Reads and checks the files of a scorecard's cell (one run), which may come from someone else."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 30  # of metrics.jsonl
 
 
 def _is_name(value: Any) -> bool:
-    # In tables, pages and plots: no markup, and no $, which plots take for mathematics.
+    # Names are shown in tables, pages and plots: no markup, and no $, which plots read as mathematics.
     return isinstance(value, str) and re.fullmatch(r"[\w.,+@/= -]{1,200}", value) is not None
 
 
@@ -53,7 +53,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What is known of a cell beside what its run wrote; nothing for a cell that was never begun.
+    """The scorecard's own record of a cell, cell.json; empty for a cell that was never started.
 
     Raises:
         InputError: the file is damaged; names it and the field.
@@ -75,10 +75,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; none if there is no file.
+    """The lines of a run's metrics.jsonl; empty if there is no file. Leaves out a line that was cut off.
 
     Raises:
-        InputError: a line has no step or stage; names the line. A line that was cut off when the run died is left out.
+        InputError: a line has no step or stage; names the line.
     """
     if not is_file(path):
         return []
@@ -95,7 +95,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def number(path: Path, values: Any, *keys: str) -> float:
-    """The number at these keys, one below the other.
+    """The number at nested keys, such as "test", "both", "mrr".
 
     Raises:
         InputError: there is none, or it is not finite; names the file and the keys.

@@ -27,12 +27,12 @@ from trainer.loop import Stopped
 _SCRIPT = Path(__file__).parent / "train.py"
 _NOTHING = object()
 _SET_HERE = ("trainer.epochs", "trainer.valid_every")
-"""Options that each cell has values of its own for, which are to be kept as they are."""
+"""Options that the scorecard sets for each cell; they count as typed, so that they are never adjusted."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One sampler on one graph under one discriminator with one seed."""
+    """One run of a scorecard: one sampler, graph, discriminator and seed."""
 
     graph: str
     discriminator: str
@@ -42,31 +42,33 @@ class Cell:
     ranks: int
     folder: Path
     options: list[str] = field(compare=False)
-    """Those of `launch/train.py`, without the run folder and the number of epochs."""
+    """Options for `launch/train.py`, without the run folder and the number of epochs."""
 
     @property
     def name(self) -> str:
-        """For a person."""
+        """A text for logs."""
         return f"{self.sampler}, {self.discriminator}, {self.graph}, seed {self.seed}"
 
     @property
     def is_finished(self) -> bool:
-        """Whether it ran to its end."""
+        """True if the run has ended."""
         return (self.folder / "result.json").is_file()
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is something to go on from."""
+        """True if there is a checkpoint to resume."""
         return (self.folder / "checkpoints" / "latest.json").is_file()
 
 
 def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], folder: Path) -> list[Cell]:
-    """Every cell of a scorecard, in the order in which they run.
+    """All cells of a scorecard, in the order in which they run.
 
     Args:
-        config: of conf/scorecard.yaml.
-        typed: the options that the user gave.
-        chosen: the choice of each group.
+        config: the scorecard's config.
+        typed: the options that the user typed.
+        chosen: the choice of each config group.
+    Raises:
+        InputError: an option of the scorecard is wrong.
     """
     options = config.scorecard
     _check(options, typed)
@@ -74,8 +76,8 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
         raise InputError(f"launch.ranks must be at least 1, got {config.launch.ranks}")
     graphs, discriminators = options.graphs or [chosen["graph"]], options.discriminators or [chosen["discriminator"]]
     given = [line for line in typed if not _is_ours(line)]
-    # What the files say, `common` and entries too, is cut where a graph is too small for it. A reward that all cells
-    # are given is of no use to some.
+    # Values of conf/, with those of `common` and `entries`, may be cut for a small graph; typed ones may not. A reward
+    # does not count as typed, because samplers that do not learn would refuse it.
     chosen_by_user = [key for key in typed_options(given) if key.split(".")[0] != "reward"]
     kept = f"typed=[{','.join([*chosen_by_user, *_SET_HERE])}]"
     seeds: list[int] = options.seeds or [config.seed]
@@ -92,7 +94,7 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
 
 
 def _fitting(common: Sequence[str], entry: Sequence[str]) -> list[str]:
-    """What all cells start from, without options that this one's generator does not have."""
+    """The options `common` to all cells, without those that this cell's generator does not have."""
     choice = [line for line in entry if key_of(line) == "generator"]
     generator = compose("train", choice).generator
     return [line for line in common if not key_of(line).startswith("generator.") or _has(generator, key_of(line))]
@@ -132,13 +134,13 @@ def _check(options: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _is_ours(line: str) -> bool:
-    """Whether an option is the scorecard's own, or said for each cell."""
+    """True for an option of the scorecard, or one that it sets for each cell."""
     key = key_of(line)
     return key.split(".")[0] in ("scorecard", "hydra") or key in ("graph", "discriminator", "seed", "quality")
 
 
 def last_of_each(lines: Sequence[str]) -> list[str]:
-    """Of several values of one option the last."""
+    """The lines without earlier values of an option that is set again later."""
     return list({key_of(line): line for line in lines}.values())
 
 
@@ -165,10 +167,14 @@ def _is_of(record: Mapping[str, Any], cell: Cell, limit: Mapping[str, Any]) -> b
 
 
 def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs: Callable[[Cell], int]) -> None:
-    """Runs a cell, or what is left of it; what goes wrong is noted in its record and nowhere else.
+    """Runs a cell, or resumes it. An error of the run is written into the cell's record and not raised.
 
+    Args:
+        limit: the budget or number of epochs.
+        validations: how many validations the last stage has.
+        find_epochs: gives the number of epochs.
     Raises:
-        Stopped: this process was asked to stop; the cell has saved a checkpoint if it could.
+        Stopped: this process received SIGTERM or SIGINT; the cell has saved a checkpoint if it had begun to train.
     """
     record = read_record(cell.folder)
     if not _is_of(record, cell, limit):
@@ -182,7 +188,7 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
             "limit": dict(limit),
             "wall_seconds": 0.0,
         }
-    record["error"] = "it did not end"
+    record["error"] = "the run did not end"
     cell.folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
     try:
@@ -207,7 +213,7 @@ def _write(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _train(cell: Cell, options: Sequence[str]) -> str | None:
-    """Runs train.py in a process of its own; returns what went wrong."""
+    """Runs train.py in a new process; returns its error, or None."""
     folder = cell.folder
     resume = [override("resume", str(folder))] if cell.has_begun else []
     command = [sys.executable, str(_SCRIPT), *options, *resume, override("hydra.run.dir", str(folder))]
@@ -231,7 +237,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Hands SIGTERM and SIGINT on to the process, waits for its end, then raises `Stopped`."""
+    """Forwards SIGTERM and SIGINT to the process, waits until it ends, then raises `Stopped`."""
     asked: list[int] = []
 
     def hand_on(number: int, _: FrameType | None) -> None:

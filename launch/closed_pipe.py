@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as after `| head -1`, is dropped: no traceback, and a run goes on."""
+"""Drops output whose reader has ended, as after `| head -1`, without a traceback; a run goes on."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any, TextIO, cast
 
 @contextmanager
 def unread_output_dropped() -> Iterator[None]:
-    """For the whole of a command."""
+    """Use it around a whole command."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _Output(stream)) for stream in before)
     try:
@@ -21,7 +21,7 @@ def unread_output_dropped() -> Iterator[None]:
 
 
 class _Output:
-    """A stream whose reader may leave."""
+    """An output stream whose reader may end before us."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -43,7 +43,7 @@ class _Output:
             self._drop()
 
     def _drop(self) -> None:
-        """Writes to nowhere from now on, also what the stream still holds."""
+        """From now on, writes to /dev/null, including what the stream has buffered."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""Refuses choices that make no sense together, before the first step of the first stage."""
+"""Refuses combinations of options that make no sense, before the first step of the first stage."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from trainer.stage import Stage
 
 
 def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
-    """Checks each stage's loss against its sampler, and that what was typed is of use.
+    """Checks that the loss of each stage fits its sampler, and that no typed option is without effect.
 
     Raises:
-        InputError: names both options and says what to take instead.
+        InputError: names both options and says what to use instead.
     """
     for stage in reversed(trainer.stages):
         _check_stage(config, stage, is_last=stage is trainer.stages[-1])
@@ -46,7 +46,7 @@ def _check_stage(config: DictConfig, stage: Stage, *, is_last: bool) -> None:
     with errors_of("generator" if is_last else f"pretrain.{stage.trained}.sampler"):
         sampler.check_chunk_size(stage.order.chunk_size)
     if isinstance(loss, TableLoss):
-        # These draw at no cost, and choose the side that is asked for.
+        # These samplers cost almost nothing, and choose the corrupted side, which such a loss needs.
         if not isinstance(sampler, UniformSampler):
             chosen = options.generator if is_last else options.sampler
             raise InputError(
@@ -76,5 +76,5 @@ def _check_baseline(key: str, sampler: NegativeSampler, typed: list[str]) -> Non
 
 
 def _name(node: DictConfig) -> str:
-    """What a choice is called: its file, which is named as its module is."""
+    """The name of a choice: that of its module, which is also the name of its yaml."""
     return str(node._target_).split(".")[-2]

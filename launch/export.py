@@ -7,10 +7,10 @@ r"""Writes a trained model for use without this project: `python launch/export.p
   the run.
 - `entities.tsv`, `relations.tsv`: id, tab, name; UTF-8, no header. So that each name stays on its line, in names a
   backslash is written `\\`, a tab `\t`, a line feed `\n` and a carriage return `\r`.
-- `model.json`: the scoring function in words, its options, and the shape of each file.
+- `model.json`: a description of the scoring function, its options, and the shape of each file.
 
-With reciprocal relations each relation is there once more, as NAME_reciprocal, after all the others: tails of (h, r)
-are ranked by their scores with r, heads of (r, t) by their scores as tails of (t, r_reciprocal).
+With reciprocal relations, a relation NAME_reciprocal for each relation follows after all the others. Rank the tails of
+(h, r) by their scores with r, and the heads of (r, t) by their scores as tails of (t, r_reciprocal).
 """
 
 if __name__ == "__main__":
@@ -72,7 +72,7 @@ def run_job(config: DictConfig) -> None:
 
 
 def _check_free(out: Path) -> None:
-    """An export may replace an earlier one, and nothing else."""
+    """Refuses a folder with other files than an earlier export, which may be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
@@ -84,7 +84,7 @@ def _check_free(out: Path) -> None:
 
 
 def _publish(run: Run, checkpoint: Path, out: Path) -> None:
-    """Writes beside `out` and renames, so that `out` is whole or as it was."""
+    """Writes into a temporary folder beside `out` and renames it, so that `out` is never half written."""
     temporary, replaced = (out.with_name(f"{out.name}.{suffix}.tmp") for suffix in ("new", "old"))
     for leftover in (temporary, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -100,10 +100,10 @@ def _publish(run: Run, checkpoint: Path, out: Path) -> None:
 
 
 def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
-    """Writes the files into an empty folder."""
+    """Writes all files of an export into an empty folder."""
     model, scoring = run.discriminator, run.discriminator.scoring
     entity = model.entity.gather_all(model.entity.weight.detach())
-    # Kept in float64 while training, but used in the entities' type: what the model's scores come from.
+    # They are float64 while training, but scores are computed in the type of entity rows.
     relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *scoring.parameters()))
     dense_names = [name for name, _ in scoring.named_parameters()]
     parts = [
@@ -147,13 +147,13 @@ def _write_names(path: Path, names: Sequence[str]) -> None:
 
 
 def _in_words(scoring: type) -> str:
-    """The paper and formula, which open the scoring function's file, and how its rows are laid out."""
+    """The docstrings of the scoring function's file and class: paper, formula, and layout of rows."""
     module = inspect.getdoc(sys.modules[scoring.__module__])
     return " ".join(f"{module} {inspect.getdoc(scoring)}".split())
 
 
 def _sync(folder: Path) -> None:
-    """The content reaches the disk before the folder gets its name."""
+    """Flushes all files to disk, before the folder is renamed."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

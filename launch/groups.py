@@ -1,6 +1,6 @@
-"""Choices from the groups of conf/, looked at before hydra composes a config.
+"""Checks choices from the groups of conf/ before hydra composes a config.
 
-hydra has exceptions of Python for `tracker=null` and `quality=true`, and lists no names for `term=[n4]`.
+hydra itself gives a Python traceback for `tracker=null` and `quality=true`, and lists no names for `term=[n4]`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
 _OPTIONAL = ("tracker", "quality", "experiment")
-"""Groups of which a run needs none."""
+"""Groups that a run need not choose from."""
 _FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
-"""Options that are looked at, or made, before there is a config to check."""
+"""Options that are used before there is a config to check."""
 _FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
-"""What adds choices that are not in conf/."""
+"""Arguments that add choices outside of conf/."""
 
 
 def settle_choices(arguments: Sequence[str]) -> list[str]:
     """The arguments as hydra can take them: `tracker=null` becomes `~tracker`.
 
     Raises:
-        InputError: a choice that its group does not have; says which it has.
+        InputError: a choice that its group does not have; lists the choices.
     """
     settled = list(arguments)
     foreign = any(argument.lstrip("+~").startswith(_FOREIGN) for argument in arguments)
@@ -40,7 +40,7 @@ def settle_choices(arguments: Sequence[str]) -> list[str]:
             continue
         group = override.key_or_group
         if override.value() is None and group in _OPTIONAL and override.package is None:
-            # What was chosen before it does not count either.
+            # It also cancels an earlier choice.
             settled = [each for each in settled if _group_of(each) != group]
             settled.append(f"~{group}")
         elif not foreign:
@@ -50,7 +50,7 @@ def settle_choices(arguments: Sequence[str]) -> list[str]:
 
 
 def _parsed(argument: str) -> Override | None:
-    """None for what is no override, such as --multirun, and for what hydra will complain about itself."""
+    """None for an argument that is no override, such as --multirun, or that hydra can't read and will report."""
     if argument.startswith("-"):
         return None
     try:
@@ -65,7 +65,7 @@ def _group_of(argument: str) -> str | None:
 
 
 def _choices(override: Override) -> Iterator[Any]:
-    """Each value of a sweep, and of a list."""
+    """Each value of a sweep or a list."""
     value = override.value()
     if isinstance(value, Glob):  # hydra finds the names itself
         return

@@ -1,4 +1,4 @@
-"""What `--help` says of a command with options of its own: those, as its file in conf/ explains them."""
+"""The text of `--help` for a command with options of its own, taken from its file in conf/."""
 
 from collections.abc import Iterator
 from itertools import takewhile
@@ -9,7 +9,7 @@ _OF_HYDRA = ("defaults:", "hydra:")
 
 
 def help_of(command: str) -> str:
-    """The file's opening comment, then each option with its default and what it does."""
+    """The opening comment of conf/COMMAND.yaml, then each option with its default and its comment."""
     lines = (CONF / f"{command}.yaml").read_text().splitlines()
     title = list(takewhile(lambda line: line.startswith("#"), lines))
     options = "\n".join(_own(lines[len(title) :])).strip()
@@ -18,7 +18,7 @@ def help_of(command: str) -> str:
 
 
 def _own(lines: list[str]) -> Iterator[str]:
-    """The lines outside of the blocks that are hydra's."""
+    """The lines outside of hydra's own blocks."""
     own = True
     for line in lines:
         if line and not line.startswith(" "):

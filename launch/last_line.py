@@ -1,8 +1,8 @@
-"""What ends a run of several ranks is said once, by whoever saw it first: a rank, or the process that started them.
+"""Prints the error that ends a run of several ranks once, by the process that saw it first: a rank or the launcher.
 
-The first to say something writes it into the store of the launcher (torchrun's, or ours), where all others see that it
-was said. A rank that only notices that another one is gone waits a moment before it speaks: the other may still be
-saying why, and our own launcher, which sees how a process ended, always knows better.
+The first process writes its line into the launcher's store (torchrun's, or that of launch/agent.py), so that the
+others know that it was printed. A rank that only notices that another rank is gone waits a moment first, because that
+rank may still report the cause. Under launch/agent.py it prints nothing, because the agent sees how a process ended.
 """
 
 import json
@@ -21,7 +21,7 @@ _MOMENT = 1.0
 
 
 def is_rank() -> bool:
-    """Whether this process is one of several that an agent (torchrun, or ours) started."""
+    """True if torchrun or launch/agent.py started this process as one of several ranks."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -31,13 +31,13 @@ def rank_number() -> int:
 
 
 def launcher_store(seconds: float = 300.0) -> TCPStore:
-    """The launcher's store; it outlives an elastic restart, so that a second attempt finds what the first one left."""
+    """The launcher's store. It stays when torchrun restarts the ranks, with what was written before."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=seconds))
 
 
 def may_say(line: str) -> bool:
-    """Whether this process is the first to say what ends the run; a run's only process always is."""
+    """True if this process should print the line, because no other has printed what ends the run."""
     if not is_rank():
         return True
     try:
@@ -50,7 +50,7 @@ def may_say(line: str) -> bool:
 
 
 def may_say_of_others(line: str) -> bool:
-    """The same of what this rank only noticed of the others: our own launcher says that better."""
+    """The same for an error of another rank that this one noticed; false under launch/agent.py, which reports it."""
     if AGENT in os.environ:
         return False
     time.sleep(_MOMENT)
@@ -58,10 +58,10 @@ def may_say_of_others(line: str) -> bool:
 
 
 def who_is_lost(reason: str) -> str:
-    """One line that names the ranks that have not noticed, in a moment, that others are lost: it is they who are.
+    """A line that names the lost ranks: those that do not report a lost connection within a second, as others do.
 
     Args:
-        reason: what this rank has noticed.
+        reason: the error that this rank saw.
     """
     lost = ""
     try:
@@ -76,13 +76,13 @@ def who_is_lost(reason: str) -> str:
 
 
 def claim(store: Store, line: str) -> bool:
-    """Whether `line` is now what ends the run, because nobody had said anything before."""
+    """Records `line` as what ends the run; false if another line was recorded before."""
     mine = f"{uuid.uuid4()}\n{line}"
     return store.compare_set(_key(), "", mine).decode() == mine
 
 
 def claimed(store: Store) -> str | None:
-    """What was said, if anything was."""
+    """The recorded line, if any."""
     said = store.compare_set(_key(), "", "").decode()
     return said.partition("\n")[2] if said else None
 
@@ -92,7 +92,7 @@ def _key() -> str:
 
 
 def _tell_torchrun(line: str) -> None:
-    """So that its report at the end has the same line, and not the rank that it happened to look at first."""
+    """Makes torchrun's final report show this line, instead of the error of an arbitrary rank."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         Path(file).write_text(json.dumps({"message": line, "timestamp": int(time.time())}))

@@ -1,4 +1,4 @@
-"""Checks a config's options against the constructors that take them, before anything is built."""
+"""Checks the options of a config against the constructors that take them, before anything is built."""
 
 import importlib
 import inspect
@@ -34,7 +34,7 @@ _GROUPS: dict[type, str] = {
     Baseline: "baseline",
     NegativeSampler: "generator",
 }
-"""The folder of conf/ that a constructor's parameter of this type is chosen from."""
+"""For a constructor's parameter of this type, the folder of conf/ with its choices."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "discriminator": (KGEModel,),
     "loss": (Loss, TableLoss),
@@ -46,26 +46,26 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "tracker": (Tracker,),
     "quality": (Observer,),
 }
-"""What a choice from a folder of conf/ must make."""
+"""For a folder of conf/, the types that its choices may have."""
 _CHOSEN = ("graph", "placement", "discriminator", "loss", "reward", "optimizer", "generator", "tracker", "quality")
 _OPTIONAL = ("tracker", "quality")
 
-# The largest that float32 holds. A larger number is infinite once it meets a row.
+# The largest float32: a larger number would become infinite.
 _LARGEST = 3.4e38
 _INTEGERS = 2**31
 _SEEDS = 2**64
 _WIDTHS = 2**20
-"""More numbers than this in a row are a slip: they would take minutes to fill before memory runs out."""
+"""A larger dimension must be a mistake: it would take minutes until memory runs out."""
 _NAME_BYTES = 255
 _PATH_BYTES = 4095
 
 
 def check_options(config: DictConfig) -> None:
-    """Checks a whole run: each value by itself, then each node with a `_target_` against its signature.
+    """Checks the config of a run: first each value, then each node with a `_target_` against its signature.
 
     Raises:
-        InputError: names the key of an option that is no number or name that can be used, that its target does not
-            have or lacks, whose value has another type, or that must be chosen from a group.
+        InputError: a value is not finite or too large; an option is unknown, missing, of the wrong type, or must be
+            chosen from a group. Names the config key.
     """
     check_values(config)
     for key, group in _places(config):
@@ -77,7 +77,7 @@ def check_options(config: DictConfig) -> None:
 
 
 def check_sections(config: DictConfig) -> None:
-    """Raises InputError where a whole section was typed over by something else, such as an interpolation."""
+    """Raises InputError if a section, such as `trainer`, was replaced by a single value."""
     for key in ("launch", "trainer", "terms", "pretrain", "pretrain.generator", "pretrain.discriminator"):
         section = OmegaConf.select(config, key)
         if not isinstance(section, DictConfig):
@@ -85,7 +85,7 @@ def check_sections(config: DictConfig) -> None:
 
 
 def check_values(config: DictConfig) -> None:
-    """Checks each number and each text of a config, whatever takes it. Raises InputError with the key."""
+    """Checks all numbers and texts of a config for size. Raises InputError with the config key."""
     for key, value in _leaves(config, ""):
         if isinstance(value, str):
             check_text(key, value)
@@ -123,7 +123,7 @@ def _check_number(key: str, value: float) -> None:
 
 
 def check_text(key: str, value: str) -> None:
-    """Raises InputError for a text that can be no name and no path."""
+    """Raises InputError for a text that can be neither a name nor a path."""
     if "\0" in value:
         raise InputError(f"{key} must not have a character 0, got {shortened(value)}")
     if len(value.encode(errors="surrogateescape")) > _PATH_BYTES or any(
@@ -136,7 +136,7 @@ def check_text(key: str, value: str) -> None:
 
 
 def shortened(value: object) -> str:
-    """A value as it is shown in an error: a long one by its first characters."""
+    """A value for an error message; a long one is cut."""
     text = _digits(value) if isinstance(value, int) else repr(value)
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
@@ -147,7 +147,7 @@ def _digits(value: int) -> str:
 
 
 def _places(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """The key of each choice of a run that no constructor's parameter stands for, and its group."""
+    """Config key and group of each choice at the top level, in `terms` and in `pretrain`."""
     yield from ((group, group) for group in _CHOSEN if group in config)
     if "terms" in config:
         yield from ((f"terms.{name}", "term") for name in config.terms)
@@ -168,7 +168,7 @@ def _check_choice(key: str, group: str, node: Any, *, given: bool = False) -> No
 
 
 def _spelling(key: str, group: str, node: Any = None) -> str:
-    """How a choice is typed."""
+    """How to type a choice."""
     name = node if isinstance(node, str) and len(node) < _NAME_BYTES else "NAME"
     if group == "term":
         return f"term=[{name}]"
@@ -177,7 +177,7 @@ def _spelling(key: str, group: str, node: Any = None) -> str:
 
 def _target_of(key: str, node: DictConfig) -> Callable[..., Any]:
     module, _, name = str(node.get("_target_")).rpartition(".")
-    try:  # as hydra does, which would write lines of its own
+    try:  # as hydra does, but without hydra's log lines
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a module that is imported may raise anything
         raise InputError(
@@ -186,7 +186,7 @@ def _target_of(key: str, node: DictConfig) -> Callable[..., Any]:
 
 
 def _check_node(key: str, target: Callable[..., Any], node: DictConfig, *, given: bool = False) -> None:
-    """Checks the options of one target, all the way down; for `given` see `_check_complete`."""
+    """Checks the options of a target and of all nodes below it; for `given` see `_check_complete`."""
     parameters = {
         name: each
         for name, each in inspect.signature(target).parameters.items()
@@ -201,16 +201,16 @@ def _check_node(key: str, target: Callable[..., Any], node: DictConfig, *, given
             raise InputError(f"{path}: {node._target_} has no such option; it has {others}")
         _check_value(path, value, parameters[str(name)].annotation)
     _check_complete(key, parameters, node, given=given)
-    # A generator whose model has its width from the generator's own option.
+    # Such a generator passes its own dim to its model.
     if "dim" in node and isinstance(node.get("model"), DictConfig) and node.model.get("dim") != node.dim:
         raise InputError(f"{key}.model.dim is set by {key}.dim, which is {node.dim}, got {node.model.get('dim')}")
 
 
 def _check_complete(key: str, parameters: Mapping[str, Parameter], node: DictConfig, *, given: bool) -> None:
-    """Checks that nothing which a target needs was taken out, and that `_partial_` says whether code adds something.
+    """Checks that no needed option is missing, and that `_partial_` is true if code adds arguments later.
 
     Args:
-        given: whether code adds something without being told so by `_partial_`.
+        given: True if code adds arguments whatever `_partial_` is.
     """
     missing = [name for name, each in parameters.items() if name not in node and each.default is Parameter.empty]
     for name in missing:
@@ -259,7 +259,7 @@ def _kinds_of(annotation: Any) -> tuple[Any, ...]:
 
 
 def _made_by(kind: Any) -> type | None:
-    """What a parameter of ours is, or makes; None for a plain one."""
+    """The class of this project that a parameter is, or that it makes when called; None for a plain type."""
     if get_origin(kind) is Callable:
         kind = get_args(kind)[-1]
     return next(
@@ -268,7 +268,7 @@ def _made_by(kind: Any) -> type | None:
 
 
 def _check_type(key: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    """Only plain types and lists of them are checked: what a constructor makes of others is its own."""
+    """Checks plain types and lists of them. Constructors check all other types themselves."""
     lists = [get_args(kind)[0] for kind in kinds if get_origin(kind) is Sequence]
     if lists:
         if value is None and NoneType in kinds:

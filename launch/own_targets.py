@@ -1,4 +1,4 @@
-"""What a run that may come from someone else is allowed to call: exactly what the files of conf/ name."""
+"""Lets a run folder, which may come from someone else, call only the classes that the files of conf/ name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[1] / "conf"
 
 @dataclass(frozen=True)
 class _Call:
-    """What hydra does with a mapping: calls its target, or makes a partial of it; nothing where the target is None."""
+    """The `_target_` and `_partial_` of a mapping; without a target, hydra calls nothing."""
 
     target: str | None
     partial: Any
@@ -25,14 +25,15 @@ class _Call:
 def check_plain(source: Path | str, values: Any) -> None:
     """Checks the options of a whole run, resolved to plain values, before anything is made of them.
 
-    Hydra calls what a `_target_` names, at any depth, with what stands beside it. It also obeys keys such as `_args_`,
-    which no file of conf/ has.
+    hydra calls each `_target_`, at any depth, with the options beside it. It also has special keys such as `_args_`,
+    which no file of conf/ uses.
 
     Args:
-        source: where the options are from, for the message.
+        source: where the options are from, for errors.
+        values: the options as plain Python values.
     Raises:
-        InputError: a target that conf/ does not name, or not at this place; a key of hydra's that it does not have; an
-            interpolation; no value at all; names the key.
+        InputError: a target that no file of conf/ names at this place, a special key of hydra that conf/ does not use,
+            an interpolation, or a missing value. Names the key.
     """
     entries = list(_entries((), values))
     for key, value in entries:
@@ -74,7 +75,7 @@ def _call_of(value: dict[Any, Any]) -> _Call:
 
 @cache
 def _calls_in_conf() -> dict[tuple[str, ...], frozenset[_Call]]:
-    """What the files of conf/ name, by place: that of conf/graph/umls.yaml is ("graph",)."""
+    """The targets in the files of conf/, by config key: that of conf/graph/umls.yaml is ("graph",)."""
     found: dict[tuple[str, ...], set[_Call]] = {}
     for path in sorted(CONF.rglob("*.yaml")):
         try:
@@ -94,7 +95,7 @@ def _targets_in_conf() -> frozenset[str | None]:
 
 
 def _entries(key: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """A value and all below it, in mappings and in lists, with their keys."""
+    """A value and all values below it, in mappings and lists, with their keys."""
     yield key, value
     if isinstance(value, dict):
         for name, part in value.items():

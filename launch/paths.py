@@ -27,7 +27,7 @@ def paths_of(config: DictConfig) -> dict[str, str]:
 
 
 def absolute_lines(lines: Sequence[str], config: DictConfig) -> list[str]:
-    """Overrides, with the paths among them as `make_absolute` left them in the config that came of them."""
+    """The overrides, with absolute paths, taken from the config after `make_absolute`."""
     paths = paths_of(config)
     kept = [line for line in lines if key_of(line) not in paths]
     typed = {key_of(line) for line in lines}
@@ -42,5 +42,5 @@ def absolute(key: str, path: str) -> str:
     if expanded.startswith("~"):
         return expanded
     found = Path(to_absolute_path(expanded))
-    # So that a path is the same text wherever it was typed; links are followed only where ".." needs it.
+    # One text for each path, from whatever folder it was typed. Links are followed only if there is a "..".
     return str(found.resolve() if ".." in found.parts else found)

@@ -1,4 +1,4 @@
-"""What someone who reads figures later must know of where they come from."""
+"""Where results come from: machine, versions and commit."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ def _processor() -> str:
     values = {name.strip(): value.strip() for name, _, value in fields}
     if "model name" not in values:
         return platform.processor() or platform.machine()
-    # Virtual machines hide the name of the model, but not its numbers.
+    # Virtual machines may hide the model's name, but they show its numbers.
     numbers = f"family {values.get('cpu family')}, model {values.get('model')}"
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in values.get("flags", "").split()]
     return f"{values['model name']} ({numbers}; {' '.join(wide)})"

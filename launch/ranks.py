@@ -1,7 +1,7 @@
-"""What happens before hydra composes a config, so that the ranks of a run agree; and how a command starts ranks.
+"""Prepares the command line, so that all ranks of a run compose the same config; and starts the ranks.
 
-Facts behind it (measured): each rank composes its own config, so a time stamp in the run folder differs between them;
-a process group made anew in each job of a sweep under one torchrun hangs at the second job.
+Each rank composes its own config, so a time stamp in the name of the run folder would differ between them. A sweep
+under torchrun is refused: a process group that is made again for the second job hangs.
 """
 
 import os
@@ -23,11 +23,11 @@ _STAMP = "ADVKGE_STAMP"
 
 
 def prepare_arguments(words: Sequence[str]) -> list[str]:
-    """The arguments for hydra: one run folder for all ranks, hydra's own files written by rank 0 alone.
+    """The arguments for hydra, with the same run folder on all ranks; only rank 0 writes hydra's own files.
 
     Raises:
         InputError: an argument that hydra would not read as it was meant.
-        SystemExit: a sweep under torchrun, which would hang; says what to type instead.
+        SystemExit: a sweep under torchrun; says what to type instead.
     """
     refuse_sweep(words, alone=False)
     arguments = read_arguments(words)
@@ -39,10 +39,10 @@ def prepare_arguments(words: Sequence[str]) -> list[str]:
 
 
 def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
-    """Ends a sweep under torchrun with one line that says what to type instead.
+    """Ends the process if it is a sweep under torchrun, with one line that says what to type instead.
 
     Args:
-        alone: whether the command runs in one process without torchrun, so that no `launch.ranks` is needed.
+        alone: True for a command without the option `launch.ranks`.
     """
     if not is_rank():
         return
@@ -68,7 +68,7 @@ def _agree_on_stamp() -> str:
 
 
 def _continue_run(arguments: list[str]) -> list[str]:
-    """With `resume=RUN`, the options that RUN was started with come first, so that they need not be typed again."""
+    """With `resume=RUN`, puts the options that RUN was started with in front of those that were typed now."""
     given = {key_of(argument) for argument in arguments}
     resumed = [value_of(argument) for argument in arguments if key_of(argument) == "resume"]
     run = Path(resumed[-1]) if resumed and resumed[-1] else None
@@ -78,7 +78,7 @@ def _continue_run(arguments: list[str]) -> list[str]:
     try:
         if goes_on_in_place:
             check_run_folder(run)
-        # Where the graph was found, which another choice of graph need not know.
+        # The folder of the graph: another choice of graph may not have this option.
         saved, _ = saved_options(run / "overrides.yaml", given | {"graph.root"} if "graph" in given else given)
     except InputError as error:
         raise SystemExit(f"error: resume: {error}") from error
@@ -87,6 +87,6 @@ def _continue_run(arguments: list[str]) -> list[str]:
 
 
 def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> Ending:
-    """Runs a script as `ranks` processes, and waits."""
+    """Runs a script as `ranks` processes, and waits until they end."""
     arguments = [*overrides, override("hydra.run.dir", str(folder))]
     return run_processes([sys.executable, str(script), *arguments], ranks)

@@ -1,4 +1,4 @@
-"""What a person sees at the end: a table, or one line that says what was wrong."""
+"""The end of a command's output: a table of results, or one line with the error."""
 
 import os
 import re
@@ -26,14 +26,14 @@ _LONGEST_MESSAGE = 400
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with one line for what the user can mend; everything else keeps its traceback.
+    """Ends the process with one line for an error that the user can fix; any other error keeps its traceback.
 
-    Of several ranks the one that says it first says it alone, also what only it can see: the others lose it, and end.
+    Of several ranks, only the first to fail prints its line. The others lose the connection to it and end.
     """
     try:
         yield
     except LostRankError as error:
-        # Our launcher sees how a rank died, but not which one it was that hung.
+        # launch/agent.py sees how a rank died, but not which rank hangs.
         says = may_say(str(error)) if error.hangs else may_say_of_others(str(error))
         _end(f"{error}" if says else None, error)
     except (InputError, HydraException, OmegaConfBaseException) as error:
@@ -69,7 +69,7 @@ def one_line_config_errors(command: str) -> Iterator[None]:
     Args:
         command: the name of its file in conf/.
     """
-    # hydra would print its own errors on a dozen lines, and cut the traceback of ours.
+    # hydra would print a dozen lines, and shorten the tracebacks of this project's errors.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         yield
@@ -83,7 +83,7 @@ def one_line_config_errors(command: str) -> Iterator[None]:
     except Exception as error:
         if _is_of_a_job(error):
             raise
-        # hydra also has exceptions of Python for what was typed, and for a run folder that can't be made.
+        # hydra raises plain Python exceptions for some arguments, and for a run folder that can't be made.
         reason = f"the options can't be composed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:
         return
@@ -101,7 +101,7 @@ def _of_memory(error: Exception) -> str:
 
 
 def _of_config(error: Exception) -> str:
-    """An error's message on one line; of a value that omegaconf can't give, with its key."""
+    """The message of an error on one line, with the config key if omegaconf knows it."""
     key = getattr(error, "full_key", None)
     if isinstance(error, InputError):
         return str(error)
@@ -110,19 +110,19 @@ def _of_config(error: Exception) -> str:
 
 
 def _cut(message: str) -> str:
-    """hydra and omegaconf show a value however long it is."""
+    """Cuts a long message: hydra and omegaconf show values of any length."""
     return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
 
 
 def _is_of_a_job(error: Exception) -> bool:
-    """Whether a command's own code had begun when this was raised."""
+    """True if the error was raised in this project's code, after hydra had composed the config."""
     here = Path(__file__).parent  # hydra has a function of that name too
     frames = traceback.extract_tb(error.__traceback__)
     return any(frame.name == "run_job" and Path(frame.filename).parent == here for frame in frames)
 
 
 FILTERS = {"valid": "train+valid", "test": "train+valid+test"}
-"""The facts that a ranking of each split leaves out: validation must not see test."""
+"""For each split, the facts that are filtered from its ranks. Validation must not use test facts."""
 
 
 def results_table(result: Mapping[str, Any], filters: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What may change when a run is resumed: nothing of what it has done already."""
+"""Checks the options of a resumed run: what the run has already done can't be changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,20 +14,20 @@ from trainer.loop import Trainer
 from trainer.manifest import load_manifest
 from trainer.stage import Stage
 
-# What is of use to a run that has nothing left to train: where it runs, where its graph is (whose content the
-# checkpoint knows), what is told of it, and how it is ranked again.
+# Options that may change even if a run has nothing left to train: where it runs, where the files of its graph are (the
+# checkpoint has a fingerprint of their content), its tracker, and the memory for ranking.
 _ALWAYS_TAKEN = ("resume", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
 _NOTHING = object()
 
 
 def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path) -> None:
-    """Lets the stages that a checkpoint has behind it keep their epochs, which follow those of the last stage.
+    """Keeps the number of epochs of finished stages, which may be defined as a share of `trainer.epochs`.
 
     Args:
-        config: the resumed run's; changed in place.
-        typed: the options that were given, now or when the run was started.
+        config: the config of the resumed run; changed in place.
+        typed: the options that were typed, now or when the run was started.
     Raises:
-        InputError: another number was typed for such a stage.
+        InputError: another number of epochs was typed for a finished stage.
     """
     before = _options_of(checkpoint)
     manifest = load_manifest(checkpoint, "stages", "cursor")
@@ -44,12 +44,12 @@ def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path
                 continue
             if key in keys:
                 raise InputError(f"{key}={value} comes too late: {checkpoint} is past that stage, which had {had}")
-            if config.pretrain[name].epochs > 0:  # else the run is refused soon, for its other stages
+            if config.pretrain[name].epochs > 0:  # else the stages differ, which is refused later
                 config.pretrain[name][option] = had
 
 
 def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Path) -> None:
-    """Raises InputError for options that a resumed run can't follow, because what they are about is over."""
+    """Raises InputError for new values of options that have no effect any more."""
     if trainer.cursor.stage == len(trainer.stages):
         raise InputError(
             f"resume: {checkpoint} is of a finished run of an earlier version, which kept nothing to go on from; train "
@@ -89,7 +89,7 @@ def _is_taken(key: str) -> bool:
 
 
 def _options_of(checkpoint: Path) -> dict[str, Any]:
-    """The options of the run that a checkpoint is of, by their keys; none if it lies outside of a run folder."""
+    """The options, by key, of the run that a checkpoint belongs to; empty if it is not in a run folder."""
     file = checkpoint.parent.parent / "config.yaml"
     if not file.is_file():
         return {}

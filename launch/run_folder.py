@@ -1,17 +1,17 @@
-"""What a run folder must be before a resumed run writes into it."""
+"""Checks a run folder before a resumed run writes into it."""
 
 from pathlib import Path
 
 from graph.errors import InputError
 from trainer.checkpoint_files import lies_inside
 
-_TRACK = "wandb"  # whose own links and files are left to it
+_TRACK = "wandb"  # wandb's own folder, which is not checked
 
 
 def check_run_folder(folder: Path) -> None:
-    """Raises InputError if what a resumed run would write to or remove is a link out of its folder, or no file at all.
+    """Raises InputError if a resumed run would write to or remove a link out of its folder, a pipe or a device.
 
-    A folder that came from someone else could have metrics.jsonl lead to a file of the user's.
+    In a folder from someone else, metrics.jsonl could be a link to one of the user's files.
     """
     found = [path for path in folder.iterdir() if path.name != _TRACK or path.is_symlink()]
     if (folder / "checkpoints").is_dir():

@@ -1,7 +1,7 @@
 """The options that a run was started with, read back from its folder when it is resumed.
 
-The folder may come from someone else, so it may set the training itself and nothing more: not where and how the run
-runs (`launch`, `tracker`, `graph.cache`, hydra's own), not what is called, nor a file outside of conf/ as a choice.
+The folder may come from someone else. So it may set only options of the training: not where and how the run is started
+(`launch`, `tracker`, `graph.cache`, hydra's own options), not which code is called, and no choice outside of conf/.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ _OF_THE_USER = ("launch", "tracker", "resume")
 _CACHE = ["graph", "cache"]
 _OPTIONAL = {"quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_MOST_BRACKETS = 30  # in a line: hydra's parser recurses
+_MOST_BRACKETS = 30  # in one line, because hydra's parser is recursive
 
 
 def saved_options(file: Path, given: Collection[str]) -> tuple[list[str], list[str]]:
-    """The options in a run's overrides.yaml, without those whose keys were given anew.
+    """Reads the options in a run's overrides.yaml, without those whose keys the user typed now (`given`).
 
     Returns:
-        Those to take, and those that are the user's to say again.
+        The options to use, and the options, such as `tracker`, that only the user may set.
     Raises:
         InputError: a line that is no option of a run, or that names code, a file or an environment variable.
     """
@@ -61,12 +61,12 @@ def _parse(file: Path, line: str) -> Override:
 
 
 def _name(option: Override) -> str:
-    """The option's key, as it stands before the = of a line."""
+    """The part of a line before `=`."""
     return option.key_or_group if option.package is None else f"{option.key_or_group}@{option.package}"
 
 
 def _places(option: Override) -> list[str]:
-    """What the option changes: its key, or its group and the place that it goes to."""
+    """The config keys that an option changes: its key, or its group and package."""
     return [place for place in (option.key_or_group, option.package) if place is not None]
 
 
@@ -101,7 +101,7 @@ def _check(file: Path, line: str, option: Override) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, without keys."""
+    """All texts in a value, except keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
@@ -110,7 +110,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """Every key in a value."""
+    """All keys in a value."""
     if isinstance(value, list | dict):
         yield from map(str, value if isinstance(value, dict) else ())
         for part in value.values() if isinstance(value, dict) else value:

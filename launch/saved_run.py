@@ -1,4 +1,4 @@
-"""A run read back from its folder: its config, its graph, and the discriminator of one of its checkpoints."""
+"""Loads a trained run from its folder: its config, its graph, and the discriminator of a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,24 @@ from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
 
 _NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory_mb", "dtype", "seed")
-# Placement decides only which rank owns a row, so a run that used METIS is read back without DGL.
+# Placement decides only which rank owns a row, so a run that was trained with METIS can be loaded without DGL.
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
 
 
 def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
-    """The run of a folder with its trained discriminator, and the checkpoint that it is from. Collective.
+    """Loads a run with its trained discriminator. Collective.
 
+    Args:
+        options: the run folder; the name of a checkpoint, None for the best of the last stage; and where the files of
+            the graph are now, None for where they were when the run was trained.
+        runtime: the ranks of this command, which may be more or fewer than when the run was trained.
+    Returns:
+        The run, whose `discriminator` has the weights of the checkpoint, and the folder of that checkpoint.
     Raises:
-        InputError: no such run or checkpoint, a damaged one, or a graph that is no longer the one it was trained on.
+        InputError: no such run or checkpoint, a damaged one, or a graph whose content has changed since training.
+
+    Example:
+        run, checkpoint = load_run(SavedRunOptions("outputs/...", None, GraphPlace(None, None, None)), runtime)
     """
     folder = _folder(options)
     config = _read_config(folder, options)
@@ -34,7 +43,7 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     manifest = checkpointer.read_manifest(checkpoint, "graph")
     try:
         run = build_run(config, runtime)
-    except TypeError as error:  # of a constructor that lacks an option
+    except TypeError as error:  # a constructor misses an option
         raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
     if run.graph.fingerprint() != manifest["graph"]:
         place = [f"graph.{key}=DIR" for key in ("root", "path") if key in config.graph]
@@ -57,7 +66,7 @@ def _folder(options: SavedRunOptions) -> Path:
 
 
 def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
-    """The options of a run folder, which may come from someone else: plain values, checked after all replacements."""
+    """The options of a run folder, which may come from someone else; checked after the user's options are set."""
     path = folder / "config.yaml"
     values = read_yaml(path)
     for key in _NEEDED:
@@ -89,14 +98,14 @@ def _need(path: Path, values: Any, *key: str) -> None:
 
 
 def _given(values: Any) -> Any:
-    """Without what a run of an earlier version did not have."""
+    """The values without missing ones, which a run of an earlier version does not have."""
     if not isinstance(values, dict):
         return values
     return {key: _given(value) for key, value in values.items() if value != "???"}
 
 
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:
-    """By its name; without one the best of the last stage, or the newest where that stage was never validated."""
+    """The checkpoint of this name; None: the best of the last stage, or the latest if that had no validation."""
     if name is None:
         stage = load_manifest(find_checkpoint(folder, "latest", "run"), "stages")["stages"][-1]
         name = f"best_{stage}" if is_file(folder / "checkpoints" / f"best_{stage}.json") else "latest"

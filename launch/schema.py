@@ -1,4 +1,4 @@
-"""Types of the options that no class owns. Their values are in conf/, each in one place."""
+"""Types of the options that are not parameters of a class. Their values are in conf/."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 @dataclass
 class ProcessOptions:
-    """The processes of a command."""
+    """Options of the processes of any command."""
 
     device: str = MISSING
     timeout_seconds: float = MISSING
@@ -17,14 +17,14 @@ class ProcessOptions:
 
 @dataclass
 class LaunchOptions(ProcessOptions):
-    """The processes of a run."""
+    """Options of the processes of a training run."""
 
     ranks: int = MISSING
 
 
 @dataclass
 class TrainerOptions:
-    """The last stage, and what all stages share."""
+    """Options of the last stage, and those that all stages share."""
 
     epochs: int = MISSING
     batch_size: int = MISSING
@@ -42,7 +42,7 @@ class TrainerOptions:
 
 @dataclass
 class PretrainOptions:
-    """One model's pre-training; `loss` and `sampler` are groups."""
+    """Options of the pre-training of one model; `loss` and `sampler` are chosen from groups."""
 
     epochs: int = MISSING
     valid_every: int = MISSING
@@ -54,7 +54,7 @@ class PretrainOptions:
 
 @dataclass
 class PretrainStages:
-    """The two stages before the last."""
+    """The two stages of pre-training."""
 
     generator: PretrainOptions = MISSING
     discriminator: PretrainOptions = MISSING
@@ -62,7 +62,7 @@ class PretrainStages:
 
 @dataclass
 class RunOptions:
-    """A whole run; `Any` is a group, whose options its `_target_` checks."""
+    """conf/train.yaml. A field of type Any is chosen from a group, and is checked against its `_target_`."""
 
     seed: int = MISSING
     dtype: str = MISSING
@@ -86,7 +86,7 @@ class RunOptions:
 
 @dataclass
 class ScorecardOptions:
-    """What a scorecard compares."""
+    """Options of a scorecard; conf/scorecard.yaml explains them."""
 
     generators: list[str] = MISSING
     discriminators: list[str] | None = MISSING
@@ -102,7 +102,7 @@ class ScorecardOptions:
 
 @dataclass
 class ScorecardRunOptions(RunOptions):
-    """conf/scorecard.yaml: that of a run, whose values stay as they are where this says MISSING."""
+    """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
     tracker: Any = MISSING
     quality: Any = MISSING
@@ -111,7 +111,7 @@ class ScorecardRunOptions(RunOptions):
 
 @dataclass
 class SearchOptions:
-    """How a search goes."""
+    """Options of a search; conf/search.yaml explains them."""
 
     trials: int = MISSING
     workers: int = MISSING
@@ -122,7 +122,7 @@ class SearchOptions:
 
 @dataclass
 class SearchRunOptions(RunOptions):
-    """conf/search.yaml: that of a run, whose values stay as they are where this says MISSING."""
+    """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
     tracker: Any = MISSING
     quality: Any = MISSING
@@ -131,17 +131,17 @@ class SearchRunOptions(RunOptions):
 
 @dataclass
 class GraphPlace:
-    """Where the files of a saved run's graph are now; None for where the run found them."""
+    """Where the files of a saved run's graph are now; None: where they were when it was trained."""
 
     root: str | None = MISSING
     path: str | None = MISSING
     cache: str | None = MISSING
-    """Where an encoded graph is kept: never where the run says."""
+    """Folder for the cached graph; the run folder's own value is never used."""
 
 
 @dataclass
 class SavedRunOptions:
-    """Which trained model a command takes."""
+    """Which trained model to load."""
 
     run: str | None = MISSING
     checkpoint: str | None = MISSING
@@ -166,13 +166,13 @@ class ExportOptions(SavedRunOptions):
 
 
 def saved_run(config: DictConfig) -> SavedRunOptions:
-    """The part of a command's config that says which trained model it takes."""
+    """The options in a command's config that say which trained model to load."""
     graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
     return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
 
 
 def register() -> None:
-    """Makes the types known to hydra, as what the top-level files of conf/ build on."""
+    """Registers the types with hydra, under the names that the top-level files of conf/ have in `defaults`."""
     for name, node in (
         ("schema", RunOptions),
         ("scorecard_schema", ScorecardRunOptions),
@@ -181,5 +181,5 @@ def register() -> None:
         ("export_schema", ExportOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
-    # ${fraction:N,K}: a K-th of N, rounded up.
+    # ${fraction:N,K} is N / K, rounded up.
     OmegaConf.register_new_resolver("fraction", lambda whole, part: -(-whole // part), replace=True)

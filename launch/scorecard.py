@@ -1,7 +1,7 @@
 """Compares samplers: `python launch/scorecard.py graph=... scorecard.generators=[uniform,kbgan]`.
 
-Trains one run for each sampler (discriminator, graph, seed), in turn and at an equal budget, measures their negatives
-on the way, and writes a table, plots and a page. Started again with the same hydra.run.dir it goes on where it stopped.
+Trains one run for each sampler, discriminator, graph and seed, one after the other, with the same budget, measures the
+negatives during training, and writes a table, plots and a page. The same command with the same hydra.run.dir continues.
 """
 
 if __name__ == "__main__":
@@ -47,8 +47,8 @@ _failed_cells: list[str] = []
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="scorecard")
 def run_job(config: DictConfig) -> None:
-    """One scorecard."""
-    # Configs are composed in here too.
+    """Makes one scorecard."""
+    # The configs of cells are composed in here.
     with one_line_errors(), one_line_config_errors("train"):
         if is_rank():
             ranks = f"launch.ranks={os.environ['WORLD_SIZE']}"
@@ -85,7 +85,7 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
     limit = {"budget": options.budget, "epochs": options.epochs}
     refuse_others(cells, limit)
 
-    # Before anything runs, so that an option that nothing has is found at once.
+    # First, so that an unknown option is reported before anything runs.
     runs = {_but_for_seed(cell): compose("train", [*_but_for_seed(cell)]) for cell in cells}
 
     @cache
@@ -117,18 +117,18 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
 
 
 def _going_on(folder: Path) -> str:
-    """The command that goes on with a scorecard: the same options and folder."""
+    """The command that continues a scorecard: the same options and folder."""
     others = [word for word in sys.argv[1:] if key_of(word) != "hydra.run.dir"]
     return for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
 
 
 def _but_for_seed(cell: Cell) -> tuple[str, ...]:
-    """The options that decide what a run scores; `quality` and `tracker` watch it."""
+    """The options that decide how many candidates a run scores."""
     return tuple(line for line in cell.options if not line.startswith(("seed=", "quality", "tracker")))
 
 
 def _write(results: list[Result], folder: Path) -> str:
-    """Writes everything that a scorecard leaves; returns what to print."""
+    """Writes all files of a scorecard; returns the table to print."""
     lines = blocks(results)
     table = as_markdown(lines)
     write_text(folder / "scorecard.csv", as_csv(results))

@@ -1,4 +1,4 @@
-"""A scorecard as one page that needs nothing else: no script, no network, images inside."""
+"""A scorecard as one HTML file without scripts or links, with its images inside."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from launch.strict_yaml import read_yaml
 
 _GOOD, _BAD, _STRONG = (46, 160, 90), (222, 90, 70), (70, 130, 200)
 _CLEAR = 0.1
-"""From this relative difference of best and worst on, colours are full."""
+"""The relative difference between best and worst from which colours have full strength."""
 _TEMPLATE = "scorecard_page.html.jinja"
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What was run, where and when."""
+    """The command of a scorecard, its machine, and its time."""
 
     command: str
     machine: Mapping[str, str | int]
@@ -32,13 +32,12 @@ class Heading:
 
     @classmethod
     def of(cls, command: str) -> "Heading":
-        """Of this moment on this machine."""
+        """A heading with this machine and the present time."""
         return cls(command, describe(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
 
 def as_page(heading: Heading, results: Sequence[Result], plots: Mapping[str, Path]) -> str:
-    """The page; `plots` are image files by caption. Whatever the names of samplers and runs hold is shown as text."""
-    # Everything that the template is given is escaped.
+    """The HTML page; `plots` are image files by caption. All names and texts are escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -83,7 +82,7 @@ def _summary(heading: Heading, results: Sequence[Result]) -> list[str]:
 
 
 def _cards(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> list[dict[str, str]]:
-    """Who is best at what, where there is one block to say it of."""
+    """The best sampler by each of some figures, if there is only one block."""
     if len(lines) != 1:
         return []
     (part,) = lines.values()

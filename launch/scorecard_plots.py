@@ -1,4 +1,4 @@
-"""A scorecard's plots: what samplers reach by what they cost, and what their negatives are like."""
+"""A scorecard's plots: quality by cost, and properties of the negatives."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ _STYLE = {
 }
 _MOST_ACROSS = 3
 _MIDDLE = (0.45, 0.55)
-"""What an axis of hardness shows at least, so that noise around the .5 of uniform draws does not look like news."""
+"""Smallest range of a hardness axis, so that noise around .5, the value of uniform draws, stays small."""
 
 
 def colours(results: Sequence[Result]) -> dict[str, str]:
@@ -44,10 +44,10 @@ def colours(results: Sequence[Result]) -> dict[str, str]:
 
 
 def draw_plots(results: Sequence[Result], folder: Path) -> dict[str, Path]:
-    """Draws every plot; returns their files by caption. None if no cell has got as far as a validation."""
+    """Draws all plots; returns their files by caption. Empty if no cell has had a validation."""
     if not any(result.moments for result in results):
         return {}
-    # Not at the top: a scorecard that only checks its options need not wait for it.
+    # Imported here, because the import is slow and a scorecard with a wrong option does not need it.
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -110,7 +110,7 @@ Draw = Callable[[Any, list[Line], list[Result], dict[str, str]], None]
 
 
 def _save(path: Path, results: Sequence[Result], draw: Draw, labels: tuple[str, str]) -> Path:
-    """One panel a block."""
+    """Draws one panel for each block (discriminator, graph, ranks)."""
     import matplotlib.pyplot as plt
 
     lines, colour = blocks(results), colours(results)
@@ -133,11 +133,11 @@ def _save(path: Path, results: Sequence[Result], draw: Draw, labels: tuple[str, 
 def _curves(
     x: Callable[[Moment], float], y: Callable[[Moment], float], around: tuple[float, float] | None = None
 ) -> Draw:
-    """A line a cell. `around` is what the upward axis shows at least."""
+    """A curve for each cell. `around` is the smallest range of the y axis."""
 
     def draw(axis: Any, lines: list[Line], results: list[Result], colour: dict[str, str]) -> None:
         named = set()
-        for line in lines:  # the legend in the order of the table
+        for line in lines:  # so that the legend has the order of the table
             for result in results:
                 if result.identity["sampler"] != line.sampler or not result.moments:
                     continue
@@ -161,7 +161,7 @@ def _curves(
 
 
 def _points(x: str, y: str | None) -> Draw:
-    """A point a sampler, in percent upwards; without `y` false negatives, by the best figure that the graph has."""
+    """A point for each sampler, y in percent. Without `y`: false negatives, of hidden facts if the graph has them."""
 
     def draw(axis: Any, lines: list[Line], _: list[Result], colour: dict[str, str]) -> None:
         key = y or ("hidden_true" if any("hidden_true" in line.means for line in lines) else "unseen_true")

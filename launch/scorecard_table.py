@@ -1,4 +1,4 @@
-"""A scorecard's figures: one row a cell, one line a sampler, and what each column means."""
+"""A scorecard's figures: a row for each cell, a line for each sampler, and the meaning of each column."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ IDENTITY = ("graph", "discriminator", "sampler", "seed", "ranks")
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the table."""
+    """A column of the table."""
 
     key: str
     title: str
@@ -135,12 +135,12 @@ COLUMNS = (
 )
 FIGURES = tuple(column.key for column in COLUMNS)
 _MEASURED = tuple(column.key for column in COLUMNS if column.group in {FALSE, HARD, DIVERSE})
-"""What `quality` measures: means over the validations of the last stage."""
+"""The figures that `quality` measures: means over the validations of the last stage."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A validation."""
+    """The figures of one validation."""
 
     candidates: float
     seconds: float
@@ -151,26 +151,26 @@ class Moment:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a cell."""
+    """The result of a cell."""
 
     identity: dict[str, Any]
     error: str | None
     figures: dict[str, float]
     moments: list[Moment]
-    """Validations of the discriminator, of all stages that train it."""
+    """Validations of the discriminator, in all stages that train it."""
     limit: str
-    """What its length followed from."""
+    """The budget or number of epochs, as a text."""
     wall_seconds: float
     folder: Path
 
     @property
     def block(self) -> tuple[str, str, int]:
-        """What samplers are compared within."""
+        """The samplers with the same block are compared with each other."""
         return self.identity["graph"], self.identity["discriminator"], self.identity["ranks"]
 
 
 def read_result(folder: Path) -> Result:
-    """What a cell's folder holds.
+    """Reads the result of a cell from its folder.
 
     Raises:
         InputError: a file of it is damaged, or lacks a figure; names the file and the figure.
@@ -202,7 +202,7 @@ def read_result(folder: Path) -> Result:
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run; of those that a restarted run wrote twice the later one."""
+    """The lines of a run's metrics; if a resumed run wrote a step again, the later line."""
     lines = read_metrics(path)
     return list({(line["step"], line["stage"], "loss" in line, "valid/mrr" in line): line for line in lines}.values())
 
@@ -237,7 +237,7 @@ def _figures(
 
 @dataclass(frozen=True)
 class Line:
-    """A sampler within a block: means over its finished seeds."""
+    """A sampler in a block: means over its finished seeds."""
 
     sampler: str
     seeds: int
@@ -248,7 +248,7 @@ class Line:
 
 
 def blocks(results: Iterable[Result]) -> dict[tuple[str, str, int], list[Line]]:
-    """Lines by block, the best validation MRR first, samplers without a finished seed last."""
+    """Lines by block, best validation MRR first; samplers without a finished seed come last."""
     grouped: dict[tuple[str, str, int], dict[str, list[Result]]] = {}
     for result in results:
         grouped.setdefault(result.block, {}).setdefault(result.identity["sampler"], []).append(result)
@@ -268,7 +268,7 @@ def _line(sampler: str, results: Sequence[Result]) -> Line:
 
 
 def shown(line: Line, column: Column) -> str:
-    """A cell of the table, with its spread over seeds."""
+    """The text of one figure of the table, with its standard deviation over seeds."""
     if column.key not in line.means:
         return "-"
     text = column.show(line.means[column.key])
@@ -277,7 +277,7 @@ def shown(line: Line, column: Column) -> str:
 
 
 def mean_places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> dict[str, tuple[float, int]]:
-    """Generality: the mean place by validation MRR over blocks, and over how many of them; best first."""
+    """Generality: each sampler's mean place by validation MRR over blocks, and the number of blocks; best first."""
     places: dict[str, list[int]] = {}
     for block in lines.values():
         for place, line in enumerate((line for line in block if line.seeds), 1):
@@ -286,13 +286,13 @@ def mean_places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> dict[st
 
 
 def title(block: tuple[str, str, int]) -> str:
-    """For a person."""
+    """A title for a block."""
     graph, discriminator, ranks = block
     return f"{discriminator} on {graph}" + (f", {ranks} ranks" if ranks > 1 else "")
 
 
 def as_csv(results: Iterable[Result]) -> str:
-    """A row a cell; empty where a cell failed or its graph can't say."""
+    """A row for each cell; a figure is empty if the cell failed or its graph does not have it."""
     file = io.StringIO()
     writer = csv.DictWriter(file, [*IDENTITY, "error", *FIGURES], lineterminator="\n")
     writer.writeheader()
@@ -302,7 +302,7 @@ def as_csv(results: Iterable[Result]) -> str:
 
 
 def as_markdown(lines: dict[tuple[str, str, int], list[Line]]) -> str:
-    """A table a block, aligned for a terminal too."""
+    """A markdown table for each block, aligned so that it can be read in a terminal."""
     return "\n\n".join(f"{title(block)}\n\n{_aligned(part)}" for block, part in lines.items()) + "\n"
 
 

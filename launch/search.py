@@ -1,8 +1,8 @@
 """Searches for good options: `python launch/search.py graph=... 'optimizer.lr=tag(log,interval(1e-4,0.1))' ...`.
 
-Runs are proposed by Optuna's tree-structured Parzen estimator (Bergstra et al., NIPS 2011), and one whose validations
-are below the median of the others at the same point is stopped. Started again with the same hydra.run.dir it goes on
-where it stopped.
+Optuna's tree-structured Parzen estimator (Bergstra et al., NIPS 2011) proposes the options of each run (trial). A run
+is stopped when its validation metric is below the median of the others at the same validation. The same command with
+the same hydra.run.dir continues a search.
 """
 
 import logging
@@ -38,16 +38,16 @@ from launch.trial import run_trial
 log = logging.getLogger(__name__)
 _space: list[Dimension] = []
 _MOST_FAILURES = 3
-"""Runs that may fail before one succeeds: then the options are wrong, and not unlucky."""
+"""If so many runs fail and none succeeds, the search ends: its options are wrong."""
 
 
 class _Failed(Exception):
-    """A run ended with an error; the search goes on without it."""
+    """A run ended with an error; the search continues with the next one."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="search")
 def run_job(config: DictConfig) -> None:
-    """One search."""
+    """Makes one search."""
     with one_line_errors(), one_line_config_errors("search"):
         if is_rank():
             raise InputError("a search starts its runs itself; type: python launch/search.py ...")
@@ -86,7 +86,7 @@ class _Search:
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(options.first, options.warm_up),
         )
-        # The seed moves on with the trials, or a search that is continued would draw its first trials once more.
+        # The seed depends on the number of trials so far: otherwise a continued search would repeat its first trials.
         seed = len(self.study.get_trials())
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=options.first, multivariate=True)
         self._refuse_another_search()
@@ -102,9 +102,9 @@ class _Search:
         self.study.set_user_attr("search", described)
 
     def run(self) -> None:
-        """Runs what is left of the trials, then writes the table and the plot."""
+        """Runs the remaining trials, then writes the table and the plot."""
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            # Its search was stopped or killed: the same options are tried again.
+            # The search was stopped or killed during this trial: its options are tried again.
             self.study.tell(trial.number, state=TrialState.FAIL)
             self.study.enqueue_trial(trial.params)
         done = len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))

@@ -1,4 +1,4 @@
-"""What a search leaves: a table of its trials, a plot, and the command of the best one."""
+"""The results of a search: a table of its trials, a plot, and the command of the best trial."""
 
 import math
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ def _csv(trials: Sequence[FrozenTrial], metric: str) -> str:
 
 
 def _draw(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial], metric: str, path: Path) -> None:
-    """The metric trial by trial, and against each option."""
-    # Not at the top: a search that only checks its options need not wait for it.
+    """Plots the metric by trial number and by each option."""
+    # Imported here, because the import is slow and a search with a wrong option does not need it.
     import matplotlib as mpl
 
     mpl.use("Agg")

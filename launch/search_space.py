@@ -1,4 +1,4 @@
-"""What a search varies: options typed in hydra's own syntax for sweeps, such as `optimizer.lr=interval(0.001,0.1)`."""
+"""The options that a search varies, typed in hydra's sweep syntax, such as `optimizer.lr=interval(0.001,0.1)`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ _TAGS = {"log"}
 
 @dataclass(frozen=True)
 class Dimension:
-    """One option that is varied."""
+    """An option that is varied, and its values."""
 
     key: str
-    """As it is typed, such as optimizer.lr."""
+    """The key as it is typed, such as optimizer.lr."""
     distribution: BaseDistribution
 
 
 def split_space(arguments: Sequence[str]) -> tuple[list[Dimension], list[str]]:
-    """The options that are varied, and all other arguments.
+    """Splits arguments into options that are varied and all others.
 
-    `key=a,b` and `key=choice(a,b)` are choices, `key=range(1,9,2)` is one among numbers, `key=interval(0,1)` any number
-    between, `key=tag(log,interval(1e-4,0.1))` the same with each order of magnitude as likely as another.
+    `key=a,b` and `key=choice(a,b)` choose one of several values, `key=range(1,9,2)` one of 1, 3, 5, 7.
+    `key=interval(0,1)` is a number between 0 and 1, `key=tag(log,interval(1e-4,0.1))` one that is uniform in the
+    logarithm.
 
     Raises:
         InputError: an interval is empty, or its tag is unknown; names the option.
@@ -66,5 +67,5 @@ def _distribution(override: Override) -> BaseDistribution:
 
 
 def as_options(values: Mapping[str, object]) -> list[str]:
-    """The values of a trial as options of a run."""
+    """The values of a trial as options for a run."""
     return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]

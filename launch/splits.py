@@ -1,4 +1,4 @@
-"""Runs on graphs that have no valid or no test triples: what there is nothing to rank by is left out, and said."""
+"""Runs on graphs without valid or test triples: rankings that need them are left out, with a log line."""
 
 import logging
 
@@ -13,10 +13,10 @@ _STAGES = ("trainer", "pretrain.generator", "pretrain.discriminator")
 
 
 def without_validation(config: DictConfig, graph: KnowledgeGraph) -> None:
-    """Without valid triples, takes validation and early stopping out of all stages; does nothing otherwise.
+    """If the graph has no valid triples, turns off validation and early stopping in all stages of a config.
 
     Raises:
-        InputError: early stopping was asked for on the command line.
+        InputError: the user typed a patience.
     """
     if len(graph.valid):
         return
@@ -30,13 +30,13 @@ def without_validation(config: DictConfig, graph: KnowledgeGraph) -> None:
     for options in (config.trainer, config.pretrain.generator, config.pretrain.discriminator):
         options.valid_every = options.patience = 0
     log.info(
-        "%s has no valid triples: each stage trains for all its epochs and nothing is ranked on the way; the model of "
-        "the last step is kept",
+        "%s has no valid triples: each stage trains for all its epochs without validation, and the model of its last "
+        "step is kept",
         graph.name,
     )
 
 
 def needs_split(graph: KnowledgeGraph, split: str, key: str) -> None:
-    """Raises InputError, with the option that asks for it in front, if a split has no triples."""
+    """Raises InputError if a split has no triples; `key` is the option that needs it."""
     if not len(getattr(graph, split)):
         raise InputError(f"{key}: {graph.name} has no {split} triples")

@@ -1,4 +1,4 @@
-"""Reads the yaml files of a run folder, which may come from someone else: plain values alone, and no bombs."""
+"""Reads the yaml files of a run folder, which may come from someone else: only plain values, and no YAML bombs."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ _MOST_LEVELS = 30
 _MOST_CHARACTERS = 5000  # of one value
 _TAG = "tag:yaml.org,2002:"
 _TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
-# As omegaconf, which wrote these files: 1e-3 is a number, and a date is a text.
+# Like omegaconf, which wrote these files: 1e-3 is a number, and a date is text.
 _FLOAT = re.compile(
     r"""[-+]?[0-9]+(_[0-9]+)*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+(_[0-9]+)*[eE][-+]?[0-9]+
     |\.[0-9]+(_[0-9]+)*([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)""",
@@ -24,11 +24,11 @@ _FLOAT = re.compile(
 
 
 class _Refused(yaml.YAMLError):
-    """Yaml that our files do not have."""
+    """The file uses YAML features that our own files never use."""
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Scalars, lists and mappings with texts as keys; no aliases, merge keys, tags, or deep nesting."""
+    """Allows scalars, lists, and mappings with text keys; no aliases, merge keys, tags or deep nesting."""
 
     level = 0
 
@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> Any:
     """The plain values of a file: None, bool, int, float, str, and lists and mappings of them.
 
     Raises:
-        InputError: the file is missing, or holds anything else; names the file and what it is.
+        InputError: the file is missing or contains anything else; names the file and the problem.
     """
     content = read_small_file(path, most_bytes=_MOST_BYTES)
     try:
@@ -89,7 +89,7 @@ def _check(path: Path, key: str, value: Any) -> None:
     elif type(value) is int and not -(1 << 63) <= value < 1 << 63:
         raise InputError(f"{path}: {key} must be below 2^63, got a number of {value.bit_length()} bits")
     elif isinstance(value, str):
-        # No file has such a name, and no terminal should be sent them.
+        # No file name has control characters, and they should not be printed to a terminal.
         odd = [character for character in value if unicodedata.category(character) in ("Cc", "Cs")]
         if odd or len(value) > _MOST_CHARACTERS:
             raise InputError(

@@ -1,4 +1,4 @@
-"""For an option that does not exist: the nearest ones that do, anywhere in the config."""
+"""Suggestions for an unknown option: the most similar options anywhere in the config."""
 
 import re
 import sys
@@ -16,12 +16,12 @@ from launch.arguments import key_of, read_arguments
 
 CONF = Path(__file__).parents[1] / "conf"
 _UNKNOWN = re.compile(r"Could not override '([^'@]+)'|Could not delete from config\. '([^']+)' does not exist")
-_LIKE = 0.7  # of 1: below, two names have too little in common
-_NEAR = 0.07  # how much less than the best a suggestion may be like what was typed
+_LIKE = 0.7  # least similarity of a suggestion; 1 is equal
+_NEAR = 0.07  # most difference in similarity from the best suggestion
 
 
 def explain_unknown_option(reason: str, command: str) -> str | None:
-    """What to say instead of hydra's words, if they are of an option that a command does not have; else None."""
+    """An error text with suggestions, if hydra's error `reason` is about an unknown option; else None."""
     found = _UNKNOWN.search(reason)
     if found is None:
         return None
@@ -36,7 +36,7 @@ def explain_unknown_option(reason: str, command: str) -> str | None:
 
 
 def nearest_keys(key: str, keys: Sequence[str]) -> list[str]:
-    """At most three of `keys`, the nearest first; none if nothing is like `key`."""
+    """At most three of `keys`, the most similar first; empty if none is similar to `key`."""
     likeness = {known: _likeness(key, known) for known in keys}
     best = max(likeness.values(), default=0.0)
     near = [known for known in keys if likeness[known] >= max(_LIKE, best - _NEAR)]
@@ -44,7 +44,7 @@ def nearest_keys(key: str, keys: Sequence[str]) -> list[str]:
 
 
 def _likeness(typed: str, known: str) -> float:
-    """1 for the same last part, less for a similar one; more beside the option that was meant, less further down."""
+    """Similarity of two keys: 1 if the last parts are equal; a bit more with equal parents, less for a deeper key."""
     (place, _, name), (known_place, _, known_name) = typed.rpartition("."), known.rpartition(".")
     words, known_words = name.lower().split("_"), known_name.lower().split("_")
     if words == known_words:
@@ -59,7 +59,7 @@ def _likeness(typed: str, known: str) -> float:
 
 
 def _compose(command: str) -> DictConfig:
-    """The command's config with the groups that were chosen, as far as they can be; hydra's own options too."""
+    """The command's config with the chosen groups, if they exist, and with hydra's own options."""
     choices = [line for line in read_arguments(sys.argv[1:]).overrides if (CONF / key_of(line)).is_dir()]
     for overrides in (choices, []):
         try:
@@ -73,7 +73,7 @@ def _compose(command: str) -> DictConfig:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The keys of all options and groups of them."""
+    """The keys of all options and sections."""
     for name in map(str, config):
         if name.startswith("_"):  # _target_, _partial_
             continue

@@ -41,17 +41,17 @@ from trainer.runtime import Runtime, check_timeout
 log = logging.getLogger(__name__)
 _failed_jobs: list[str] = []
 _MOST_RANKS = 1024
-"""Of one machine: more is a slip, and would start as many processes before anything fails."""
+"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
 @record
 def run_job(config: DictConfig) -> None:
-    """One job: trains here, or in processes of its own if there are to be several, or if it is one of a sweep."""
+    """Runs one job: in this process, or in new processes if it has several ranks or is part of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     try:
-        # Before ranks start, so that there is one line and not one beside a launcher's report of ranks that failed.
+        # Before ranks start, so that an error is one line, without a launcher's report of failed ranks.
         check_sections(config)
         check_timeout(config.launch.timeout_seconds)
         check_options(config)
@@ -64,7 +64,7 @@ def run_job(config: DictConfig) -> None:
                 raise
         _failed_jobs.append(f"{folder}: {error}")
         return
-    # As they were typed: read one by one, an interpolation in them would be resolved.
+    # Not resolved: interpolations stay as they were typed.
     typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
@@ -77,7 +77,7 @@ def run_job(config: DictConfig) -> None:
     if job.mode == RunMode.RUN:
         if ending.error is not None or ending.stopped_by is not None:
             raise SystemExit(1 if ending.stopped_by is None else 128 + ending.stopped_by)
-    elif ending.asked is not None:  # not this job alone, but the sweep
+    elif ending.asked is not None:  # the signal ends the whole sweep
         raise SystemExit(128 + ending.asked)
     elif ending.error is not None or ending.stopped_by is not None:
         _failed_jobs.append(f"{folder}: {ending.error or f'stopped by signal {ending.stopped_by}'}")
@@ -96,7 +96,7 @@ def _going_on(folder: Path, *options: str) -> str:
 def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
     if config.resume is not None:
-        # The options may be someone else's: made plain once, checked, and used as they were checked.
+        # The options may come from someone else: they are resolved once, checked, and used as they were checked.
         values = plain(config)
         check_plain(f"resume={config.resume}", values)
         config = OmegaConf.create(values)
@@ -113,7 +113,7 @@ def train(config: DictConfig, folder: Path) -> None:
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
         if config.resume is not None and runtime.is_first:
             _tell_what_is_not_taken(Path(config.resume) / "overrides.yaml")
-        # Only now: a resume that is refused leaves the run folder as it was; so does one of a run that is finished.
+        # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
@@ -133,11 +133,11 @@ def train(config: DictConfig, folder: Path) -> None:
             log.info("%s", line)
         runtime.close()
         raise SystemExit(128 + stopped.signal) from None
-    runtime.close()  # not after an error: other ranks must not notice that this one is gone before it has said why
+    runtime.close()  # not after an error: this rank prints it first, before others notice that it is gone
 
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
-    """What is wrong with what one was told, if anything: only rank 0 has them, and all must end."""
+    """Starts the trackers, which only rank 0 has; returns the text of an error, for all ranks, or None."""
     try:
         for tracker in trainer.trackers:
             tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
@@ -147,7 +147,7 @@ def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: 
 
 
 def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
-    """The checkpoint that `resume` means, if any; refuses to mix a new run into a folder that has another."""
+    """The checkpoint that `resume` names, if any. Refuses a run folder that holds another run."""
     checkpoint = None if config.resume is None else find_checkpoint(Path(config.resume), "latest", "resume")
     own = folder / "checkpoints"
     if (own / "latest.json").exists() and (checkpoint is None or checkpoint.resolve().parent != own.resolve()):
@@ -158,39 +158,39 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
 
 
 def _resume(config: DictConfig, checkpoint: Path, trainer: Trainer) -> str | None:
-    """Goes back to a checkpoint; returns the tracker's id of that run. Collective."""
+    """Loads a checkpoint to resume from; returns the tracker's id of that run. Collective."""
     manifest = trainer.checkpointer.read_manifest(checkpoint, "cursor", "tracker_run_id", "schedule", *trainer.manifest)
     trainer.resume(checkpoint, manifest)
     refuse_what_is_too_late(config, trainer, checkpoint)
     log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)
     if not trainer.has_steps_left:
-        folder = checkpoint.parents[1]  # it has the options too
+        folder = checkpoint.parents[1]  # the run folder, which has the options too
         more = f"trainer.epochs={2 * trainer.stages[-1].epochs}"
-        log.info("that run is finished and is only ranked again; train it on with: %s", _going_on(folder, more))
+        log.info("that run is finished, so it is only ranked again; to train it further: %s", _going_on(folder, more))
     return manifest["tracker_run_id"]
 
 
 def _tell_what_is_not_taken(file: Path) -> None:
-    """Where and how a run runs is said anew each time: its folder may come from someone else."""
+    """Logs which saved options are not used: a folder from someone else must not decide where and how a run runs."""
     given = {key_of(line) for line in HydraConfig.get().overrides.task}
     _, left = saved_options(file, given) if file.is_file() else ([], [])
     if left:
-        log.info("not taken from the run folder; type what you want of it again: %s", for_shell(*left))
+        log.info("these options of the run folder are not used; type again those that you want: %s", for_shell(*left))
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
-    """Writes every option, and those that were typed, which `resume` takes up again."""
+    """Writes config.yaml, all options, and overrides.yaml, the typed ones, which `resume` uses again."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     lines = absolute_lines(list(HydraConfig.get().overrides.task), config)
     if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
-        # Found by $ADVKGE_DATA, or from the folder where the run was started.
+        # It may depend on $ADVKGE_DATA, or on the folder where the run was started.
         lines.append(override("graph.root", config.graph.root))
     kept = [line for line in lines if key_of(line) != "resume"]
     write_text(folder / "overrides.yaml", yaml.safe_dump(kept, allow_unicode=True))
 
 
 def _report(run: Run, trainer: Trainer, folder: Path) -> None:
-    """Ranks the best model on valid and, this once, on test, as far as there are; writes result.json. Collective."""
+    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective."""
     ranked = {
         split: run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
         for split, triples, known in (

@@ -1,4 +1,4 @@
-"""A trial of a search: a training run in a process and a folder of its own, watched while it runs."""
+"""A trial of a search: a training run in its own process and folder, whose validations are watched."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from launch.arguments import override
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _LOOK_EVERY = 0.5
-"""Seconds between looks at the metrics of a run."""
+"""Seconds between two readings of a run's metrics."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Outcome:
     """How a trial ended: with a metric, or pruned, or with an error."""
 
     best: float | None
-    """The best of its validations; None if there was none."""
+    """The best metric of its validations; None if there was none."""
     pruned: bool
     error: str | None
 
@@ -29,11 +29,11 @@ class Outcome:
 def run_trial(
     options: Sequence[str], folder: Path, metric: str, threads: int, is_hopeless: Callable[[int, float], bool]
 ) -> Outcome:
-    """Trains, and stops the run as soon as a validation of its last stage shows it to be hopeless.
+    """Trains, and stops the run when `is_hopeless` is true for a validation of its last stage.
 
     Args:
-        metric: a key of metrics.jsonl, the higher the better.
-        is_hopeless: takes the number of a validation, from 0 on, and its metric.
+        metric: a key of metrics.jsonl; higher is better.
+        is_hopeless: takes the number of a validation, counted from 0, and its metric.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(_SCRIPT), *options, override("hydra.run.dir", str(folder))]
@@ -52,7 +52,7 @@ def run_trial(
                     seen = len(values)
             finally:
                 if process.poll() is None:
-                    process.kill()  # nothing of a hopeless run is wanted, nor of one whose search was stopped
+                    process.kill()  # a pruned run, or a search that was stopped: no checkpoint is needed
                 code = process.wait()
     values = validations(folder, metric)
     error = None if pruned or code == 0 else _last_words(folder / "log.txt", code)
@@ -60,13 +60,13 @@ def run_trial(
 
 
 def validations(folder: Path, metric: str) -> list[float]:
-    """The metric at each validation of the last stage so far."""
+    """The metric at each validation so far of the last stage."""
     file = folder / "metrics.jsonl"
     if not file.is_file():
         return []
     found = []
     for line in file.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):  # the last one may be half written
+        if line.endswith("\n"):  # the last line may be half written
             record = json.loads(line)
             if metric in record and not str(record.get("stage", "")).startswith("pretrain"):
                 found.append(float(record[metric]))

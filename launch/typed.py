@@ -1,7 +1,6 @@
-"""What the user typed, as against what the files of conf/ say.
+"""Options that the user typed, in contrast to values of conf/.
 
-A value of conf/ is made for graphs and runs of some size; where a run is too small for it, it is cut, and a log line
-says so. A value that was typed is kept, or refused.
+If a value of conf/ is too large for a graph or run, it is cut, with a log line. A typed value is kept or refused.
 """
 
 import logging
@@ -21,7 +20,7 @@ _MOST_TO_A_CHUNK = 64
 
 
 def typed_options(overrides: Sequence[str]) -> list[str]:
-    """The config key of each option of a command line; of a choice from a group, the key that it fills."""
+    """The config key of each option of a command line; for a choice from a group, the key where it is placed."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return list(dict.fromkeys(key for each in parsed for key in _keys_of(each)))
 
@@ -40,18 +39,18 @@ def _keys_in(key: str, value: Any) -> Iterator[str]:
 
 
 def note_typed(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Puts into a run's config what its command line typed, unless that says it itself."""
+    """Sets `typed` in a run's config to the keys on its command line, unless `typed` is given."""
     if config.typed is None:
         config.typed = typed_options(overrides)
 
 
 def is_typed(config: DictConfig, key: str) -> bool:
-    """Whether the user gave this option a value."""
+    """True if the user typed this option."""
     return key in (config.get("typed") or ())
 
 
 def fit_to_graph(config: DictConfig, num_entities: int) -> None:
-    """Cuts what conf/ says and this graph has not the entities for; says so in a line for each option."""
+    """Cuts values of conf/ that need more entities than the graph has, with a log line for each."""
     for key, node in _nodes(config, ""):
         target = get_object(node._target_)
         bounds = {"num_parts": 0} if target is metis_placement else getattr(target, "bounded_by_entities", {})
@@ -74,7 +73,7 @@ def _enlarge_chunks(config: DictConfig, key: str) -> None:
 
 
 def _nodes(node: DictConfig, key: str) -> Iterator[tuple[str, DictConfig]]:
-    """Each node that has a target, by its key."""
+    """Key and config of each node that has a `_target_`."""
     for name, value in node.items():
         if isinstance(value, DictConfig):
             path = f"{key}.{name}" if key else str(name)

@@ -1,1 +1,1 @@
-"""Scoring functions: how plausible a triple is, one function a file."""
+"""Scoring functions, one in each file: how plausible a triple is."""

@@ -1,4 +1,4 @@
-"""Comparing queries with candidate rows, differentiable: by compiled kernels, by matrix products, or by plain torch."""
+"""Differentiable scores of queries with candidate rows: by compiled kernels, matrix products, or plain torch."""
 
 from typing import cast
 
@@ -20,7 +20,7 @@ _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 def product_type(precision: str) -> torch.dtype | None:
-    """What a matrix product's factors are rounded to; None leaves them as they are.
+    """The type that the factors of matrix products are rounded to; None: no rounding.
 
     Raises:
         InputError: `precision` is neither "float32" (the rows' own type) nor "bfloat16".
@@ -44,7 +44,7 @@ def inner_products(
 
 
 def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-    """Minus the sum of absolute differences."""
+    """Minus the L1 distance of each query to each candidate of its chunk."""
     if usable(query):
         return _in_place(Comparison.L1, query, candidates)
     rows = candidates.rows()
@@ -52,7 +52,7 @@ def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tenso
 
 
 def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None) -> Float[Tensor, "B N"]:
-    """Minus the Euclidean distance; accurate also where it is small beside the norms."""
+    """Minus the L2 distance; accurate also if the distance is much smaller than the norms."""
     if usable(query):
         if not candidates.shared_by(len(query)):
             return _in_place(Comparison.L2, query, candidates)
@@ -62,28 +62,28 @@ def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.d
     if _training_type(query, dtype) != query.dtype:
         square = query.square().sum(1)[:, None] - 2 * inner_products(query, candidates, dtype)
         square = square + candidates.rows().square().sum(2).repeat_interleave(len(query) // len(candidates.place), 0)
-        return -square.clamp(min=1e-6).sqrt()  # a floor, for the gradient of the root
-    # The fast way to L2 expands the square, which leaves an error of the root of the rounding: in float32 as large as a
-    # good triple's distance. In float64 it is below float32's own, and still faster than summing differences.
+        return -square.clamp(min=1e-6).sqrt()  # at least 1e-6: the square root has no finite gradient at 0
+    # The fast way expands the square. Its error is the root of the rounding error: in float32 as large as the distance
+    # of a good triple. In float64 it is below the rounding of float32, and still faster than summing differences.
     rows = candidates.rows().double()
     return -torch.cdist(by_chunk(query.double(), len(rows)), rows).flatten(0, 1).to(query.dtype)
 
 
 def minus_modulus(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-    """Minus the sum of complex moduli of differences; rows hold all real parts, then all imaginary ones."""
+    """Minus the sum of the moduli of the complex differences. Rows hold all real parts, then all imaginary parts."""
     if usable(query):
         return _in_place(Comparison.MODULUS, query, candidates)
     return in_blocks(lambda q, c: -modulus_sum(q[:, :, None] - c[:, None]), (query,), candidates)
 
 
 def modulus_sum(difference: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
-    """The sum of the moduli of complex numbers."""
+    """The sum of the moduli of complex numbers, given as all real parts, then all imaginary parts."""
     # vector_norm, unlike a square root, has gradient 0 where a coordinate agrees exactly.
     return torch.linalg.vector_norm(torch.stack(difference.chunk(2, dim=-1)), dim=0).sum(-1)
 
 
 def _training_type(query: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    """What products are made in. Without gradients it is the rows' own type: ranking by rounded scores would tie."""
+    """The type of products: `dtype` while training; that of the rows in ranking, where rounding would cause ties."""
     return dtype if dtype is not None and torch.is_grad_enabled() else query.dtype
 
 
@@ -93,7 +93,7 @@ def _in_place(kind: Comparison, query: Float[Tensor, "B E"], candidates: Candida
 
 
 class _Pairs(torch.autograd.Function):
-    """Rows are compared where they lie; what their gradient is made of waits in the look-up."""
+    """Scores without copying candidate rows. Backward adds a `PairGradient` to the look-up, which computes it later."""
 
     @staticmethod
     def forward(
@@ -115,7 +115,7 @@ class _Pairs(torch.autograd.Function):
 
 
 class _Products(torch.autograd.Function):
-    """A matrix product a chunk, forward and backward, of factors rounded to the type asked for."""
+    """One matrix product for each chunk, forward and backward, with factors rounded to `dtype`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -133,7 +133,7 @@ class _Products(torch.autograd.Function):
 
 
 class _Euclidean(torch.autograd.Function):
-    """The same for minus the distance."""
+    """Minus the L2 distance by one matrix product for each chunk, with factors rounded to `dtype`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:

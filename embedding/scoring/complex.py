@@ -44,5 +44,5 @@ class ComplEx(QueryScoring):
         return product(tail, relation, conjugate=True)
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -1,6 +1,6 @@
 """ConvE (Dettmers et al., Convolutional 2D knowledge graph embeddings, AAAI 2018).
 
-relu(vec(relu([h; r] * filters)) W) . t + b_t, where [h; r] is both vectors as an image, one above the other.
+relu(vec(relu([h; r] * filters)) W) . t + b_t, where [h; r] is an image: h above r.
 """
 
 import torch
@@ -18,18 +18,18 @@ from graph.errors import InputError
 class ConvE(QueryScoring):
     """A convolutional network of head and relation, and its inner product with the tail.
 
-    An entity row holds the vector, then a bias that counts where the entity is the tail. A vector is an image of
-    `height` rows. Learned beside rows: `filters` [kernel^2, num_filters], each a square read row by row, with
-    `filters_bias`; `matrix` [num_filters x places, dim], filter by filter, with `matrix_bias`.
+    An entity row holds the vector, then a bias, which is used if the entity is the tail. A vector is read as an image
+    of `height` rows. Dense parameters are `filters` [kernel^2, num_filters], each a square read row by row, with
+    `filters_bias`; and `matrix` [num_filters x places, dim], filter by filter, with `matrix_bias`.
 
-    Without the authors' batch norm and dropout: with them a score would depend on which triples share a rank. A head
-    is no vector to compare with: without reciprocal relations (`reciprocal` of the model) every candidate head goes
-    through the network, which is right and slow.
+    The authors' batch norm and dropout are left out: batch norm would make a score depend on the other triples of a
+    rank. The network takes the head as input, so without reciprocal relations (`reciprocal` of the model) every
+    candidate head goes through the network, which is slow.
 
     Args:
         height: rows of an entity's image; divides dim.
         kernel: side of a filter.
-        num_filters: how many there are.
+        num_filters: number of filters.
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
 
@@ -57,7 +57,7 @@ class ConvE(QueryScoring):
         return weight, self.dense_parameter(f"{name}_bias", (outputs,), 0.0, 0.0)
 
     def entity_init_range(self) -> float:
-        """Vectors shorter than other functions': without batch norm, long ones leave the network where it started."""
+        """Smaller than that of other functions: without batch norm, the network does not learn from long vectors."""
         return 1 / self.dim**0.5
 
     @property
@@ -79,7 +79,7 @@ class ConvE(QueryScoring):
         return (self.tail_query(head, relation).view(*shape, self.entity_width) * tail).sum(-1)
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """What the network makes of h and r, then 1 for the bias."""
+        """The network's output for h and r, then 1 for the bias."""
         image = torch.cat([head[:, : self.dim], relation], dim=1).view(len(head), 1, *self._image)
         patches = unfold(image, self.kernel).transpose(1, 2)  # [B, places, kernel^2]
         maps = affine(patches.flatten(0, 1), self.filters, self.filters_bias).relu()
@@ -92,5 +92,5 @@ class ConvE(QueryScoring):
         return
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -1,4 +1,4 @@
-"""Rows times dense parameters, which are kept in float64 and rounded to the rows' type when used."""
+"""Products of rows with dense parameters, which are float64 and are rounded to the type of the rows when used."""
 
 from typing import cast
 
@@ -8,18 +8,18 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _BLOCK_NUMBERS = 1 << 20
-"""Numbers that are copied to float64 at a time."""
+"""Most numbers that are copied to float64 at a time."""
 
 
 def affine(
     rows: Float[Tensor, "B I"], weight: Float64[Tensor, "I O"], bias: Float64[Tensor, " O"]
 ) -> Float[Tensor, "B O"]:
-    """rows @ weight + bias, with gradients of the dense parameters that are summed in float64."""
+    """rows @ weight + bias, whose gradients of weight and bias are summed in float64."""
     return cast(Tensor, _Affine.apply(rows, weight, bias))
 
 
 def sum_outer(left: Float[Tensor, "B I"], right: Float[Tensor, "B O"]) -> Float64[Tensor, "I O"]:
-    """The sum of the rows' outer products, made in float64."""
+    """The sum over B of the outer products, in float64."""
     total = torch.zeros((left.shape[1], right.shape[1]), dtype=torch.float64, device=left.device)
     size = max(1, _BLOCK_NUMBERS // max(1, left.shape[1], right.shape[1]))
     for left_rows, right_rows in zip(left.split(size), right.split(size), strict=True):

@@ -11,7 +11,7 @@ from kernels.queries import Combination
 
 
 class DistMult(QueryScoring):
-    """A bilinear form with a diagonal matrix; the same both ways round.
+    """A bilinear form with a diagonal matrix; the score does not change if head and tail are swapped.
 
     Args:
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
@@ -39,5 +39,5 @@ class DistMult(QueryScoring):
         return tail * relation
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -1,7 +1,7 @@
 """HAKE (Zhang et al., Learning hierarchy-aware knowledge graph embeddings for link prediction, AAAI 2020).
 
--w_m ||h_m * |r_m| - t_m||_2 - w_p sum |sin((h_p + r_p - t_p) / 2)|: moduli tell levels of a hierarchy, phases tell
-entities of one level.
+-w_m ||h_m * |r_m| - t_m||_2 - w_p sum |sin((h_p + r_p - t_p) / 2)|. Moduli distinguish the levels of a hierarchy,
+phases the entities of one level.
 """
 
 import math
@@ -18,11 +18,11 @@ from graph.errors import InputError
 class HAKE(QueryScoring):
     """Minus the weighted distances of moduli and of phases; both weights are learned, `modulus_weight`, `phase_weight`.
 
-    Rows hold dim moduli, then dim phases in radians. Without the mixture bias that the paper tries as a variant.
+    Rows hold dim moduli, then dim phases in radians. The paper's variant with a mixture bias is left out.
 
     Args:
-        modulus_weight: where w_m starts; at least 0, or entities far apart would be the plausible ones.
-        phase_weight: where w_p starts; at least 0.
+        modulus_weight: initial value of w_m; at least 0, so that a larger distance is less plausible.
+        phase_weight: initial value of w_p; at least 0.
     """
 
     def __init__(self, dim: int, modulus_weight: float, phase_weight: float) -> None:
@@ -34,7 +34,7 @@ class HAKE(QueryScoring):
         self.phase_weight = self.dense_parameter("phase_weight", (1,), phase_weight, phase_weight)
 
     def part_init_range(self, part: str) -> float:
-        """All phases; relations' moduli of mean square 1, which keep the length of what they scale."""
+        """Phases: pi. Moduli of relations: mean square 1, so that they do not change the length of entity moduli."""
         if part.endswith("phase"):
             return math.pi
         return super().part_init_range(part) if part == "entity" else 3**0.5
@@ -47,17 +47,17 @@ class HAKE(QueryScoring):
         return self._weighed(h * r.abs() - t, ((h_phase + r_phase - t_phase) / 2).sin())
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
-        """The modulus and the phase to be near to, then what a tail's moduli are scaled by: nothing."""
+        """h_m * |r_m|, h_p + r_p, then ones: the factors of a tail's moduli."""
         (h, h_phase), (r, r_phase) = head.chunk(2, dim=1), relation.chunk(2, dim=1)
         return torch.cat([h * r.abs(), h_phase + r_phase, torch.ones_like(r)], dim=1)
 
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
-        """The same; a head's moduli are scaled by the relation's."""
+        """t_m, t_p - r_p, then |r_m|: the factors of a head's moduli."""
         (t, t_phase), (r, r_phase) = tail.chunk(2, dim=1), relation.chunk(2, dim=1)
         return torch.cat([t, t_phase - r_phase, r.abs()], dim=1)
 
     def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Each pair has a sine a coordinate, so a block at a time."""
+        """In blocks, because each pair of query and candidate has a sine for each coordinate."""
         return in_blocks(self._block, query.chunk(3, dim=1), candidates)
 
     def _block(
@@ -69,7 +69,7 @@ class HAKE(QueryScoring):
     ) -> Float[Tensor, "C S n"]:
         row_modulus, row_phase = rows[:, None].chunk(2, dim=3)
         half, row_half = phase[:, :, None] / 2, row_phase / 2
-        # sin(a - b), from sines and cosines of queries and candidates instead of pairs.
+        # sin(a - b) from the sines and cosines of queries and candidates: fewer sines than one for each pair.
         sine = half.sin() * row_half.cos() - half.cos() * row_half.sin()
         return self._weighed(modulus[:, :, None] - factor[:, :, None] * row_modulus, sine)
 

@@ -15,8 +15,7 @@ from embedding.scoring.unit import unit
 class PairRE(QueryScoring):
     """Minus the L1 distance after the relation scales each coordinate of the head and of the tail in its own way.
 
-    A relation row holds the head's factors, then the tail's. Entities need not have length 1: the score divides them by
-    their norms.
+    A relation row holds the head's factors, then the tail's. The score divides entity vectors by their norms.
     """
 
     def __init__(self, dim: int) -> None:
@@ -40,7 +39,7 @@ class PairRE(QueryScoring):
         return torch.cat([unit(tail) * of_tail, of_head], dim=1)
 
     def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Minus all pairwise distances; the candidates' factors differ by query, so a block at a time."""
+        """Minus all pairwise distances, in blocks, because the factors of candidates differ by query."""
         return in_blocks(_minus_distances, query.chunk(2, dim=1), candidates)
 
 

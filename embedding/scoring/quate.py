@@ -12,11 +12,11 @@ from graph.errors import InputError
 
 
 class QuatE(QueryScoring):
-    """The head, each quaternion turned by the relation's, and its inner product with the tail.
+    """The head, each quaternion rotated by the relation's, and its inner product with the tail.
 
-    A row holds dim / 4 real parts, then as many of i, j and k. Relations need not have length 1: the score divides each
-    quaternion by its norm. The sign is the paper's, by which a tail near the turned head has a high score; there is
-    code, the authors' own and PyKEEN's, with a minus before the form, which the learned rows take up.
+    A row holds dim / 4 real parts, then as many of i, of j and of k. The score divides each quaternion of a relation by
+    its norm. The sign is that of the paper: a tail near the rotated head has a high score. The authors' code and PyKEEN
+    have the opposite sign, which makes no difference to what can be learned.
 
     Args:
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
@@ -33,25 +33,25 @@ class QuatE(QueryScoring):
     def score(
         self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
-        """The inner product of the turned head with the tail."""
+        """The inner product of the rotated head with the tail."""
         return (_turned(head, relation) * tail).sum(-1)
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """h turned by r."""
+        """h rotated by r."""
         return _turned(head, relation)
 
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """t turned back by r."""
+        """t rotated back by r."""
         real, *imaginary = relation.chunk(4, dim=1)
         return _turned(tail, torch.cat([real, *(-each for each in imaginary)], dim=1))
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)
 
 
 def _turned(entity: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b E"]) -> Float[Tensor, "*b E"]:
-    """The Hamilton product with the relation's quaternions of length 1."""
+    """The Hamilton product with the relation's quaternions, each divided by its norm."""
     a, b, c, d = entity.chunk(4, dim=-1)
     p, q, u, v = unit(torch.stack(relation.chunk(4, dim=-1), dim=-1)).unbind(-1)
     parts = (

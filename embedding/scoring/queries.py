@@ -1,4 +1,4 @@
-"""The queries of a batch: which entity is kept and which relation it has, as places in their tables."""
+"""The queries of a batch: the entity that is not corrupted and the relation, as places in their tables."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -15,37 +15,37 @@ from kernels.rows import GatheredGradient, sum_occurrences
 
 @dataclass(frozen=True)
 class Queries:
-    """What candidates are asked about; the first `head_rows` ask for heads, so that the tail is kept."""
+    """B queries: (relation, tail) for the first `head_rows`, which ask for heads; (head, relation) for the others."""
 
     lookup: Lookup
     place: Int64[Tensor, " B"]
-    """Of the kept entity's row in the look-up."""
+    """Place in the look-up of the entity that is not corrupted."""
     relations: Float64[Tensor, "R_ R"]
     """The rows of all relations."""
     relation: Int64[Tensor, " B"]
     head_rows: int
     entity_scale: Float[Tensor, "B E"] | None = None
-    """What the kept entities' rows are multiplied by, by dropout; None for nothing."""
+    """Factors of dropout for the entity rows; None without dropout."""
     relation_scale: Float[Tensor, "B R"] | None = None
-    """The same for the relations' rows."""
+    """Factors of dropout for the relation rows; None without dropout."""
 
     @property
     def as_stored(self) -> bool:
-        """Whether rows are used as their tables have them, so that a kernel may read them there."""
+        """True if there is no dropout, so that a kernel may read the rows in their tables."""
         return self.entity_scale is None and self.relation_scale is None
 
     def entity_rows(self) -> Float[Tensor, "B E"]:
-        """Copies of the kept entities' rows, differentiable."""
+        """Copies of the rows of the entities that are not corrupted; differentiable."""
         rows = self.lookup.gather(self.place)
         return rows if self.entity_scale is None else rows * self.entity_scale
 
     def relation_rows(self) -> Float[Tensor, "B R"]:
-        """Copies of the relations' rows in the entities' type, differentiable."""
+        """Copies of the relation rows in the type of entity rows; differentiable."""
         rows = relation_rows(self.relations, self.relation, self.lookup.rows.dtype)
         return rows if self.relation_scale is None else rows * self.relation_scale
 
     def combined(self, kind: Combination, relations: Float64[Tensor, "R_ E"]) -> Float[Tensor, "B E"]:
-        """One vector a query by a kernel, differentiable; `relations` is what the entities are combined with."""
+        """One vector for each query, computed by a kernel from entity rows and `relations`; differentiable."""
         lookup = self.lookup
         return cast(
             Tensor,
@@ -56,7 +56,7 @@ class Queries:
 def relation_rows(
     relations: Float64[Tensor, "R_ R"], relation: Int64[Tensor, " B"], dtype: torch.dtype
 ) -> Float[Tensor, "B R"]:
-    """Rows of relations in another type, with a gradient that is summed in float64."""
+    """Copies of relation rows in the type `dtype`; their gradient is summed in float64."""
     return cast(Tensor, _RelationRows.apply(relations, relation, dtype))
 
 
@@ -76,7 +76,7 @@ class _RelationRows(torch.autograd.Function):
 
 
 class _Combined(torch.autograd.Function):
-    """Rows are read where they lie; the entities' gradient goes to the look-up, the relations' is summed here."""
+    """Reads rows without copying. Backward adds the entity gradient to the look-up and returns that of relations."""
 
     @staticmethod
     def forward(

@@ -20,7 +20,7 @@ class RESCAL(QueryScoring):
         super().__init__(dim, {"entity": dim}, {"relation": dim * dim})
 
     def relation_init_range(self) -> float:
-        """Matrices of variance 1 / dim, which keep the length of what they map."""
+        """Variance 1 / dim, so that mapping does not change the length of a vector."""
         return (3 / self.dim) ** 0.5
 
     def score(
@@ -38,7 +38,7 @@ class RESCAL(QueryScoring):
         return (self._matrix(relation) @ tail[:, :, None])[:, :, 0]
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)
 
     def _matrix(self, relation: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E E"]:

@@ -15,7 +15,7 @@ from kernels.queries import Combination
 
 
 class RotatE(QueryScoring):
-    """Minus the sum of complex moduli after each coordinate of the head is turned by the relation's phase.
+    """Minus the sum of complex moduli after each coordinate of the head is rotated by the relation's phase.
 
     An entity row holds dim / 2 real parts, then dim / 2 imaginary parts; a relation row dim / 2 phases in radians.
     """
@@ -29,7 +29,7 @@ class RotatE(QueryScoring):
         super().__init__(dim, {"entity": dim}, {"relation": dim // 2})
 
     def relation_init_range(self) -> float:
-        """All phases."""
+        """Pi: all phases."""
         return math.pi
 
     def score(
@@ -39,11 +39,11 @@ class RotatE(QueryScoring):
         return -modulus_sum(_turn(head, relation) - tail)
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """h turned by r."""
+        """h rotated by r."""
         return _turn(head, relation)
 
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """t turned back by r: a turn keeps distances."""
+        """t rotated back by r: rotation does not change distances."""
         return product(tail, _on_the_circle(relation), conjugate=True)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:

@@ -1,7 +1,7 @@
-"""What a scoring function is: one method is enough for a new one, others make it fast.
+"""The interface of scoring functions. A new one needs only the method `score`; other methods make it faster.
 
-Letters in shapes: B queries, C chunks (C divides B), N candidates a chunk, E and R numbers of an entity and a relation
-row, S = B / C queries a chunk. A score is higher for a more plausible triple, always.
+Letters in shapes: B queries, C chunks (C divides B), S = B / C queries in each chunk, N candidates of each chunk, E
+numbers in an entity row, R in a relation row. A higher score always means a more plausible triple.
 """
 
 from abc import ABC, abstractmethod
@@ -22,24 +22,33 @@ from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 _BLOCK_NUMBERS = 1 << 22
-"""Numbers in the largest intermediate of a blocked score: 16 MB in float32, what a processor's cache still helps."""
+"""Most numbers in an intermediate tensor of `in_blocks`: 16 MB in float32, which still profits from the cache."""
 
 
 class ScoringFunction(nn.Module, ABC):
-    """Scores triples of entity and relation rows.
+    """Scores triples from entity and relation rows.
 
-    A row may have several named parts one after the other, such as TransD's vector and its transfer vector; the names
-    are those of the exported files. What is learned beside rows is made by `dense_parameter`, and by nothing else.
+    Args:
+        dim: the size of the model.
+        entity_parts: names and widths of the parts of an entity row, such as TransD's vector and its transfer vector.
+            The parts lie one after the other in the row, and are exported as files of these names.
+        relation_parts: the same for a relation row.
+
+    All other parameters must be made by `dense_parameter`.
+
+    Example:
+        scoring = TransE(dim=100, norm=1, precision="float32")
+        scoring.score(head, relation, tail)  # rows [B, 100] each: scores [B]
     """
 
     entity_components: int = 1
-    """How many real numbers make one number of an entity row, the first of all numbers first: 2 for complex ones."""
+    """Real numbers for each number of an entity vector: 2 if it is complex, with all real parts first in the row."""
     relation_components: int = 1
-    """The same of a relation row."""
+    """The same for a relation row."""
     comparison: Comparison | None = None
-    """How the fused pass compares queries with rows; None if it can't. Only a `QueryScoring` may have one."""
+    """If `compare` of a `QueryScoring` is exactly this kernel, its name: only then can scores and loss be fused."""
     on_scores: Callable[[Tensor], None] | None = None
-    """Called with what each `scorer` scores, where someone counts that."""
+    """If set, each `scorer` calls it with its scores; used to count scored candidates."""
 
     def __init__(self, dim: int, entity_parts: dict[str, int], relation_parts: dict[str, int]) -> None:
         super().__init__()
@@ -49,19 +58,23 @@ class ScoringFunction(nn.Module, ABC):
         self._dense_ranges: dict[str, tuple[float, float]] = {}
 
     def dense_parameter(self, name: str, shape: tuple[int, ...], low: float, high: float) -> nn.Parameter:
-        """A parameter that all triples share, to be kept as the attribute `name`: a filter, a matrix, a weight.
+        """Makes a parameter that all triples share, such as a matrix; assign it to the attribute `name`.
 
-        It is kept in float64, as relation rows are, and rounded to the rows' type when used. A gradient that sums over
-        queries must do so in float64 (see `affine`), or the sum would show how many ranks it was made on. Its values
-        start uniform in [low, high], or as `low` where the two are equal.
+        It has type float64, as relation rows have, and is rounded to the type of the rows when used. Its gradient must
+        be summed over queries in float64 (see `affine`), so that it does not depend on the number of ranks. Its initial
+        values are uniform in [low, high].
         """
         self._dense_ranges[name] = low, high
         return nn.Parameter(torch.full(shape, low, dtype=torch.float64))
 
     def fill_dense(self, owner: str, seed: int) -> None:
-        """Gives dense parameters their initial values: a function of (seed, owner, name, place)."""
+        """Sets dense parameters to their initial values: a function of (seed, owner, name, index).
+
+        Raises:
+            TypeError: a parameter was not made by `dense_parameter`.
+        """
         for name, parameter in self.named_parameters():
-            if name not in self._dense_ranges:  # it would start from random numbers of its own, and in another type
+            if name not in self._dense_ranges:  # its initial values would not depend on the seed alone
                 raise TypeError(f"{type(self).__name__}.{name} must be made by dense_parameter")
             low, high = self._dense_ranges[name]
             place = torch.arange(parameter.numel())
@@ -80,7 +93,7 @@ class ScoringFunction(nn.Module, ABC):
 
     @property
     def export_options(self) -> dict[str, float | int | str]:
-        """What else someone must know to compute the score from the exported rows, for `model.json`."""
+        """Options that are needed to compute scores from the exported rows; written into `model.json`."""
         return {}
 
     def entity_init_range(self) -> float:
@@ -92,24 +105,24 @@ class ScoringFunction(nn.Module, ABC):
         return self.entity_init_range()
 
     def part_init_range(self, part: str) -> float:
-        """The same for one part of a row, for those whose parts are of different kinds."""
+        """The same for one part of a row; override it if parts differ."""
         return self.entity_init_range() if part in self.entity_parts else self.relation_init_range()
 
     @property
     def pair_numbers(self) -> int:
-        """Numbers that a blocked score holds at a time for one query and one candidate."""
+        """Numbers that `in_blocks` needs for one query and one candidate at a time."""
         return self.entity_width
 
     @abstractmethod
     def score(
         self, head: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b R"], tail: Float[Tensor, "*#b E"]
     ) -> Float[Tensor, "*b"]:
-        """The score of each triple; leading axes broadcast."""
+        """The score of each triple; higher is more plausible. Leading axes broadcast."""
 
     def score_tails(
         self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:
-        """The score of each query with each tail of its chunk."""
+        """The score of each query (head, relation) with each candidate tail of its chunk."""
         return in_blocks(
             lambda h, r, tail: self.score(h[:, :, None], r[:, :, None], tail[:, None]),
             (head, relation),
@@ -120,7 +133,7 @@ class ScoringFunction(nn.Module, ABC):
     def score_heads(
         self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: Candidates
     ) -> Float[Tensor, "B N"]:
-        """The score of each query with each head of its chunk."""
+        """The score of each query (relation, tail) with each candidate head of its chunk."""
         return in_blocks(
             lambda t, r, head: self.score(head[:, None], r[:, :, None], t[:, :, None]),
             (tail, relation),
@@ -131,7 +144,12 @@ class ScoringFunction(nn.Module, ABC):
     def scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
-        """What scores the same queries with one block of candidates after the other."""
+        """A function that scores these queries with candidates; it is called with one block of candidates at a time.
+
+        Args:
+            anchor: rows of the entities that are not corrupted.
+            of_heads: True if the candidates are heads.
+        """
         score = self._scorer(anchor, relation, of_heads=of_heads)
         return score if self.on_scores is None else partial(_score_and_tell, score, self.on_scores)
 
@@ -143,11 +161,11 @@ class ScoringFunction(nn.Module, ABC):
     def score_batch(
         self, queries: Queries, target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
-        """Scores of positives, and of the triples with each candidate in the target's place.
+        """Scores [B] of the positives and [B, N] of the triples with each candidate in place of the target.
 
         Args:
-            target: the entity that candidates replace, as each positive's only candidate; None if the positives'
-                scores are not wanted.
+            target: for each positive, the entity that the candidates replace, with N = 1; None if the scores of
+                positives are not needed.
         """
         sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
         split = queries.head_rows * len(candidates.place) // max(len(queries.place), 1)
@@ -163,13 +181,13 @@ class ScoringFunction(nn.Module, ABC):
 
 
 class QueryScoring(ScoringFunction):
-    """A scoring function that first makes one vector of (head, relation) or (tail, relation), then compares.
+    """A scoring function that computes a vector from (head, relation) or (relation, tail), and compares it with rows.
 
-    Q numbers of such a vector are E where it is compared with rows as they are.
+    The vector is called the query and has Q numbers. For most scoring functions Q = E.
     """
 
     combination: Combination | None = None
-    """What the queries are, if a kernel can make them."""
+    """The kernel that computes the queries; None if there is none."""
 
     @abstractmethod
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
@@ -177,7 +195,7 @@ class QueryScoring(ScoringFunction):
 
     @abstractmethod
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"] | None:
-        """The vector that the head is compared with; None if there is none, and `score` is to take every pair."""
+        """The vector that the head is compared with; None if there is none: then `score` is computed for each pair."""
 
     @abstractmethod
     def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
@@ -199,23 +217,23 @@ class QueryScoring(ScoringFunction):
     def query(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Float[Tensor, "B Q"] | None:
-        """The vectors of one side."""
+        """The queries for heads or for tails."""
         return (self.head_query if of_heads else self.tail_query)(anchor, relation)
 
     def _scorer(
         self, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], *, of_heads: bool
     ) -> Callable[[Candidates], Float[Tensor, "B N"]]:
-        query = self.query(anchor, relation, of_heads=of_heads)  # made once
+        query = self.query(anchor, relation, of_heads=of_heads)  # computed once for all blocks
         return super()._scorer(anchor, relation, of_heads=of_heads) if query is None else partial(self.compare, query)
 
     def relation_factors(self, relations: Float64[Tensor, "R_ R"]) -> Float64[Tensor, "R_ E"]:
-        """What `combination` combines entities with, from all relations' rows."""
+        """The rows that `combination` combines entity rows with, one for each relation, from all relation rows."""
         return relations
 
     def score_batch(
         self, queries: Queries, target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
-        """See `ScoringFunction.score_batch`: each query is made once, and compared with its target too."""
+        """See `ScoringFunction.score_batch`; each query is computed once, for the target and the candidates."""
         query = self._make_queries(queries)
         if query is None:
             return super().score_batch(queries, target, candidates)
@@ -223,7 +241,7 @@ class QueryScoring(ScoringFunction):
         return positive, self.compare(query, candidates)
 
     def fused_batch(self, queries: Queries, target: Candidates, candidates: Candidates, loss: FusedLoss) -> FusedScores:
-        """Scores as `score_batch` makes them, and their loss, by one kernel; only where there is a `comparison`."""
+        """The scores of `score_batch` and their loss, by one kernel. Needs a `comparison`."""
         query = self._make_queries(queries)
         assert self.comparison is not None
         assert query is not None
@@ -234,7 +252,7 @@ class QueryScoring(ScoringFunction):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
         if not queries.head_rows:
             return self.tail_query(queries.entity_rows(), queries.relation_rows())
-        # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
+        # split, not two slices: each slice's gradient would be a full-size copy filled up with zeros.
         sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
         of_heads = self.head_query(tail, of_tail)
@@ -250,7 +268,7 @@ def _score_and_tell(
 
 
 def by_chunk(query: Float[Tensor, "B E"], chunks: int) -> Float[Tensor, "C S E"]:
-    """Queries grouped by chunk; a rank without work has none."""
+    """Queries grouped by chunk; there may be no chunks."""
     return query.view(chunks, len(query) // max(chunks, 1), query.shape[1])
 
 
@@ -260,20 +278,20 @@ def in_blocks(
     candidates: Candidates,
     pair_numbers: int | None = None,
 ) -> Float[Tensor, "B N"]:
-    """Scores candidates a block at a time, so that no [B, N, E] intermediate is ever whole.
+    """Scores candidates in blocks, so that no intermediate tensor of size [B, N, E] is needed.
 
-    With more than one block, backward computes each block again instead of keeping it.
+    With more than one block, backward computes each block again, to save memory.
 
     Args:
-        score: takes the query's parts `[C, S, _]` and a block of candidates `[C, n, E]`.
-        pair_numbers: what it holds at a time for one query and one candidate; None: as many numbers as a candidate's.
+        score: maps the parts of the query `[C, S, _]` and a block of candidate rows `[C, n, E]` to scores `[C, S, n]`.
+        pair_numbers: numbers that it needs for one query and one candidate at a time; None: the width of a row.
     """
     chunks, num_candidates = candidates.place.shape
     parts = [by_chunk(part, chunks) for part in query]
     pair_numbers = pair_numbers or candidates.lookup.rows.shape[1]
     size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * pair_numbers))
-    # A power of two, so that candidates in multiples of 64, as in ranking, make equal blocks: a product of another
-    # width may round otherwise, and equal rows would not have equal scores.
+    # A power of two, so that ranking, whose candidates come in multiples of 64, has blocks of equal size. A product of
+    # another size may be rounded differently, and then equal rows would not have equal scores.
     size = 1 << (size.bit_length() - 1)
 
     if size >= num_candidates:

@@ -15,9 +15,9 @@ from embedding.scoring.scoring import QueryScoring
 class SimplE(QueryScoring):
     """The mean of two diagonal bilinear forms, one for a relation and one for its inverse.
 
-    An entity row holds the vector as head, then the vector as tail; a relation row its own, then its inverse's. A form
-    takes one entity as head and the other as tail; taken from one and the same half of both rows, as PyKEEN does, it
-    would be symmetric, and so would be every relation.
+    An entity row holds the vector as head, then the vector as tail. A relation row holds the relation's vector, then
+    its inverse's. Each form takes the head vector of one entity and the tail vector of the other. If it took the same
+    half of both rows, as PyKEEN does, every relation would be symmetric.
 
     Args:
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
@@ -42,7 +42,7 @@ class SimplE(QueryScoring):
         return _swapped(tail) * relation / 2
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)
 
 

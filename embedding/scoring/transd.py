@@ -40,7 +40,7 @@ class TransD(ScoringFunction):
     def score_tails(
         self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:
-        """Each mapping depends on the pair, so L1 goes through blocks; L2 is a few matrix products."""
+        """L1 in blocks, because the mapping of a candidate depends on the query; L2 by a few matrix products."""
         if self.norm == 1:
             return super().score_tails(head, relation, tails)
         vector, transfer = relation.chunk(2, dim=-1)
@@ -66,7 +66,7 @@ def _minus_euclidean(
 ) -> Float[Tensor, "B N"]:
     """-||q - c - a r_p|| with a = c_p . c, by expanding the square: |q - c|^2 - 2 a (q - c) . r_p + a^2 |r_p|^2.
 
-    In float64: what is left of terms that cancel must still be good in float32 after the root.
+    In float64, because terms cancel and the root of the rest must still be exact in float32.
     """
     dtype = query.dtype
     vector, entity_transfer = candidates.double().chunk(2, dim=-1)
@@ -74,5 +74,5 @@ def _minus_euclidean(
     q, r_p = by_chunk(query.double(), len(candidates)), by_chunk(transfer.double(), len(candidates))
     along = (q * r_p).sum(-1, keepdim=True) - r_p @ vector.transpose(1, 2)  # (q - c) . r_p
     square = torch.cdist(q, vector).square() - 2 * amount * along + amount.square() * r_p.square().sum(-1, keepdim=True)
-    # Rounding can leave a tiny negative; the floor also keeps the square root's gradient finite.
+    # Rounding can make it slightly negative; the lower bound also keeps the gradient of the root finite.
     return -square.clamp(min=1e-16).sqrt().flatten(0, 1).to(dtype)

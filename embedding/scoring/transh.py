@@ -15,8 +15,8 @@ from embedding.scoring.unit import unit
 class TransH(QueryScoring):
     """Minus the squared distance of the translated head from the tail, both projected to the relation's hyperplane.
 
-    A relation row holds the translation, then the normal; what is learned need not have length 1, the score divides by
-    its norm. The paper's soft constraint, that translations lie in their hyperplanes, belongs to its loss.
+    A relation row holds the translation, then the normal. The score divides the normal by its norm. The paper's soft
+    constraint that translations lie in their hyperplanes is part of its loss, and is left out.
     """
 
     def __init__(self, dim: int) -> None:
@@ -40,13 +40,13 @@ class TransH(QueryScoring):
         return torch.cat([_project(tail, normal) - translation, normal], dim=1)
 
     def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """-|q - c'|^2 = -(|q|^2 - 2 q . c + |c|^2 + 2 a (q . w) - a^2) with a = w . c: two matrix products a chunk."""
+        """-|q - c'|^2 = -(|q|^2 - 2 q . c + |c|^2 + 2 a (q . w) - a^2) with a = w . c: two matrix products."""
         rows = candidates.rows()
         aim, normal = by_chunk(query, len(rows)).chunk(2, dim=2)
         along = normal @ rows.transpose(1, 2)
         aim_square, aim_along = (aim.square().sum(2, keepdim=True), (aim * normal).sum(2, keepdim=True))
         square = aim_square - 2 * (aim @ rows.transpose(1, 2)) + rows.square().sum(2)[:, None]
-        # Rounding can leave less than nothing.
+        # Rounding can make it slightly negative.
         return -(square + along * (2 * aim_along - along)).clamp(min=0).flatten(0, 1)
 
 

@@ -18,7 +18,7 @@ class TransR(QueryScoring):
     A relation row holds the translation, then the matrix row by row: relation_dim rows of dim numbers.
 
     Args:
-        relation_dim: numbers of a translation.
+        relation_dim: numbers in a translation vector.
     """
 
     def __init__(self, dim: int, relation_dim: int) -> None:
@@ -29,16 +29,16 @@ class TransR(QueryScoring):
 
     @property
     def export_options(self) -> dict[str, float | int | str]:
-        """The translation's size."""
+        """The size of the translation vector."""
         return {"relation_dim": self.relation_dim}
 
     def part_init_range(self, part: str) -> float:
-        """Matrices of variance 1 / dim, which keep the length of what they map."""
+        """Matrices: variance 1 / dim, so that mapping does not change the length of a vector."""
         return (3 / self.dim) ** 0.5 if part == "relation_matrix" else super().part_init_range(part)
 
     @property
     def pair_numbers(self) -> int:
-        """The mapped candidate."""
+        """The size of a mapped candidate."""
         return self.relation_dim
 
     def score(
@@ -60,14 +60,14 @@ class TransR(QueryScoring):
         return torch.cat([(matrix @ tail[:, :, None])[:, :, 0] - translation, matrix.flatten(1)], dim=1)
 
     def compare(self, query: Float[Tensor, "B Q"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Each query's matrix maps each candidate, a block at a time."""
+        """In blocks, because each query's matrix maps each candidate."""
         aim, matrix = query.split([self.relation_dim, self.relation_dim * self.dim], dim=1)
         return in_blocks(self._block, (aim, matrix), candidates, self.pair_numbers)
 
     def _block(
         self, aim: Float[Tensor, "C S K"], matrix: Float[Tensor, "C S W"], rows: Float[Tensor, "C n E"]
     ) -> Float[Tensor, "C S n"]:
-        # One product a chunk: the matrices of all its queries stand one under the other.
+        # One product for each chunk: the matrices of all its queries, stacked.
         stacked = matrix.reshape(len(rows), aim.shape[1] * self.relation_dim, self.dim)
         mapped = (stacked @ rows.transpose(1, 2)).view(*aim.shape, rows.shape[1])
         return -(aim[..., None] - mapped).square().sum(2)

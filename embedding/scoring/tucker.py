@@ -17,13 +17,14 @@ from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
 
 _BLOCK_NUMBERS = 1 << 20
-"""Products of a head's and a relation's numbers that are held at a time."""
+"""Most numbers in a block of outer products of entity and relation rows."""
 
 
 class TuckER(QueryScoring):
     """A trilinear form whose tensor `core`, [dim, relation_dim, dim], is learned.
 
-    Without the authors' batch norm and dropout: with them a score would depend on which triples share a rank.
+    The authors' batch norm and dropout are left out: batch norm would make a score depend on the other triples of a
+    rank.
 
     Args:
         relation_dim: numbers in a relation vector.
@@ -35,17 +36,17 @@ class TuckER(QueryScoring):
             raise InputError(f"relation_dim must be at least 1, got {relation_dim}")
         self.product_type, self.relation_dim = product_type(precision), relation_dim
         super().__init__(dim, {"entity": dim}, {"relation": relation_dim})
-        # A query then has about the length of an entity: relation rows have variance 12 / relation_dim.
+        # Keeps the length of a query near that of an entity row: relation rows have variance 12 / relation_dim.
         limit = 0.5 / dim**0.5
         self.core = self.dense_parameter("core", (dim, relation_dim, dim), -limit, limit)
 
     @property
     def export_options(self) -> dict[str, float | int | str]:
-        """The relation's size."""
+        """The size of a relation vector."""
         return {"relation_dim": self.relation_dim}
 
     def relation_init_range(self) -> float:
-        """As an entity of this size."""
+        """6 / sqrt(relation_dim)."""
         return 6.0 / self.relation_dim**0.5
 
     def score(
@@ -65,7 +66,7 @@ class TuckER(QueryScoring):
         return _contract(tail, relation, self.core.permute(2, 1, 0))
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
-        """Inner products: a matrix product a chunk."""
+        """Inner products."""
         return inner_products(query, candidates, self.product_type)
 
 
@@ -77,7 +78,7 @@ def _contract(
 
 
 class _Contraction(torch.autograd.Function):
-    """A matrix product with the outer products of entities and relations, of which only a block is ever held."""
+    """A matrix product with the outer products of entities and relations, in blocks to save memory."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, entity: Tensor, relation: Tensor, core: Tensor) -> Tensor:

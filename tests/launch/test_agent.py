@@ -87,8 +87,8 @@ def test_a_rank_that_fails_ends_the_others_and_is_named_once(program, expected, 
 def test_the_rank_that_had_to_be_killed_is_named_and_not_the_one_that_waited_for_it(run, tmp_path, capfd):
     ending = run("time.sleep(0.5); sys.exit(1)", IGNORES + "(folder / 'pid').write_text(str(os.getpid()))\n" + WAITS)
     assert ending.error == (
-        f"rank 1 (pid {(tmp_path / 'pid').read_text()}) did not come when the other ranks waited "
-        "(launch.timeout_seconds), and had to be killed"
+        f"rank 1 (pid {(tmp_path / 'pid').read_text()}) did not answer the other ranks in time "
+        "(launch.timeout_seconds), and was killed"
     )
     assert capfd.readouterr().err == f"error: {ending.error}\n"
 

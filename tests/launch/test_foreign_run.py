@@ -194,8 +194,8 @@ def test_a_resumed_run_says_what_it_did_not_take(command, run):
     lines = yaml.safe_load(file.read_text())
     outcome = command(train, f"resume={run}", "launch.device=cpu", "hydra/job_logging=stdout")
     assert outcome.code == 0, outcome.errors
-    said = "not taken from the run folder; type what you want of it again: launch.ranks=2000 tracker=wandb\n"
-    assert said in outcome.output
+    said = "these options of the run folder are not used; type again those that you want: "
+    assert f"{said}launch.ranks=2000 tracker=wandb\n" in outcome.output
     assert not (run / "wandb").exists()
     assert yaml.safe_load(file.read_text()) == lines  # it was finished, so nothing is written anew
 
