@@ -189,7 +189,9 @@ class Trainer:
         if stage.sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
             shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
         for name, statistic in asked.items():
-            shares[name] = batch.share_of_mean(statistic(verdict.reward, verdict.positive, verdict.negative))
+            shares[f"sampler's {name}"] = batch.share_of_mean(
+                statistic(verdict.reward, verdict.positive, verdict.negative)
+            )
         if negatives.log_prob is not None:
             shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
         asked_to_stop, *means = self.runtime.add(torch.stack([signalled, *shares.values()])).tolist()
@@ -203,7 +205,7 @@ class Trainer:
                 )
         if not stage.sampler.learns:
             return mean["loss"], None
-        return mean["loss"], Reward(verdict.reward, mean["reward"], {name: mean[name] for name in asked})
+        return mean["loss"], Reward(verdict.reward, mean["reward"], {name: mean[f"sampler's {name}"] for name in asked})
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}

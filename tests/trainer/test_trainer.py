@@ -394,7 +394,7 @@ class Curious(BernoulliSampler):
     means: dict[str, float]
 
     def statistics(self) -> Mapping[str, Statistic]:
-        return {"gap": lambda reward, positive, negative: (positive[:, None] - negative).mean(1)}
+        return {"loss": lambda reward, positive, negative: (positive[:, None] - negative).mean(1)}
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         self.means = dict(reward.means)
@@ -406,4 +406,5 @@ def test_a_new_statistic_touches_only_the_sampler_that_wants_it(tmp_path: Path):
     stage = replace(run.trainer.stages[-1], sampler=sampler, order=order_of(run.graph, sampler, batch_size=128))
     step = run.trainer.train_step(stage, stage.order.steps_per_epoch - 1)  # a batch that is filled up
     gap = (step.verdict.positive[:, None] - step.verdict.negative).mean(1)
-    assert sampler.means == {"gap": pytest.approx(float((gap * step.batch.weight).sum() / step.batch.global_weight))}
+    assert sampler.means == {"loss": pytest.approx(float((gap * step.batch.weight).sum() / step.batch.global_weight))}
+    assert step.loss == pytest.approx(step.verdict.loss.item())  # whatever names a sampler takes
