@@ -1,4 +1,4 @@
-"""How many candidates models have scored: counted where scores are made, not by a formula of what should be."""
+"""Counts the candidates that models score, where scores are computed."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,18 +11,17 @@ from embedding.scoring.candidates import Candidates
 
 
 class ScoredCandidates:
-    """Counts the candidates that models score on this rank; a model that is not watched pays nothing.
+    """Counts the candidates that the given models score on this rank, in `count`.
 
-    One candidate of one query counts 1, whoever asked: negatives and pools, scored by the discriminator or by a
-    generator's model, and every entity where a sampler or a loss compares queries with the whole table. Positives' own
-    scores do not count.
+    One candidate of one query counts 1. Counted are negatives and pools, scored by the discriminator or a generator's
+    model, and all entities where a sampler or a loss scores the whole table. Scores of positives are not counted.
     """
 
     def __init__(self, models: Iterable[KGEModel]) -> None:
         self.count = 0
         for model in models:
             model.scorer.register_forward_hook(self._count_batch)
-            # What scores blocks of the whole table goes past the model.
+            # Scoring blocks of the whole table does not call the model, so the scorer is wrapped too.
             model.scoring.scorer = self._watched(model.scoring.scorer)
 
     def _count_batch(self, _: nn.Module, __: Any, output: tuple[Tensor | None, Tensor, Tensor | None]) -> None:
@@ -34,7 +33,7 @@ class ScoredCandidates:
 
             def counted(candidates: Candidates) -> Tensor:
                 scores = score(candidates)
-                # With gradients on, backward scores a block of forward's again.
+                # With gradients, backward scores the blocks of forward again; count only one of the two.
                 if not torch.is_grad_enabled():
                     self.count += scores.numel()
                 return scores
