@@ -1,1 +1,1 @@
-"""The data: triples, which answers are true, what is known of a relation, and what travels through a step."""
+"""The data: reading triples, known answers of queries, statistics of relations, and the batches of a training step."""

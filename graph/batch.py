@@ -1,8 +1,8 @@
-"""What travels through a training step: the positives and the negatives proposed for them.
+"""The data of a training step: the positives and the negatives proposed for them.
 
-A *chunk* is the unit of everything: a few positives that have one corrupted side and one pool of candidates. A global
-batch is a fixed list of chunks; a rank works on whole chunks of it. Shapes, here and everywhere: B positives,
-C chunks (B = C x chunk_size), N negatives, M candidates.
+A *chunk* is a group of consecutive positives that corrupt the same side and share one pool of candidates. A global
+batch is a fixed list of chunks. Each rank works on whole chunks. Shapes in all files: B positives, C chunks
+(B = C x chunk_size), N negatives of a positive, M candidates of a pool.
 """
 
 from dataclasses import dataclass, replace
@@ -16,18 +16,21 @@ from graph.counter_random import paired_integers, paired_uniform, stream
 
 @dataclass(frozen=True)
 class Batch:
-    """Positives of one step: all of them, or the chunks that one rank works on.
+    """The positives of one step: the global batch, or the chunks of it that one rank works on.
 
-    The first `head_chunks` chunks have their head corrupted, the others their tail, so that a side is a slice.
+    The first `head_chunks` chunks corrupt the head, the others the tail, so each side is a slice.
+
+    Example: with `chunk_size=2` and `head_chunks=1`, B = 4 positives are 2 chunks. Rows 0 and 1 corrupt the head: their
+    `anchor` is the tail and their `target` is the head. Rows 2 and 3 corrupt the tail.
     """
 
     head: Int64[Tensor, " B"]
     relation: Int64[Tensor, " B"]
     tail: Int64[Tensor, " B"]
     weight: Float64[Tensor, " B"]
-    """What a positive counts in the loss; 0 where a chunk is filled up."""
+    """The weight of each positive in the loss; 0 for padding of a chunk that is not full."""
     chunk: Int64[Tensor, " C"]
-    """The chunk's number within its epoch: with (seed, epoch) the key of its random numbers."""
+    """The number of each chunk within its epoch. Its random numbers are a function of (seed, epoch, chunk)."""
     head_chunks: int
     chunk_size: int
     seed: int
@@ -35,7 +38,7 @@ class Batch:
     global_weight: float
     """Sum of `weight` over the whole global batch, the same on every rank."""
     step: int = 0
-    """The step of its stage that this batch is for, counted from 0: what schedules go by."""
+    """The step within the stage, counted from 0. Schedules depend on it."""
 
     @classmethod
     def of_facts(
@@ -65,12 +68,12 @@ class Batch:
 
     @property
     def anchor(self) -> Int64[Tensor, " B"]:
-        """The entity that is kept: the tail where the head is corrupted, else the head."""
+        """The entity of each positive that is kept: the tail if the head is corrupted, else the head."""
         return torch.cat([self.tail[: self.head_rows], self.head[self.head_rows :]])
 
     @property
     def target(self) -> Int64[Tensor, " B"]:
-        """The entity that is replaced."""
+        """The entity of each positive that negatives replace: the head if the head is corrupted, else the tail."""
         return torch.cat([self.head[: self.head_rows], self.tail[self.head_rows :]])
 
     def slots(self, chunk: Int64[Tensor, " K"]) -> Int64[Tensor, " S"]:
@@ -82,24 +85,24 @@ class Batch:
         return (chunk[:, None] * self.chunk_size + place).flatten()
 
     def chunks(self, start: int, stop: int) -> "Batch":
-        """The chunks [start, stop) of this batch."""
+        """The batch of the chunks with positions start, ..., stop - 1 in this batch."""
         return self._chosen([(start, stop)])
 
     def selected(self, place: Int64[Tensor, " K"]) -> "Batch":
-        """The chunks in these places of the batch, which ascend."""
+        """The batch of the chunks at these positions of this batch; positions must ascend."""
         row = self.slots(place)
         rows = {name: getattr(self, name)[row] for name in ("head", "relation", "tail", "weight")}
         return replace(self, **rows, chunk=self.chunk[place], head_chunks=int((place < self.head_chunks).sum()))
 
     def share(self, part: int, parts: int) -> "Batch":
-        """One of `parts` nearly equal parts, with as much of either side: with both sides, of much the same positives.
+        """Part number `part` (from 0) of `parts` nearly equal parts of the batch, each with its share of both sides.
 
-        A rank then looks up fewer rows of others than if it had one side of everything.
+        With `Sides.BOTH` a positive has a head chunk and a tail chunk. A part mostly gets both of them, so a rank looks
+        up fewer rows of other ranks.
         """
         heads, total = self.head_chunks, len(self.chunk)
         head = [heads * each // parts for each in range(part + 2)]
-        # Tails make up what a part lacks of its share of all chunks; the running maximum keeps each range from being
-        # negative where the two sides round differently.
+        # Tail boundaries even out each part's total; the running maximum keeps a range from being negative.
         tail = [heads + max(total * i // parts - head[i] for i in range(each + 1)) for each in (part, part + 1)]
         return self._chosen([(head[part], head[part + 1]), (tail[0], tail[1])])
 
@@ -119,7 +122,7 @@ class Batch:
         return replace(self, **tensors)
 
     def share_of_mean(self, value: Float[Tensor, " B"]) -> Float64[Tensor, ""]:
-        """These chunks' share of the weighted mean over the global batch: the shares of all ranks sum to the mean."""
+        """This batch's share of the weighted mean over the global batch; the shares of all ranks sum to the mean."""
         return torch.dot(value.double(), self.weight) / self.global_weight
 
     def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
@@ -142,34 +145,34 @@ class Batch:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The distribution that negatives were drawn from, for losses that correct for it (samplers' "log q").
+    """Log-probabilities of the distribution that negatives are drawn from ("log q"), for losses that correct for it.
 
-    Log-probabilities over all entities of one draw for a positive, before anything else of the batch is known. They
-    are finite: a sampler that could never draw the target has no proposal.
+    For each positive it is the distribution of one draw over all entities, not within a pool that was drawn before. All
+    values are finite: a sampler that can never draw the target gives no proposal.
     """
 
     negative: Float[Tensor, "B N"]
     target: Float[Tensor, " B"]
-    """Of the entity that was replaced: what the positive itself would be corrected by."""
+    """The log-probability of drawing the replaced entity. The loss corrects the positive's score by it."""
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Entities that corrupt the positives of a batch, in the place of `Batch.target`."""
+    """Entities that replace `Batch.target` and so corrupt the positives of a batch."""
 
     entity: Int64[Tensor, "C N"]
-    """Negatives of each chunk; C = B means that each positive has its own, C = 1 that all share them."""
+    """The negatives of each of C equal groups of consecutive positives: C = B gives each positive its own."""
     known: Bool[Tensor, "B N"] | None = None
-    """True where the corrupted triple is a train fact, if the sampler asked for masking: the loss leaves it out."""
+    """True where the corrupted triple is a train fact, so that the loss leaves it out; None: nothing is masked."""
     log_prob: Float[Tensor, "B N"] | None = None
-    """The log-probability of each draw as it was made, where the sampler knows it; for KBGAN within its pool."""
+    """The log-probability of each draw, for KBGAN within its pool; None if the sampler does not know it."""
     proposal: Proposal | None = None
-    """Where each negative came from, as a distribution over all entities that does not depend on the draw of a pool."""
+    """The distribution of draws over all entities; None if the sampler does not know it."""
     suspected: Bool[Tensor, "B N"] | None = None
-    """True where the sampler takes the corrupted triple for a fact that is missing from train, if it judges that."""
+    """True where the sampler suspects that the corrupted triple is true but missing from train; None: it can't tell."""
     pool: Int64[Tensor, "P M"] | None = None
-    """The candidates that the negatives were drawn from, where there is such a pool."""
+    """The candidates that the negatives were drawn from; None if the sampler draws from no pool."""
     pick: Int64[Tensor, "B N"] | None = None
-    """Where in its pool each negative stands, if every positive drew its own from there."""
+    """The position of each negative in its pool; None unless each positive drew its own negatives from the pool."""
     reward_pool: bool = False
-    """Whether the sampler wants a reward for every candidate of the pool, instead of for the negatives."""
+    """True: the sampler needs a reward for every candidate of the pool. False: for the negatives only."""

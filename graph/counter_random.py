@@ -1,7 +1,7 @@
-"""Random numbers as a pure function of a key: the same on every rank, in every order, at every number of processes.
+"""Random numbers that are a pure function of a key, so they do not depend on ranks or on the order of calls.
 
 The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
-OOPSLA 2014) applied once per word of the key. torch's int64 arithmetic wraps, which is what it needs.
+OOPSLA 2014), applied once per word of the key. It needs 64-bit arithmetic that wraps, as torch's int64 does.
 """
 
 import zlib
@@ -43,7 +43,10 @@ def _mix(word: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
 
 
 def stream(purpose: str, *key: int) -> int:
-    """A 64-bit key for one use of random numbers: what it is for, and integers such as (seed, epoch)."""
+    """A 64-bit key from the name of a use and integers such as (seed, epoch). Each use has its own random numbers.
+
+    Example: `random_uniform(stream("dropout", seed, epoch), torch.arange(10))` gives ten numbers in (0, 1).
+    """
     word = zlib.crc32(purpose.encode())
     for part in key:
         word = _mix_int(word ^ (part & _MASK))
@@ -56,7 +59,7 @@ def random_bits(stream_key: int, counter: Int64[Tensor, "*s"]) -> Int64[Tensor, 
 
 
 def combine(outer: Int64[Tensor, "*s"], inner: Int64[Tensor, "*t"]) -> Int64[Tensor, "*u"]:
-    """One counter from two broadcast ones, such as (chunk, slot); distinct pairs collide with chance 2^-64."""
+    """One counter for each pair of two broadcast tensors, such as (chunk, slot). Pairs collide with chance 2^-64."""
     return _mix(outer) ^ inner
 
 
@@ -66,7 +69,7 @@ def random_integers(stream_key: int, counter: Int64[Tensor, "*s"], high: int) ->
 
 
 def random_uniform(stream_key: int, counter: Int64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
-    """Numbers in (0, 1), never 0 and never 1: 52 bits, plus a half."""
+    """Uniform numbers in (0, 1), never 0 and never 1: (52 random bits + 0.5) / 2^52."""
     return (_shift_right(random_bits(stream_key, counter), 12).double() + 0.5) * 2.0**-52
 
 
@@ -80,14 +83,14 @@ def gumbel(uniform: Float64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
 
 
 def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
-    """`random_integers` of combine(outer, inner) for inner = 0 .. count - 1."""
+    """`random_integers` for the counters combine(outer, inner), inner = 0 .. count - 1."""
     if usable(outer):
         return kernels.counter_random.random_integers(stream_key, outer.contiguous(), count, high)
     return random_integers(stream_key, _pairs(outer, count), high)
 
 
 def paired_uniform(stream_key: int, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
-    """`random_uniform` of the same counters."""
+    """`random_uniform` for the counters combine(outer, inner), inner = 0 .. count - 1."""
     if usable(outer):
         return kernels.counter_random.random_uniform(stream_key, outer.contiguous(), count)
     return random_uniform(stream_key, _pairs(outer, count))

@@ -1,4 +1,4 @@
-"""From dictionary-encoded columns of names to ids in tensors."""
+"""Turns columns of names, dictionary-encoded by pyarrow, into tensors of ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-pc: Any = pyarrow.compute  # its functions are made when it is imported, where a type checker does not see them
+pc: Any = pyarrow.compute  # it creates its functions at import, where a type checker does not see them
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file, and where its ids go."""
+    """A column of names from a file, and the tensor that its ids are written to."""
 
     path: Path
     letter: str
@@ -28,15 +28,15 @@ class Column:
 
 @dataclass
 class Encoding:
-    """Columns of names that share ids."""
+    """Columns of names that are numbered together, such as all heads and tails."""
 
     columns: Sequence[Column]
     names: pa.Array
-    """All different names, first in order of appearance; then by id."""
+    """The distinct names in the order of their ids."""
     chunks: Sequence[pa.DictionaryArray]
-    """The chunks of all columns, one after the other; their indices are places in the names as they first were."""
+    """The chunks of all columns in turn; their indices count names in order of appearance."""
     new_id: np.ndarray | None = None
-    """The id of each name as they first were; None if that is its place."""
+    """The id of each name, names in order of appearance; None if the ids are 0, 1, 2 ... in that order."""
 
     @classmethod
     def of(cls, columns: Sequence[Column]) -> "Encoding":
@@ -56,7 +56,7 @@ class Encoding:
         return self.chunks[0].dictionary
 
     def renumber(self, names: pa.Array, new_id: np.ndarray) -> None:
-        """Gives each name in order of appearance another id; `names` are all names by these."""
+        """Sets new ids: `new_id` is in order of appearance, `names` lists all names in order of the new ids."""
         self.names, self.new_id = names, new_id
 
     def write(self) -> None:
@@ -71,7 +71,11 @@ class Encoding:
                 start += len(ids)
 
     def first_place(self, place: int) -> tuple[Column, int]:
-        """The column and the row, from 0, where the name stands that appeared at this place."""
+        """Where a name first appears: the column, and the row counted from 0.
+
+        Args:
+            place: the number of the name in order of appearance.
+        """
         chunks = iter(self.chunks)
         for column in self.columns:
             start = 0
@@ -85,7 +89,7 @@ class Encoding:
 
 
 def _numeric_order(names: pa.Array) -> pa.Array | None:
-    """Positions in order of value where every name is a non-negative integer of any length, else None."""
+    """Positions of the names sorted by value if every name is a non-negative integer of any length, else None."""
     if not pc.all(pc.match_substring_regex(names, "^[0-9]+$")).as_py():
         return None
     digits = pc.utf8_ltrim(names, "0")

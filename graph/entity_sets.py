@@ -1,4 +1,4 @@
-"""Sets of entities, one after the other: what samplers draw from that have a pool for each relation or entity."""
+"""Many sets of entities in one tensor, for samplers that draw from a set for each relation or entity."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from kernels.library import usable
 
 @dataclass(frozen=True, eq=False)
 class EntitySets:
-    """Set s is `entity[offset[s]:offset[s + 1]]`, ascending and distinct; in int32, half of what ids take elsewhere."""
+    """Set s is `entity[offset[s]:offset[s + 1]]`, ascending and distinct. Ids are int32 to save half of the memory."""
 
     offset: Int64[Tensor, " S_plus_1"]
     entity: Int32[Tensor, " K"]
@@ -22,11 +22,15 @@ class EntitySets:
         return EntitySets(self.offset.to(device), self.entity.to(device))
 
     def size(self, number: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """How many entities each of these sets has."""
+        """The number of entities in each of the sets `number`."""
         return self.offset[number + 1] - self.offset[number]
 
     def draw(self, number: Int64[Tensor, " B"], uniform: Float64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
-        """Entities of each of these sets, all equally likely for numbers uniform in (0, 1); -1 from an empty set."""
+        """Draws N entities with replacement from each of the sets `number`; -1 from an empty set.
+
+        Args:
+            uniform: random numbers in (0, 1), one for each draw.
+        """
         size = self.size(number)[:, None]
         place = self.offset[number][:, None] + (uniform * size).long()
         if not len(self.entity):
@@ -34,7 +38,7 @@ class EntitySets:
         return torch.where(size > 0, self.entity[place.clamp(max=len(self.entity) - 1)].long(), -1)
 
     def contains(self, number: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
-        """Whether each entity is in its row's set."""
+        """Whether each entity of row b is in the set `number[b]`."""
         if usable(entity):
             return mask_known(number, self.offset, self.entity, entity.contiguous())
         if not len(self.entity) or not len(number):
@@ -42,7 +46,7 @@ class EntitySets:
         last = len(self.entity) - 1
         place = self.offset[number][:, None].expand(entity.shape)
         stop = self.offset[number + 1][:, None]
-        # How many of the set are smaller, a bit at a time from the highest.
+        # Binary search for the number of smaller members, bit by bit from the highest.
         for bit in reversed(range(int(self.size(number).max()).bit_length())):
             further = place + (1 << bit)
             smaller = (further <= stop) & (self.entity[(further - 1).clamp(max=last)] < entity)

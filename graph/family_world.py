@@ -16,11 +16,11 @@ _ELSEWHERE = 0.1  # share of people who look for a spouse away from the place wh
 
 @dataclass
 class FamilyWorld:
-    """A world of `num_people` people over five generations, a function of the two arguments.
+    """`num_people` people over five generations and the places they live in. Equal arguments give an equal world.
 
-    Everything is a number within its kind, from 0. Of people: mother, father, spouse (-1: nobody), birthplace, home,
-    surname, profession. Of places: region, borders (a set of places, symmetric), known_for (up to three professions).
-    Of regions: language, capital. The list of a kind is indexed by its number.
+    People, places, regions and so on are numbered from 0 within their kind. Lists indexed by a person: mother, father,
+    spouse (-1: nobody), birthplace, home, surname, profession. Indexed by a place: region, borders (a symmetric set of
+    places), known_for (up to three professions). Indexed by a region: language, capital.
     """
 
     num_people: int
@@ -62,7 +62,7 @@ class FamilyWorld:
             first[region] + int(draw * self.region.count(region))
             for region, draw in zip(regions, self._draws("capital", regions), strict=True)
         ]
-        # A ring, so that the places of a region are near each other, and a road from each to somewhere else.
+        # Places form a ring, so that those of a region are near each other. Each also has a road to a random place.
         self.borders: list[set[int]] = [
             {(place - 1) % self.num_places, (place + 1) % self.num_places} for place in places
         ]
@@ -70,7 +70,7 @@ class FamilyWorld:
             other = (place + 2 + int(draw * (self.num_places - 3))) % self.num_places
             self.borders[place].add(other)
             self.borders[other].add(place)
-        # Three draws a place, which may coincide.
+        # Each place draws three professions, some of which may be the same.
         trades = self._draws("known_for", range(3 * self.num_places))
         self.known_for = [sorted({int(next(trades) * self.num_professions) for _ in range(3)}) for _ in places]
 
@@ -92,7 +92,7 @@ class FamilyWorld:
                 self.surname.append(self.surname[father])
 
     def _marry(self, people: range) -> list[tuple[int, int]]:
-        """Couples (mother, father) of a generation; most are neighbours."""
+        """Forms the couples (mother, father) of a generation; most are from the same place."""
         away, where, turn, single = (self._draws(purpose, people) for purpose in ("away", "where", "turn", "single"))
         meets_at: dict[int, int] = {}
         turn_of: dict[int, float] = {}
@@ -113,7 +113,7 @@ class FamilyWorld:
         return couples + [couple for woman in women_left if (couple := self._wed(woman, men_left))]
 
     def _wed(self, woman: int, men: list[int]) -> tuple[int, int] | None:
-        """Weds her to the first of the men who is no sibling of hers, and takes him out of the list."""
+        """Marries the woman to the first man in the list who is not her sibling and removes him; None if all are."""
         for index, man in enumerate(men):
             if self.mother[man] == -1 or self.mother[man] != self.mother[woman]:
                 del men[index]
@@ -122,7 +122,7 @@ class FamilyWorld:
         return None
 
     def _settle(self, people: range) -> None:
-        """Homes, shared with a spouse, then professions."""
+        """Chooses a home for each person or couple, then a profession for each person."""
         side, stay, road = (self._draws(purpose, people) for purpose in ("side", "stay", "road taken"))
         self.home.extend(-1 for _ in people)
         for person in people:

@@ -1,4 +1,4 @@
-"""Folders that a user names: what is wrong with one is said in one line, with the option that names it."""
+"""Checks folders that a user names. Errors are one line and name the option."""
 
 from pathlib import Path
 
@@ -8,10 +8,13 @@ _SHOWN = 200
 
 
 def folder_at(value: object, key: str) -> Path:
-    """The path that an option says, with ~ as the home folder; `key` is the option.
+    """The path in an option's value, with ~ replaced by the home folder.
+
+    Args:
+        key: the option's name, for errors.
 
     Raises:
-        InputError: it is no text, or ~NAME is of nobody.
+        InputError: the value is not text, or NAME in ~NAME is no user.
     """
     if isinstance(value, bool) or not isinstance(value, str | Path | int):
         raise InputError(f"{key} must name a folder, got {value!r}")
@@ -22,10 +25,13 @@ def folder_at(value: object, key: str) -> Path:
 
 
 def names_in(folder: Path, key: str) -> list[str]:
-    """The sorted names of what is in a folder; `key` is the option that names it.
+    """The sorted names of the files and folders in a folder.
+
+    Args:
+        key: the name of the option that gave the folder, for errors.
 
     Raises:
-        InputError: it is missing, a file, or cannot be read.
+        InputError: the folder is missing, is a file, or cannot be read.
     """
     try:
         return sorted(child.name for child in folder.iterdir())

@@ -1,4 +1,4 @@
-"""An encoded graph kept in one safetensors file, so that text is parsed once. Nothing in it executes on load."""
+"""Caches an encoded graph in one safetensors file, so that text is parsed once. Loading it executes no code."""
 
 import contextlib
 import hashlib
@@ -24,15 +24,18 @@ _log = logging.getLogger("advkge")
 
 
 def cache_file(cache: Path, folder: Path, options: ReadOptions) -> Path:
-    """Where the graph of a folder, read with these options, is kept."""
+    """The cache file of the graph in `folder`, read with these options."""
     key = hashlib.sha256(f"{folder.resolve()}\0{options}".encode(errors="surrogateescape")).hexdigest()[:16]
     return cache / f"graph-{key}.safetensors"
 
 
 def source_stamp(sources: Iterable[Path], options: ReadOptions) -> str:
-    """What a cached graph must have been made from: names, sizes and times of the sources, and how they were read.
+    """Text that identifies the sources: their names, sizes and times, and the options for reading them.
 
-    To be taken before the sources are read: a source that changes during the reading then makes the cache stale.
+    Call it before the sources are read, so that a file that changes meanwhile makes the cache stale.
+
+    Raises:
+        InputError: a source cannot be read.
     """
     stats = []
     for source in sources:
@@ -44,9 +47,9 @@ def source_stamp(sources: Iterable[Path], options: ReadOptions) -> str:
 
 
 def load_cached(file: Path, name: str, stamp: str) -> tuple[KnowledgeGraph, list[Note]] | None:
-    """The graph kept in `file` (its tensors memory-mapped), and what was said when its sources were read.
+    """The cached graph (tensors memory-mapped) and the notes that were logged when its sources were read.
 
-    None if there is none, or a stale or damaged one.
+    None if the file is missing, was made from other sources, or is damaged.
     """
     try:
         if not file.is_file():
@@ -75,7 +78,7 @@ def load_cached(file: Path, name: str, stamp: str) -> tuple[KnowledgeGraph, list
 
 
 def save_cached(file: Path, graph: KnowledgeGraph, notes: Sequence[Note], stamp: str) -> None:
-    """Keeps a graph in `file`, atomically. A cache that cannot be written costs time, not the run: a warning."""
+    """Writes a graph to `file` atomically. If that fails, it logs a warning and the run goes on without a cache."""
     entities, relations = PackedNames.pack(graph.entity_names), PackedNames.pack(graph.relation_names)
     tensors = {
         "entity_text": entities.text,

@@ -1,4 +1,4 @@
-"""Whether the first line of a file says what the columns are, such as `source metaedge target`: it is no triple."""
+"""Detects a header: a first line that names the columns, such as `source metaedge target`, and is no triple."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ _USUAL = ({"head", "relation", "tail"}, {"h", "r", "t"}, {"subject", "predicate"
 
 
 def header_splits(splits: Sequence[Int64[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
-    """Which splits begin with what looks like a header.
+    """The numbers of the splits whose first line looks like a header.
 
-    A first line does if it is the same in all files, or if its three names occur nowhere but in such first lines. No
-    list of words is needed for that; the most usual words count even where a relation has one of them for its name.
+    A first line looks like a header if it is the same in all files, or if its three names occur nowhere else. The most
+    common header words, such as head, relation and tail, are always recognised, even if a relation has such a name.
 
     Args:
         splits: the triples of each file.
-        first_names: the three names on the first line of each.
+        first_names: the three names on the first line of each file.
     """
     if all(len(triples) == 1 for triples in splits):
-        return []  # a header above nothing
+        return []  # a header would leave no triples
     firsts = [tuple(triples[0].tolist()) for triples in splits]
     if len(firsts) > 1 and len(set(firsts)) == 1:
         return list(range(len(firsts)))

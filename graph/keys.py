@@ -1,4 +1,4 @@
-"""Numbers from 0 on for the queries of train and for its (fact, corrupted side) pairs: the keys of samplers' caches."""
+"""Dense ids of train queries and of (fact, corrupted side) pairs, used as keys of caches."""
 
 import torch
 from jaxtyping import Int64
@@ -9,14 +9,17 @@ from graph.known import AnswerIndex, KnownTriples
 
 
 class QueryKeys:
-    """A number for each query that train answers: first those for heads, (relation, tail), then (head, relation)."""
+    """Numbers the queries of train from 0: first the head queries (relation, tail), then the tail queries."""
 
     def __init__(self, known: KnownTriples) -> None:
         self.known = known
         self.num_keys = len(known.heads.query) + len(known.tails.query)
 
     def of(self, batch: Batch) -> Int64[Tensor, " B"]:
-        """The key of each positive's corrupted side; positives are train facts."""
+        """The key of each positive's query: (relation, tail) if its head is corrupted, else (head, relation).
+
+        Every positive must be a train fact.
+        """
         split = batch.head_rows
         heads = self.known.heads.rows(batch.tail[:split], batch.relation[:split])
         tails = self.known.tails.rows(batch.head[split:], batch.relation[split:])
@@ -24,7 +27,7 @@ class QueryKeys:
 
 
 class FactKeys:
-    """Two numbers for each distinct train fact: first all with the head corrupted, then all with the tail."""
+    """Numbers each distinct train fact twice, from 0: first all with the head corrupted, then all with the tail."""
 
     def __init__(self, known: KnownTriples) -> None:
         self.known = known
@@ -32,14 +35,17 @@ class FactKeys:
         self.num_keys = 2 * self.num_facts
 
     def of(self, batch: Batch) -> Int64[Tensor, " B"]:
-        """The key of each positive, by its corrupted side; positives are train facts."""
+        """The key of each positive and its corrupted side. Every positive must be a train fact."""
         split = batch.head_rows
         heads = _fact_number(self.known.heads, batch.anchor[:split], batch.relation[:split], batch.target[:split])
         tails = _fact_number(self.known.tails, batch.anchor[split:], batch.relation[split:], batch.target[split:])
         return torch.cat([heads, tails + self.num_facts])
 
     def batch(self, key: Int64[Tensor, " B"]) -> Batch:
-        """The facts of these keys as positives, whose keys are `key` again; ascending keys."""
+        """The facts with these keys as a batch with one positive a chunk. Keys must ascend.
+
+        `of` gives the same keys for this batch. The key is the chunk number; seed and epoch are 0.
+        """
         heads = int((key < self.num_facts).sum())
         tail, of_tail, head = _fact(self.known.heads, key[:heads])
         other_head, of_head, other_tail = _fact(self.known.tails, key[heads:] - self.num_facts)
@@ -58,7 +64,7 @@ def _fact_number(index: AnswerIndex, anchor: Tensor, relation: Tensor, answer: T
 def _fact(
     index: AnswerIndex, number: Int64[Tensor, " B"]
 ) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-    """Anchor, relation and answer of the facts of these numbers."""
+    """The anchor, relation and answer of each fact number."""
     pair = index.pair[number]
     query = index.query[pair // index.num_entities]
     return query // index.num_relations, query % index.num_relations, pair % index.num_entities

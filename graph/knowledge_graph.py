@@ -15,11 +15,13 @@ from graph.leaks import Leaks, count_duplicates
 
 
 class PackedNames(Sequence[str]):
-    """Names as one UTF-8 buffer, decoded when asked for: 100 million names as Python strings would take 6 GB or more.
+    """A list of names in one UTF-8 buffer. 100 million Python strings would take 6 GB or more.
+
+    A name is decoded each time it is read.
 
     Args:
         text: the UTF-8 bytes of all names, one after the other.
-        offsets: where each name starts in `text`, and at the end where the last one ends; ascending from 0.
+        offsets: the start of each name in `text`, then the end of the last one; ascending from 0.
     """
 
     def __init__(self, text: UInt8[Tensor, " bytes"], offsets: Int64[Tensor, " names_plus_one"]) -> None:
@@ -30,7 +32,7 @@ class PackedNames(Sequence[str]):
 
     @classmethod
     def pack(cls, names: Iterable[str]) -> "PackedNames":
-        """The same names in packed form; packed ones are given back as they are."""
+        """The names in packed form; packed names are returned as they are."""
         if isinstance(names, PackedNames):
             return names
         encoded = [name.encode() for name in names]
@@ -49,7 +51,7 @@ class PackedNames(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        position = range(len(self))[index]  # negative indices and IndexError, as a list has them
+        position = range(len(self))[index]  # negative indices and IndexError as for a list
         return self._bytes[self._starts[position] : self._starts[position + 1]].tobytes().decode()
 
 
@@ -59,10 +61,12 @@ def _no_triples() -> Int64[Tensor, "0 3"]:
 
 @dataclass(frozen=True, eq=False)
 class KnowledgeGraph:
-    """Triples of ids in three splits, columns head, relation, tail; the names that the ids stand for.
+    """Train, valid and test triples as ids, in the columns head, relation, tail, and the names of the ids.
 
-    `hidden` holds true triples that are in no split. Only a synthetic graph knows any; they are for diagnostics (exact
-    false-negative rates) and never for training or ranking.
+    `hidden` holds true triples that are in no split. Only a synthetic graph has any. They are used for exact
+    false-negative rates, never for training or ranking.
+
+    Example: `graph.entity_names[graph.train[0, 0]]` is the head's name of the first train triple.
     """
 
     name: str
@@ -75,21 +79,21 @@ class KnowledgeGraph:
 
     @property
     def num_entities(self) -> int:
-        """Entities of all splits together."""
+        """Number of entities in all splits together."""
         return len(self.entity_names)
 
     @property
     def num_relations(self) -> int:
-        """Relations of all splits together."""
+        """Number of relations in all splits together."""
         return len(self.relation_names)
 
     @cached_property
     def leaks(self) -> Leaks:
-        """What one split gives away of another."""
+        """Counts of valid and test triples that another split repeats or reverses."""
         return Leaks.of(self.train, self.valid, self.test)
 
     def summary(self) -> str:
-        """A few lines for a person: sizes, what training never sees, what is repeated."""
+        """A few lines to print: sizes, entities and relations that train lacks, and repeated or reversed triples."""
         entity_seen = torch.zeros(self.num_entities, dtype=torch.bool)
         entity_seen[self.train[:, 0]] = entity_seen[self.train[:, 2]] = True
         relation_seen = torch.zeros(self.num_relations, dtype=torch.bool)
@@ -110,7 +114,7 @@ class KnowledgeGraph:
         return "\n".join(lines)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when an id, a name or a triple of any split does, and not with the graph's name."""
+        """16 hex digits that depend on the names, their ids and the triples of all splits, not on the graph's name."""
         digest = hashlib.sha256()
         for names in (self.entity_names, self.relation_names):
             packed = PackedNames.pack(names)
@@ -122,6 +126,6 @@ class KnowledgeGraph:
 
 
 def _add(digest: "hashlib._Hash", tensor: Tensor) -> None:
-    # The length goes first, so that a triple moved from one split to the next changes the digest.
+    # The length goes first, so that moving a triple from one split to another changes the digest.
     digest.update(len(tensor).to_bytes(8, "little"))
     digest.update(tensor.contiguous().numpy().data)

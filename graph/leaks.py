@@ -1,4 +1,4 @@
-"""Facts of one split that another gives away: they make validation and test look better than they are."""
+"""Counts valid and test triples that another split repeats or reverses, which makes results look too good."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Leaks:
-    """Counts of triples, each repetition once more."""
+    """Counts of leaked triples. A triple that its split has twice counts twice."""
 
     valid_in_train: int
     test_in_train: int
     test_in_valid: int
     valid_reversed: int
-    """Valid triples (h, r, t) with a triple (t, r', h) in train, r' another relation than r."""
+    """Valid triples (h, r, t) for which train has (t, r', h) with another relation r'."""
     test_reversed: int
 
     @classmethod
     def of(
         cls, train: Int64[Tensor, "train 3"], valid: Int64[Tensor, "valid 3"], test: Int64[Tensor, "test 3"]
     ) -> "Leaks":
-        """Counts them. Memory grows with valid, test and ids, not with train."""
+        """Counts the leaks. Memory grows with valid, test and the number of ids, not with train."""
         return cls(
             valid_in_train=count_repeated(valid, train),
             test_in_train=count_repeated(test, train),
@@ -34,13 +34,13 @@ class Leaks:
 
 
 def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
-    """How many of `triples` are also among `known`. Memory grows with `triples` and ids, not with `known`."""
+    """The number of `triples` that are in `known`. Memory grows with `triples` and the number of ids, not `known`."""
     if not len(triples) or not len(known):
         return 0
     num_relations = 1 + max(int(rows[:, 1].max()) for rows in (triples, known))
     num_entities = 1 + max(int(rows.max()) for rows in (triples, known))
-    # A triple as one integer would overflow for 100 million entities, so (head, relation) is first replaced by its
-    # place among the pairs of `triples`, which is small.
+    # One integer for a whole triple would overflow with 100 million entities. So (head, relation) is first replaced by
+    # its position among the distinct pairs of `triples`, which is small.
     pairs, place = torch.unique(triples[:, 0] * num_relations + triples[:, 1], return_inverse=True)
     keys = place * num_entities + triples[:, 2]
     wanted = torch.unique(keys)
@@ -48,7 +48,7 @@ def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
     is_head = torch.zeros(num_entities, dtype=torch.bool)
     is_head[triples[:, 0]] = True
     for block in known.split(1 << 20):
-        block = block[is_head[block[:, 0]]]  # a cheap test that spares most rows the searches
+        block = block[is_head[block[:, 0]]]  # a cheap test that drops most rows before the searches
         pair = block[:, 0] * num_relations + block[:, 1]
         found = torch.searchsorted(pairs, pair).clamp_(max=len(pairs) - 1)
         same = pairs[found] == pair
@@ -59,13 +59,13 @@ def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
 
 
 def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
-    """How many (h, r, t) of `triples` have a (t, r', h) among `known` with another relation r'."""
+    """The number of (h, r, t) in `triples` for which `known` has (t, r', h) with another relation r'."""
     if not len(triples) or not len(known):
         return 0
     num_entities = 1 + max(int(rows.max()) for rows in (triples, known))
     head, relation, tail = triples.unbind(1)
     wanted, place = torch.unique(tail * num_entities + head, return_inverse=True)
-    # Of the relations that a pair has in `known`, the least and the greatest say whether one differs from r.
+    # A pair has another relation than r in `known` if the least or the greatest of its relations differs from r.
     least = torch.full((len(wanted),), torch.iinfo(torch.int64).max)
     most = torch.full((len(wanted),), -1)
     is_tail = torch.zeros(num_entities, dtype=torch.bool)
@@ -82,13 +82,13 @@ def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
 
 
 def count_duplicates(triples: Int64[Tensor, "some 3"]) -> int:
-    """How many rows are a repetition of an earlier row."""
+    """The number of rows that repeat an earlier row."""
     if not len(triples):
         return 0
     head, relation, tail = triples.numpy().T
     pair = head * (relation.max() + 1) + relation
     if int(pair.max() + 1) * int(tail.max() + 1) >= 1 << 63:
-        pair = np.unique(pair, return_inverse=True)[1]  # smaller numbers, at several times the time
+        pair = np.unique(pair, return_inverse=True)[1]  # smaller numbers, but several times slower
     key = pair * (tail.max() + 1) + tail
     key.sort()
     return int((key[1:] == key[:-1]).sum())

@@ -1,4 +1,4 @@
-"""The graphs of the literature by name, looked for in the user's folder and, for the small ones, inside PyKEEN."""
+"""Loads well-known graphs by name, from the user's folder or, for the small ones, from an installed PyKEEN."""
 
 import dataclasses
 import importlib.util
@@ -10,7 +10,7 @@ from graph.format.recognise import missing_splits
 from graph.knowledge_graph import KnowledgeGraph
 from graph.reading import read_folder
 
-# Our name: how the folder is usually spelled.
+# Names of graph= and the usual spelling of the folder.
 _FOLDERS = {
     "fb15k237": "FB15k-237",
     "wn18rr": "WN18RR",
@@ -24,14 +24,14 @@ _PYKEEN_FOLDERS = {"umls": "umls", "kinship": "kinships", "nations": "nations"}
 
 
 def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) -> KnowledgeGraph:
-    """A well-known graph: fb15k237, wn18rr, wn18, fb13, umls, kinship or nations.
+    """Loads a well-known graph: fb15k237, wn18rr, wn18, fb13, umls, kinship or nations.
 
-    Looked for as a folder of `root` with a train, a valid and a test file, whose name may differ in case, - and _;
-    then, for umls, kinship and nations, in an installed PyKEEN.
+    It is searched for as a folder in `root` with a train, a valid and a test file. The folder's name may differ in case
+    and in - and _. umls, kinship and nations are searched for in an installed PyKEEN too.
 
     Raises:
-        InputError: an unknown name, or a graph that is nowhere (what is missing, where we looked, how to get it), or a
-            file that `read_folder` refuses.
+        InputError: the name is unknown, the graph is not found, or `read_folder` refuses a file. If it is not found,
+            the error lists the folders searched, the files missing and the options to set.
     """
     if name not in _FOLDERS:
         raise InputError(f"graph.name must be one of {', '.join(_FOLDERS)}, is {name!r}")
@@ -50,14 +50,14 @@ def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) 
 
 
 def _places(name: str, root: str | Path | None) -> list[Path]:
-    """Folders where the graph may be, those that exist and the one that we would have expected."""
+    """Folders to look in: those of `root` with such a name, or the usual one if none exists; then PyKEEN's."""
     places: list[Path] = []
     if root is not None:
         folder = folder_at(root, "graph.root")
         children = [folder / child for child in _children(folder) if _plain(child) == name]
         places += [child for child in children if child.is_dir()]
         places = places or [folder / _FOLDERS[name]]
-    # find_spec finds the package without running it: importing PyKEEN takes seconds.
+    # find_spec finds the package without importing it: that would take seconds.
     pykeen = importlib.util.find_spec("pykeen") if name in _PYKEEN_FOLDERS else None
     for location in (pykeen and pykeen.submodule_search_locations) or []:
         places.append(Path(location) / "datasets" / _PYKEEN_FOLDERS[name])
@@ -68,7 +68,7 @@ def _children(folder: Path) -> list[str]:
     try:
         exists = folder.exists()
     except OSError:
-        exists = True  # names_in says what is wrong with it
+        exists = True  # names_in raises the error
     return names_in(folder, "graph.root") if exists else []
 
 

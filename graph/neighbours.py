@@ -1,4 +1,4 @@
-"""Who is near whom in the train graph, its triples taken as undirected edges: steps of walks, and k-hop sets."""
+"""Neighbours in the train graph with undirected edges: steps of random walks, and sets of entities within k hops."""
 
 import numpy as np
 import torch
@@ -10,11 +10,11 @@ from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
 
 _WORDS = 8
-"""Words of 64 anchors whose sets are made together: a cache line for each entity."""
+"""64-bit words an entity, a bit for each anchor: one cache line, so 512 sets are computed together."""
 
 
 class Neighbours:
-    """Neighbours of each entity, without itself; memory is that of the triples."""
+    """The distinct neighbours of each entity, without itself. Memory is about that of the triples."""
 
     def __init__(self, train: Int64[Tensor, "T 3"], num_entities: int, device: torch.device) -> None:
         head, tail = train[:, 0], train[:, 2]
@@ -28,30 +28,34 @@ class Neighbours:
         self.first = (degree.cumsum(0) - degree).to(device)
 
     def neighbour(self, entity: Int64[Tensor, "*s"], number: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
-        """The neighbour of this number; whatever it may be where the entity has fewer."""
+        """Neighbour `number` (from 0, ascending) of each entity; any entity if `number` >= its degree."""
         place = (self.first[entity] + number).clamp(max=len(self.edge) - 1)
         return self.edge[place] % self.num_entities
 
     def step(self, entity: Int64[Tensor, "*s"], uniform: Float64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
-        """A neighbour of each, all equally likely; an entity without neighbours stays."""
+        """A random neighbour of each entity, all equally likely; the entity itself if it has none.
+
+        Args:
+            uniform: a random number in (0, 1) for each entity.
+        """
         degree = self.degree[entity]
         return torch.where(degree > 0, self.neighbour(entity, (uniform * degree).long()), entity)
 
     def adjacent(self, one: Int64[Tensor, " K"], other: Int64[Tensor, " K"]) -> Bool[Tensor, " K"]:
-        """Whether two entities are neighbours."""
+        """Whether one[k] and other[k] are neighbours."""
         edge = one * self.num_entities + other
         place = torch.searchsorted(self.edge, edge).clamp(max=len(self.edge) - 1)
         return self.edge[place] == edge
 
     def within(self, hops: int, memory_mb: int) -> EntitySets:
-        """For each entity, the others that are at most so many steps away.
+        """For each entity, the set of the other entities at most `hops` steps away.
 
-        Every entity has a bit for each of 512 anchors: "is within reach"; a hop is the "or" of the neighbours' words.
-        That is entities x edges / 8 bytes of memory to go through for a hop: 2 hops of FB15k-237, whose sets hold a
-        third of all pairs, take 5 seconds. (The same by DGL's message passing took 11, by torch's sparse product 21.)
+        512 anchors are handled together: each entity has one bit for each anchor that reaches it, and a hop is the "or"
+        of its neighbours' bits. A hop reads entities x edges / 8 bytes. 2 hops on FB15k-237, whose sets hold a third of
+        all pairs, take 5 seconds (DGL's message passing: 11, torch's sparse product: 21).
 
         Raises:
-            InputError: the sets take more than `memory_mb`, or int32 can't number the entities.
+            InputError: the sets need more than `memory_mb`, or there are too many entities for int32.
         """
         expect_int32_ids("generator.pool=exact", self.num_entities)
         offset = torch.zeros(self.num_entities + 1, dtype=torch.int64)
@@ -72,7 +76,7 @@ class Neighbours:
         return EntitySets(offset.cumsum(0), torch.cat(pieces))
 
     def _within_reach(self, start: int, hops: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of an anchor, counted from `start`, and an entity within its reach; ascending."""
+        """All pairs of an anchor (counted from `start`) and an entity that it reaches, in ascending order."""
         anchor = np.arange(min(64 * _WORDS, self.num_entities - start))
         reach = np.zeros((self.num_entities, _WORDS), dtype=np.uint64)
         reach[start + anchor, anchor // 64] = np.uint64(1) << (anchor % 64).astype(np.uint64)
@@ -82,7 +86,7 @@ class Neighbours:
         for _ in range(hops):
             reach[some] |= np.bitwise_or.reduceat(reach[neighbour], first, axis=0)
         reach[start + anchor, anchor // 64] &= ~(np.uint64(1) << (anchor % 64).astype(np.uint64))
-        # Little-endian words have the bits of anchor 0, 1, ... in the order in which they are unpacked.
+        # In little-endian words the bits of anchors 0, 1, ... are unpacked in this order.
         bits = np.unpackbits(reach.astype("<u8", copy=False).view(np.uint8), axis=1, bitorder="little")
         row, entity = np.nonzero(bits[:, : len(anchor)].T)
         return row, entity

@@ -1,9 +1,9 @@
-"""Which rank owns which entity: entities are permuted once, and rank k owns the k-th block of the permuted rows.
+"""Places entities on ranks: entities are permuted once, and rank k owns block k of the permuted rows.
 
-The permutation does not know the number of ranks, so a checkpoint written on 3 ranks is cut anew on 2. Random placement
-is the default: Kochsiek and Gemulla (Parallel Training of Knowledge Graph Embedding Models, PVLDB 15(3), 2021) found it
-to lose nothing. METIS (Karypis and Kumar, SIAM J. Sci. Comput. 1998) keeps the two ends of a triple on one rank more
-often, so that fewer rows travel.
+The permutation does not depend on the number of ranks, so 2 ranks can load a checkpoint that 3 ranks wrote. The default
+is a random placement: Kochsiek and Gemulla (Parallel Training of Knowledge Graph Embedding Models, PVLDB 15(3), 2021)
+found that it works as well as others. METIS (Karypis and Kumar, SIAM J. Sci. Comput. 1998) puts the head and the tail
+of a triple on the same rank more often, so fewer rows are sent between ranks.
 """
 
 import contextlib
@@ -34,35 +34,35 @@ class EntityPlacement:
 
     @classmethod
     def from_order(cls, entity_of_row: Int64[Tensor, " E"]) -> "EntityPlacement":
-        """The placement whose row i holds the entity `entity_of_row[i]`; the argument is a permutation of 0 .. E-1."""
+        """The placement whose row i holds entity `entity_of_row[i]`; `entity_of_row` is a permutation of 0 .. E-1."""
         row_of_entity = torch.empty_like(entity_of_row)
         row_of_entity[entity_of_row] = torch.arange(len(entity_of_row))
         return cls(row_of_entity, entity_of_row)
 
     def block_size(self, world_size: int) -> int:
-        """Rows of a full block, ceil(E / W): what a table allocates on every rank, the short ones padded."""
+        """Rows of a full block, ceil(E / W). Every rank allocates this many; shorter blocks are padded."""
         return -(-len(self.entity_of_row) // world_size)
 
     def block(self, rank: int, world_size: int) -> tuple[int, int]:
-        """(start, stop) of the rows that a rank owns. The last blocks may be short, or empty when E < W."""
+        """(start, stop) of the rows that a rank owns. The last blocks may be shorter, or empty."""
         size, num_rows = self.block_size(world_size), len(self.entity_of_row)
         return min(rank * size, num_rows), min((rank + 1) * size, num_rows)
 
 
 def random_placement(graph: KnowledgeGraph, seed: int) -> EntityPlacement:
-    """A uniformly random permutation of the entities, a function of (number of entities, seed)."""
+    """A uniformly random permutation of the entities. It depends on the number of entities and the seed only."""
     return EntityPlacement.from_order(_random_order(graph.num_entities, seed))
 
 
 def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> EntityPlacement:
-    """Entities in the order of their METIS part, and by id within a part, so that neighbours share a rank.
+    """Entities sorted by their METIS part, then by id, so that neighbours are mostly on the same rank.
 
-    Parts come from recursive bisection of the train triples. They are numbered as the leaves of its tree, from left to
-    right, so consecutive parts are near each other and every cut into equal blocks keeps whole subtrees together.
-    `num_parts` is therefore no number of ranks, only how fine the order is: some multiple of the most ranks to be used.
+    METIS bisects the train graph again and again, and parts are numbered from left to right in the tree of bisections.
+    Consecutive parts are therefore close in the graph, and equal blocks of rows keep whole subtrees together. So
+    `num_parts` need not be the number of ranks: use a multiple of the largest number of ranks.
 
-    METIS has no seed in DGL's interface; its result depends on how the nodes are numbered, so they are renumbered by
-    the seed. Same graph, same seed: same placement.
+    DGL's interface to METIS has no seed, but the result depends on the numbering of the nodes. So nodes are renumbered
+    at random by `seed`. Equal graphs and seeds give equal placements.
 
     Raises:
         InputError: `num_parts` is not in [2, number of entities], DGL cannot be imported, or METIS failed.
@@ -85,7 +85,7 @@ def _random_order(num_entities: int, seed: int) -> Int64[Tensor, " E"]:
 def _neighbours(
     head: Int64[Tensor, " T"], tail: Int64[Tensor, " T"], num_nodes: int
 ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
-    """Each pair of distinct neighbours once: METIS wants no self-loops, and overruns its memory with parallel edges."""
+    """Each pair of distinct neighbours once. METIS needs a graph without self-loops and crashes on parallel edges."""
     low, high = torch.minimum(head, tail), torch.maximum(head, tail)
     pair = torch.unique(low[low != high] * num_nodes + high[low != high])
     return pair // num_nodes, pair % num_nodes
@@ -94,15 +94,15 @@ def _neighbours(
 def _metis_parts(
     head: Int64[Tensor, " T"], tail: Int64[Tensor, " T"], num_nodes: int, num_parts: int
 ) -> Int64[Tensor, " E"]:
-    """The part, in [0, num_parts), of each node of the graph with these edges."""
+    """The METIS part in [0, num_parts) of each node of the graph with these edges."""
     dgl = _import_dgl()
     edges = dgl.graph((head, tail), num_nodes=num_nodes)
-    # DGL prints its timings, and stdout is the command's own; it also leaves a file in /proc open for each.
+    # DGL prints timings to stdout, which is for the command's own output, and leaves a file of /proc open each time.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        # Not DGL's default "k-way": on FB15k-237 cut for 2 ranks it separates .16 of the triples and "recursive" .10
-        # (random: .50), and with 1,024 parts a second call gave other parts than the first.
+        # DGL's default "k-way" is worse: for 2 ranks of FB15k-237, 16 % of the triples have their head and tail on
+        # different ranks, "recursive" 10 %, random 50 %. With 1,024 parts two "k-way" calls also gave different parts.
         parts = dgl.metis_partition_assignment(edges, num_parts, mode="recursive")
-    if parts is None:  # how DGL says that METIS gave up
+    if parts is None:  # DGL returns None when METIS fails
         raise InputError(
             f"placement=metis: METIS could not cut {num_nodes} entities into placement.num_parts={num_parts} parts; "
             "use fewer parts or placement=random"
@@ -111,17 +111,16 @@ def _metis_parts(
 
 
 def _import_dgl() -> Any:
-    """DGL, imported here and not above: it takes seconds, and only METIS needs it.
+    """Imports DGL. The import is not at the top of the file because it takes seconds and only METIS needs it.
 
-    dgl 2.x (the only one for Python 3.12; there is none for later ones) imports dgl.graphbolt at once, whose compiled
-    library exists up to torch 2.2 only. Nothing here uses graphbolt, so an empty module stands in for it. dgl 1.x does
-    not look for it.
+    dgl 2.x, the only version for Python 3.12 (later ones have none), imports dgl.graphbolt, whose compiled library needs
+    torch 2.2 or older. graphbolt is not used here, so an empty module replaces it. dgl 1.x does not import it.
     """
-    os.environ.setdefault("DGLBACKEND", "pytorch")  # else DGL writes a config file into the user's home
+    os.environ.setdefault("DGLBACKEND", "pytorch")  # otherwise DGL writes a config file to the home folder
     sys.modules.setdefault("dgl.graphbolt", types.ModuleType("dgl.graphbolt"))
     try:
         return importlib.import_module("dgl")
-    except (ImportError, OSError) as error:  # OSError: a shared library of its own that does not load
+    except (ImportError, OSError) as error:  # OSError: one of its shared libraries cannot be loaded
         raise InputError(
             f"placement=metis needs DGL, which cannot be imported: {_advice(sys.version_info[:2])}, or use "
             f"placement=random; the import said: {_first_line(error)}"

@@ -1,4 +1,4 @@
-"""Names that look the same and are not: equal once Unicode has put letters and accents together (NFC)."""
+"""Finds names that look the same but differ in bytes: they are equal after Unicode normalisation (NFC)."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ pc: Any = pyarrow.compute
 
 
 def equal_after_nfc(names: pa.Array) -> tuple[int, tuple[str, str]] | None:
-    """How many names are equal to another after NFC, and two that are; None if there are no such.
+    """The number of names that equal another name after NFC, and one such pair; None if there are none.
 
     Args:
-        names: text, each name once.
+        names: distinct names.
     """
     beyond_ascii = names.filter(pc.invert(pc.string_is_ascii(names)))
     normal = pc.utf8_normalize(beyond_ascii, "NFC")
@@ -20,7 +20,7 @@ def equal_after_nfc(names: pa.Array) -> tuple[int, tuple[str, str]] | None:
     if not pc.any(is_changed).as_py():
         return None
     changed, became = beyond_ascii.filter(is_changed), normal.filter(is_changed)
-    kept = names.filter(pc.is_in(names, pc.unique(became)))  # a name is its own NFC, or it is among the changed
+    kept = names.filter(pc.is_in(names, pc.unique(became)))  # in NFC already, or changed too
     kept = kept.filter(pc.invert(pc.is_in(kept, changed)))
     originals, normals = pa.concat_arrays([changed, kept]), pa.concat_arrays([became, kept])
     counts = pc.value_counts(normals)

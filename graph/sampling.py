@@ -1,4 +1,4 @@
-"""The order of positives: which chunks a step trains on, as a function of (seed, epoch) alone."""
+"""The order of positives: which chunks each step trains on. It depends on the seed and the epoch only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ from graph.errors import InputError
 
 @dataclass(frozen=True)
 class _Epoch:
-    """Positives of an epoch in the order of its batches, so that a batch is a slice of each."""
+    """The positives of an epoch in the order of its batches, so that each batch is a slice."""
 
     head: Int64[Tensor, " P"]
     relation: Int64[Tensor, " P"]
@@ -23,9 +23,9 @@ class _Epoch:
     weight: Float64[Tensor, " P"]
     chunk: Int64[Tensor, " K"]
     head_chunks: list[int]
-    """Of each batch."""
+    """The number of chunks of each batch that corrupt the head."""
     global_weight: list[float]
-    """Of each batch."""
+    """The sum of the weights of each batch."""
 
 
 class Sides(StrEnum):
@@ -34,16 +34,30 @@ class Sides(StrEnum):
     ONE = "one"
     """The head or the tail, drawn for each positive and epoch."""
     BOTH = "both"
-    """The head and the tail, each against negatives of its own; a positive then stands in two chunks of its batch."""
+    """Both the head and the tail, each with its own negatives. A positive is then in two chunks of its batch."""
 
 
 class PositiveOrder:
-    """Cuts an epoch's shuffled positives into chunks of one corrupted side, and the chunks into global batches.
+    """Shuffles the train triples each epoch and groups them into chunks that corrupt one side, and chunks into batches.
 
-    Each positive occurs exactly once an epoch, or with `Sides.BOTH` once with each side. A side is drawn with
-    `head_probability` of the relation (0.5 for "uniform", tails-per-head share for "Bernoulli"), and positives of one
-    side make up chunks. An epoch always has the same number of chunks, whatever was drawn, so that a step number alone
-    says where the run is. `weight` is what each train triple counts in the loss; None for all the same.
+    Each positive occurs once an epoch, or with `Sides.BOTH` once for each side. Each epoch has the same number of
+    chunks, so the step number alone tells the epoch and the batch. A chunk that is not full is padded with positives of
+    weight 0.
+
+    Example: `PositiveOrder(train, p, batch_size=1024, chunk_size=16, sides="one", seed=0).batch(0)` is a `Batch` of at
+    most 64 chunks.
+
+    Args:
+        train: the triples as ids.
+        head_probability: of each relation, the probability that the head is corrupted: 0.5 for "uniform",
+            `RelationStatistics.head_probability` for "bernoulli". Not used with `Sides.BOTH`.
+        batch_size: positives a step over all ranks; a multiple of `chunk_size`.
+        chunk_size: positives of a chunk.
+        sides: "one" or "both", see `Sides`.
+        weight: the weight of each train triple in the loss; None: all have weight 1.
+
+    Raises:
+        InputError: a size, or `sides`, is not allowed.
     """
 
     def __init__(
@@ -77,14 +91,18 @@ class PositiveOrder:
         self.weight = torch.ones(len(train), dtype=torch.float64) if weight is None else weight
         self._distinct_chunks = -(-len(train) // chunk_size)
         if self.sides == Sides.ONE and chunk_size > 1:
-            # One more, for each side has a last chunk that may be filled up: an epoch then always has as many chunks.
+            # Padding both sides takes at most one chunk more; always adding it keeps the number of chunks fixed.
             self._distinct_chunks += 1
         self.num_chunks = self._distinct_chunks * (2 if self.sides == Sides.BOTH else 1)
         self.steps_per_epoch = -(-self._distinct_chunks // self.chunks_per_batch)
         self._epoch = lru_cache(maxsize=1)(self._shuffle)
 
     def batch(self, step: int) -> Batch:
-        """The global batch of a step, counted from 0 over all epochs."""
+        """The global batch of a step of the stage. Steps are counted from 0 over all epochs.
+
+        The batch is on the CPU. It has `chunks_per_batch` chunks, twice as many with `Sides.BOTH`; the last batch of an
+        epoch may have fewer.
+        """
         number, position = divmod(step, self.steps_per_epoch)
         epoch, size = self._epoch(number), self._batch_chunks
         rows = slice(position * size * self.chunk_size, (position + 1) * size * self.chunk_size)
@@ -104,7 +122,7 @@ class PositiveOrder:
 
     @property
     def _batch_chunks(self) -> int:
-        """Chunks of a full batch, on all sides."""
+        """Chunks of a full batch, counting both sides."""
         return self.chunks_per_batch * (2 if self.sides == Sides.BOTH else 1)
 
     def _shuffle(self, epoch: int) -> _Epoch:
@@ -124,7 +142,7 @@ class PositiveOrder:
         return self._lay_out(triple.view(self.num_chunks, self.chunk_size), head_chunks, order)
 
     def _lay_out(self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"]) -> _Epoch:
-        """Brings chunks of train rows, of which -1 fills a chunk up, into batches whose head chunks come first."""
+        """Arranges chunks of train rows (-1 is padding) in batches, with the head chunks of each batch first."""
         place = torch.arange(len(order)) // self.chunks_per_batch
         if self.sides == Sides.BOTH:
             order, place = torch.cat([order, order + self._distinct_chunks]), place.repeat(2)
@@ -135,7 +153,7 @@ class PositiveOrder:
         head, relation, tail = self.train[row.clamp(min=0)].t().contiguous()
         weight = torch.where(row >= 0, self.weight[row], 0.0)
         batch_of_row = place[by_batch].repeat_interleave(self.chunk_size)
-        # A batch may consist of filling alone (the last of an epoch); its mean is then 0, not 0/0.
+        # The last batch of an epoch may be padding only; its mean must be 0, not 0 / 0.
         global_weight = torch.bincount(batch_of_row, weight, minlength=self.steps_per_epoch)
         global_weight = torch.where(global_weight > 0, global_weight, 1.0)
         heads = torch.bincount(place[~corrupts_tail], minlength=self.steps_per_epoch)

@@ -1,4 +1,4 @@
-"""What train alone says of each relation and entity: cardinality, which side to corrupt, domain and range, degree."""
+"""Statistics of the train triples: cardinality, corrupted side, domain and range of relations; degrees of entities."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-# Below this mean a side counts as "1", from it on as "N" (Bordes et al., NIPS 2013, section 4.3; TransH does the same).
+# A side with this mean or more is "N", otherwise "1" (Bordes et al., NIPS 2013, section 4.3; TransH does the same).
 _MANY = 1.5
 
 
 class Cardinality(StrEnum):
-    """How many entities stand on each side of a relation, the head's side first: 1-N is many tails for a head."""
+    """The cardinality of a relation, the head side first: 1-N means that a head has many tails."""
 
     ONE_TO_ONE = "1-1"
     ONE_TO_MANY = "1-N"
@@ -22,16 +22,17 @@ class Cardinality(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class RelationStatistics:
-    """Counts over the distinct train triples; a triple that stands in the file twice counts once.
+    """Counts over the distinct train triples; repeated triples count once.
 
-    tails_per_head: mean number of tails of a (head, relation) that occurs; 0 for a relation that train does not have
-    heads_per_tail: mean number of heads of a (relation, tail) that occurs; 0 likewise
-    head_probability: probability of corrupting the head, tph / (tph + hpt): "bern" of TransH (Wang et al., AAAI 2014).
-        The side where many entities would be true is corrupted less often. 0.5 for a relation that train does not have
-    cardinality: the class of each relation
-    domain_offset, domain_entity: entities seen as a head of relation r, ascending, are
+    tails_per_head: mean number of tails over the (head, relation) of train; 0 for a relation that is not in train
+    heads_per_tail: mean number of heads over the (relation, tail) of train; 0 for a relation that is not in train
+    head_probability: probability that the head is corrupted, tails_per_head / (tails_per_head + heads_per_tail):
+        "bern" of TransH (Wang et al., AAAI 2014). The side with more true entities is corrupted less often, which
+        gives fewer false negatives. 0.5 for a relation that is not in train
+    cardinality: 1-1, 1-N, N-1 or N-N for each relation
+    domain_offset, domain_entity: the distinct heads of relation r, ascending, are
         `domain_entity[domain_offset[r]:domain_offset[r + 1]]`
-    range_offset, range_entity: likewise for the tails
+    range_offset, range_entity: the same for the tails
     entity_degree: number of times that an entity is a head or a tail
     relation_triples: number of triples of each relation
     """
@@ -62,7 +63,7 @@ class RelationStatistics:
         range_offset, range_entity = _by_relation(
             torch.unique(relation * num_entities + tail), num_entities, num_relations
         )
-        # A relation without triples has no pairs either: the clamp makes its 0 / 0 a 0.
+        # A relation without triples has no pairs either; the clamp gives 0 instead of 0 / 0.
         tails_per_head = triples.double() / domain_offset.diff().clamp(min=1)
         heads_per_tail = triples.double() / range_offset.diff().clamp(min=1)
         bernoulli = tails_per_head / (tails_per_head + heads_per_tail)
@@ -86,7 +87,7 @@ class RelationStatistics:
 def _by_relation(
     key: Int64[Tensor, " K"], num_entities: int, num_relations: int
 ) -> tuple[Int64[Tensor, " {num_relations}+1"], Int64[Tensor, " K"]]:
-    """CSR (offset, entity) of sorted, distinct keys relation * num_entities + entity."""
+    """Offsets and entities by relation (CSR), from sorted, distinct keys relation * num_entities + entity."""
     offset = torch.zeros(num_relations + 1, dtype=torch.int64)
     offset[1:] = torch.bincount(key // num_entities, minlength=num_relations).cumsum(0)
     return offset, key % num_entities

@@ -1,7 +1,7 @@
 """A built-in knowledge graph that needs no file: families over five generations, whose relations follow rules.
 
-The world is closed: every true triple is known, also those that no split has. So it can be said exactly how many of a
-sampler's negatives are true ("false negatives"), which no graph from a file allows.
+All true triples are known, including those that are in no split. So the exact rate of false negatives can be measured,
+which is not possible for a graph from a file.
 """
 
 from collections.abc import Iterable
@@ -49,10 +49,10 @@ def family_graph(
 ) -> KnowledgeGraph:
     """The family graph: `num_people` people and about a tenth as many places, regions, professions and so on.
 
-    People are born into five generations. Couples form within a generation, mostly among people of one place, never
-    among siblings; some people stay single and some of each generation are newcomers without parents in the graph.
+    There are five generations. Couples form within a generation, mostly between people of one place, never between
+    siblings. Some people stay single. Some people of each generation are newcomers without parents in the graph.
 
-    What follows from rules, and can be learned without exception:
+    These relations follow rules without exception:
         child_of = inverse of parent_of         mother_of, has_father: parent_of by the parent's sex
         sibling_of: another child of a parent   grandparent_of = parent_of, parent_of
         aunt_or_uncle_of = sibling_of, parent_of                cousin_of: child of an aunt or uncle
@@ -60,18 +60,18 @@ def family_graph(
         surnames come from the father; a child is born_in the place where its mother lives_in
         native_of = born_in, located_in         speaks: the official_language of the regions where someone was born,
                                                 lives, or the mother was born
-    What is only likely: one works_as what a parent does, or what the place where one lives is known_for; one lives_in
-    the place of birth of oneself or of the spouse, or in one that it borders; some families and places are large.
+    These hold often, not always: a person works_as what a parent does, or what the home place is known_for; a person
+    lives_in the own or the spouse's place of birth, or in a place that borders it; some families and places are large.
 
     The relations are 1-1 (spouse_of, has_capital), 1-N (mother_of), N-1 (has_father, born_in, located_in, ...) and N-N.
     Relatives, and people of the same place, make hard negatives.
 
-    All true triples are shuffled and split: exactly round(share * their number) go to `hidden`, which is in no split,
-    to valid and to test; the rest is train, and it has every entity and every relation at least once. The graph is a
-    function of the arguments, bit for bit.
+    All true triples are shuffled and split: round(share * their number) go to `hidden` (in no split), to valid and to
+    test. The rest is train, which has every entity and every relation at least once. Equal arguments give an equal
+    graph, bit for bit.
 
     Raises:
-        InputError: fewer than 100 people, a share outside [0, 1), or shares that leave train too little.
+        InputError: fewer than 100 people, a share outside [0, 1), or shares that leave too few triples for train.
     """
     shares = {"hidden": hidden_share, "valid": valid_share, "test": test_share}
     if num_people < _FEWEST_PEOPLE:
@@ -102,7 +102,7 @@ def family_graph(
 
 
 def _facts(world: FamilyWorld) -> dict[str, _Pairs]:
-    """All true (head, tail) of each relation: what the world says, closed under the rules."""
+    """All true (head, tail) of each relation: those of the world and those that follow by the rules."""
     people = range(world.num_people)
     children: dict[int, list[int]] = {person: [] for person in people}
     for person in people:
@@ -135,7 +135,7 @@ def _facts(world: FamilyWorld) -> dict[str, _Pairs]:
 
 
 def _facts_of_places(world: FamilyWorld) -> dict[str, _Pairs]:
-    """The same for the relations that have something else than a person on a side."""
+    """All true (head, tail) of the relations in which the head or the tail is not a person."""
     people, places, regions = range(world.num_people), range(world.num_places), range(world.num_regions)
     native = [world.region[world.birthplace[person]] for person in people]
     speaks: _Pairs = set()
@@ -166,7 +166,7 @@ def _facts_of_places(world: FamilyWorld) -> dict[str, _Pairs]:
 def _split(
     triples: Int64[Tensor, "T 3"], num_entities: int, shares: dict[str, float], seed: int
 ) -> tuple[Int64[Tensor, "N 3"], dict[str, Int64[Tensor, "_ 3"]]]:
-    """(train, the named parts), the parts of exactly their shares; train has every entity and relation."""
+    """Splits triples into train and named parts of the given shares; train keeps every entity and relation."""
     shuffled = triples[torch.argsort(random_bits(stream("family graph: split", seed), torch.arange(len(triples))))]
     # The first triple of each entity and of each relation stays in train.
     number = torch.arange(len(triples))

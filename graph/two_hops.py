@@ -1,4 +1,4 @@
-"""Which entities are within two steps of each other in the train graph, whose triples are taken as undirected edges."""
+"""Tests whether entities are within two steps in the train graph, taking triples as undirected edges."""
 
 import torch
 from jaxtyping import Bool, Int64
@@ -7,17 +7,17 @@ from torch import Tensor
 from graph.neighbours import Neighbours
 
 _NEIGHBOURS_AT_ONCE = 1 << 22
-"""Neighbours that are looked at together, beside the last one's of a piece: 100 MB or so."""
+"""Neighbours compared at a time, about 100 MB; the last pair of a part may exceed it."""
 
 
 class TwoHops(Neighbours):
-    """Tells what is near; the sets themselves are never written out, for around a hub they hold much of a graph."""
+    """Tests pairs without storing the sets of entities within two steps, which hold much of the graph around hubs."""
 
     def contains(self, anchor: Int64[Tensor, " B"], entity: Int64[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
-        """Whether each entity is one or two steps from its anchor; the anchor itself is not."""
+        """Whether entity[b, n] is one or two steps from anchor[b]; False for the anchor itself."""
         one, other = anchor[:, None].expand(entity.shape).flatten(), entity.flatten()
         near = self.adjacent(one, other)
-        # Two steps: a neighbour of whichever has fewer is a neighbour of the other.
+        # Two steps: some neighbour of one is also a neighbour of the other. Go through those of the smaller degree.
         few = torch.where(self.degree[one] <= self.degree[other], one, other)
         many = one + other - few
         open_ = (~near & (one != other)).nonzero()[:, 0]
@@ -31,7 +31,7 @@ class TwoHops(Neighbours):
 
 
 def _pieces(value: Int64[Tensor, " K"], work: Int64[Tensor, " K"]) -> tuple[Int64[Tensor, " _"], ...]:
-    """Consecutive parts, each of about the work that is done together."""
+    """Splits `value` into consecutive parts of about `_NEIGHBOURS_AT_ONCE` work each."""
     if not len(value):
         return ()
     sizes = torch.bincount(work.cumsum(0) // _NEIGHBOURS_AT_ONCE)

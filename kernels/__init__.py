@@ -1,4 +1,4 @@
-"""Compiled loops over plain arrays, each beside a plain torch version, and gradients of rows that such a loop sums.
+"""Compiled C++ loops over arrays, with plain torch versions for where they cannot be used, and gradients of table rows.
 
-Knows nothing of graphs or models.
+This package does not depend on graphs or models.
 """

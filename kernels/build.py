@@ -1,4 +1,4 @@
-"""Building the library of kernels: once for this machine by its C++ compiler, kept in a folder of the user's own."""
+"""Builds the library of kernels once, with this machine's C++ compiler, and keeps it in a private folder."""
 
 import ctypes
 import hashlib
@@ -19,30 +19,30 @@ import torch
 log = logging.getLogger(__name__)
 
 _FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
-# Not every compiler has all of them; without OpenMP a kernel runs on one thread.
+# Tried in turn, because not all compilers support them. Without OpenMP a kernel runs on one thread.
 _WISHES = [["-march=native", "-fopenmp"], ["-march=native"], []]
 _DIGEST = hashlib.sha256().digest_size
-"""Bytes at the end of a kept library, the SHA-256 of those before: loading half a file can end the process."""
+"""The last bytes of a library file are the SHA-256 of the rest, because loading an incomplete file can crash."""
 
 
 def compiler() -> list[str]:
-    """The command that compiles C++; empty if there is none. It may be several words, as in "ccache g++"."""
+    """The C++ compiler as a list of words, such as ["ccache", "g++"]; empty if there is none."""
     found = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
     return shlex.split(found or "")
 
 
 def open_library(command: list[str]) -> ctypes.CDLL:
-    """The library that this compiler builds: from the cache, or built now. One that can't be loaded is built again.
+    """Loads the library from the cache, or builds it. A cached library that cannot be loaded is built again.
 
     Raises:
-        OSError: it could not be written, or not be loaded.
+        OSError: the library cannot be written or loaded.
         subprocess.CalledProcessError: the compiler failed.
     """
     sources = sorted(Path(__file__).parent.glob("*.cpp"))
     name = f"kernels-{_key(command, sources)}.so"
     folder = _cache_folder()
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="advkge-") as own:  # what is loaded stays when its file goes
+        with tempfile.TemporaryDirectory(prefix="advkge-") as own:  # the loaded library stays after the file is deleted
             return _build_and_open(command, sources, Path(own) / name)
     path = folder / name
     if path.exists():
@@ -74,7 +74,7 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 def _cache_folder() -> Path | None:
-    """Where libraries are kept; None, said, if that can't be written or if others may write there too."""
+    """The folder for libraries; None, with a warning, if it cannot be written or other users may write there."""
     above = Path(os.environ.get("ADVKGE_CACHE", "~/.cache/advkge")).expanduser()
     folder = above / "kernels"
     try:
@@ -98,11 +98,11 @@ def _cache_folder() -> Path | None:
 
 
 def _who_may_write(path: Path) -> str:
-    """Says who else may change what is here; empty if nobody but the user and root can."""
+    """Text that says who else may change the file or folder; empty if only the user and root may."""
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
         return f"belongs to another user (number {found.st_uid})"
-    # In a folder that is sticky, such as /tmp, others can add files and not replace those of the user.
+    # In a sticky folder such as /tmp, other users can add files but not replace the user's files.
     kept = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not kept:
         return f"can be written by other users (mode {stat.S_IMODE(found.st_mode):o})"
@@ -110,7 +110,7 @@ def _who_may_write(path: Path) -> str:
 
 
 def _key(command: list[str], sources: list[Path]) -> str:
-    """Of everything that the machine code depends on: a home folder may be shared by different machines."""
+    """A key of all that the machine code depends on, because different machines may share a home folder."""
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
     parts = [*command, version, str(_FLAGS), str(_WISHES), platform.machine(), _processor(), torch.__version__]
     parts += [each.read_text() for each in (*sources, *sorted(Path(__file__).parent.glob("*.h")))]
@@ -118,20 +118,20 @@ def _key(command: list[str], sources: list[Path]) -> str:
 
 
 def _processor() -> str:
-    """The instructions that the processor has, where Linux says so."""
+    """The processor's instruction sets if Linux lists them, else its name."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
 
 
 def build(command: list[str], sources: list[Path], path: Path) -> None:
-    """Compiles the sources into the library `path`, which is there as a whole or not at all."""
+    """Compiles the sources into the library `path`, which is written atomically."""
     log.info("building the kernels with %s, once: takes seconds", " ".join(command))
     program = list(takewhile(lambda word: not word.startswith("-"), command))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         for wishes in _WISHES:
-            flags = [*program, *_FLAGS, *wishes, *command[len(program) :]]  # of two that differ the last one counts
+            flags = [*program, *_FLAGS, *wishes, *command[len(program) :]]  # later flags override earlier ones
             objects = [Path(folder) / f"{source.stem}.o" for source in sources]
             commands = [
                 [*flags, "-c", str(source), "-o", str(made)] for source, made in zip(sources, objects, strict=True)

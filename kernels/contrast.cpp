@@ -1,6 +1,6 @@
-// Queries against pools, from rows to gradients in one walk: a piece of a chunk is scored by a matrix product, judged,
-// and turned into gradients by two more while its scores are in the cache. The products are those of the library that
-// torch was built with, whose address comes in; each thread makes its own.
+// Queries against pools, from rows to gradients in one pass. One matrix product scores a piece of a chunk, the loss is
+// computed, and two more products give the gradients while the scores are in the cache. The products are those of the
+// library that torch was built with; their address is an argument. Each thread runs its own products.
 #include <algorithm>
 #include <vector>
 
@@ -12,9 +12,9 @@ namespace kernel {
 
 enum Loss { SOFTMAX, SELF_ADVERSARIAL };
 
-// Queries that are one piece: a function of nothing but this, so that sums do not depend on the number of threads.
+// Queries of a piece. It is constant, so that sums do not depend on the number of threads.
 constexpr int64_t PIECE = 256;
-// Scores that are judged at a time: a quarter of a cache of level 2.
+// Scores handled at a time: a quarter of a level 2 cache.
 constexpr int64_t SCORES = 1 << 16;
 
 // Fortran's gemm. It reads sizes of 32 or of 64 bits, as the library was built; a small number of 64 bits is both.

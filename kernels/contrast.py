@@ -1,4 +1,4 @@
-"""Queries against shared pools, from rows to a loss and its gradients in one walk (contrast.cpp)."""
+"""Scores queries against shared pools and computes the loss and its gradients in one call (contrast.cpp)."""
 
 from dataclasses import dataclass
 
@@ -13,26 +13,26 @@ from kernels.products import products
 from kernels.shapes import expect_shape, per_chunk
 
 _PIECE = 256
-"""Queries that are one piece, as contrast.cpp has it."""
+"""Queries handled together; must equal PIECE in contrast.cpp."""
 _COMPARISONS = (Comparison.DOT, Comparison.L2)
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What one walk gives; gradients are of the sum of weight times loss."""
+    """Scores, losses and gradients; gradients are of the sum of weight times loss."""
 
     positive: Float[Tensor, " B"]
     negative: Float[Tensor, "B N"]
     loss: Float[Tensor, " B"]
     by_positive: Float[Tensor, " B"]
-    """By each positive's score; the queries' gradient has its part."""
+    """Gradient by each positive's score; `by_query` already includes what follows from it."""
     by_query: Float[Tensor, "B E"]
     by_candidate: Float[Tensor, "C P N E"]
-    """By the candidates, a part for each 256 queries of a chunk."""
+    """Gradient by the candidates, in P parts, one for each 256 queries of a chunk; add them up."""
 
 
 def can_contrast(kind: Comparison, rows: Tensor) -> bool:
-    """Whether there is a walk for rows that are compared so: it needs matrix products that a kernel can call."""
+    """Whether `contrast` can compute this comparison of such rows: it needs matrix products that a kernel can call."""
     return kind in _COMPARISONS and usable(rows) and products() is not None
 
 
@@ -48,11 +48,15 @@ def contrast(
     known: Bool[Tensor, "B N"] | None,
     weight: Float[Tensor, " B"],
 ) -> Contrast:
-    """Scores queries with rows[target] and with rows[place] of their chunk, and judges the scores.
+    """Scores queries with rows[target] and with rows[place] of their chunk, then computes the loss and gradients.
 
     Args:
-        known: negatives to leave out.
-        weight: what each query's loss counts.
+        known: True for negatives that the loss leaves out; None: none.
+        weight: the weight of each query's loss in the sum that gradients are of.
+
+    Raises:
+        RuntimeError: `products()` is None.
+        ValueError: shapes do not fit.
     """
     (chunks, candidates), (queries, width) = place.shape, query.shape
     size = per_chunk(queries, chunks)

@@ -1,4 +1,4 @@
-"""Random numbers by counter: what graph/counter_random.py defines, in one pass (counter_random.cpp)."""
+"""Counter-based random numbers as defined in graph/counter_random.py, computed in one pass (counter_random.cpp)."""
 
 import torch
 from jaxtyping import Float64, Int64
@@ -8,14 +8,14 @@ from kernels.library import call
 
 
 def random_integers(stream: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
-    """An integer in [0, high) for each pair of an outer number and 0 .. count - 1."""
+    """A uniform integer in [0, high) for each pair (outer[c], j), j = 0 .. count - 1."""
     out = torch.empty((len(outer), count), dtype=torch.int64)
     call("random_integers", stream, outer, out, len(outer), count, high, torch.get_num_threads())
     return out
 
 
 def random_uniform(stream: int, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
-    """A number in (0, 1) for each such pair."""
+    """A uniform number in (0, 1) for each pair (outer[c], j), j = 0 .. count - 1."""
     out = torch.empty((len(outer), count), dtype=torch.float64)
     call("random_uniform", stream, outer, out, len(outer), count, torch.get_num_threads())
     return out

@@ -1,4 +1,4 @@
-"""Draws from the softmax of a pool's scores, and the gradient of the expected reward by those scores (draws.cpp)."""
+"""Draws from the softmax of a pool's scores, and gradients of the expected reward by the scores (draws.cpp)."""
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -11,7 +11,7 @@ from kernels.shapes import expect_shape
 def draw(
     logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
-    """The log-softmax of each row, and independent draws from it, by inverting its cumulative sum."""
+    """The log-softmax of each row, and N independent draws (positions in the row) from it by its cumulative sum."""
     if usable(logits):
         expect_shape("uniform", uniform, len(logits), uniform.shape[1])
         logits = logits.contiguous()
@@ -21,7 +21,7 @@ def draw(
         return log_prob, pick
     log_prob = logits.log_softmax(1)
     cumulative = log_prob.double().exp().cumsum(1)
-    # Scaled by the last entry, so that the sum's rounding can't overshoot; nan scores do, and the trainer stops there.
+    # Scaled by the last entry, so that rounding stays inside the row. nan scores do not; the trainer then stops.
     pick = torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=logits.shape[1] - 1)
     return log_prob, pick
 
@@ -32,7 +32,7 @@ def sampled_policy_gradient(
     advantage: Float[Tensor, "B N"],
     weight: Float[Tensor, " B"],
 ) -> Float[Tensor, "B M"]:
-    """REINFORCE: the gradient by the logits of weight times the sum over draws of advantage times log_prob[pick]."""
+    """REINFORCE: the gradient by logits of weight * sum over draws of advantage * log_prob[pick], for each row."""
     if usable(log_prob):
         expect_shape("pick", pick, len(log_prob), pick.shape[1])
         expect_shape("advantage", advantage, *pick.shape)
@@ -49,7 +49,7 @@ def sampled_policy_gradient(
 def exact_policy_gradient(
     log_prob: Float[Tensor, "B M"], reward: Float[Tensor, "B M"], weight: Float[Tensor, " B"]
 ) -> Float[Tensor, "B M"]:
-    """The gradient by the logits of weight times the expected reward."""
+    """The gradient by the logits of weight * expected reward over the pool, for each row."""
     if usable(log_prob):
         expect_shape("reward", reward, *log_prob.shape)
         expect_shape("weight", weight, len(log_prob))

@@ -1,5 +1,5 @@
-// Euclidean distances out of a matrix product, |q - c|^2 = |q|^2 + |c|^2 - 2 q.c. Where the terms cancel, the pair is
-// done again from its difference: what is left would be rounding.
+// Euclidean distances from a matrix product, |q - c|^2 = |q|^2 + |c|^2 - 2 q.c. Where the terms cancel, mostly rounding
+// errors would be left, so the distance is computed again from the difference.
 #include <cmath>
 #include <vector>
 

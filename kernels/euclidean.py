@@ -1,4 +1,4 @@
-"""Euclidean distances out of a matrix product, accurate also where its terms cancel (euclidean.cpp)."""
+"""Euclidean distances from a matrix product, accurate for close rows too (euclidean.cpp)."""
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from kernels.shapes import expect_shape
 def euclidean_scores(
     product: Float[Tensor, "C S N"], query: Float[Tensor, "C S E"], candidate: Float[Tensor, "C N E"]
 ) -> Float[Tensor, "C S N"]:
-    """Minus the distances, in place of the inner products."""
+    """Overwrites the inner products in `product` with minus the Euclidean distances and returns it."""
     _expect_pairs(product, query, candidate)
     squares = query.square().sum(2), candidate.square().sum(2)
     sizes = *product.shape, query.shape[2], torch.get_num_threads()
@@ -26,7 +26,7 @@ def euclidean_gradients(
     candidate: Float[Tensor, "C N E"],
     dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "C S E"], Float[Tensor, "C N E"]]:
-    """The gradients by query and candidate of the sum of coefficient times score; products are made in `dtype`."""
+    """Gradients by query and candidate of the sum of coefficient * score; matrix products use `dtype`."""
     _expect_pairs(score, query, candidate)
     expect_shape("coefficient", coefficient, *score.shape)
     squares = query.square().sum(2), candidate.square().sum(2)

@@ -1,4 +1,4 @@
-// Which negatives are known facts: the known answers of each positive are walked once against a map of the pool.
+// Masks negatives that are known facts: the known answers of each positive are looked up in a hash map of the pool.
 #include <algorithm>
 #include <vector>
 
@@ -6,7 +6,7 @@
 
 namespace kernel {
 
-// Where each entity of a pool stands: open addressing, and for each place the next one of the same entity.
+// The positions of each entity in a pool: a hash map, and for each position the next one of the same entity.
 class PoolMap {
  public:
   explicit PoolMap(int64_t size) : next_(size) {

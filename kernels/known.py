@@ -1,4 +1,4 @@
-"""Known answers in compressed rows: which negatives they are (known.cpp), and all of them written out."""
+"""Known answers in compressed rows: a mask of the negatives among them (known.cpp), and a list of all of them."""
 
 import torch
 from jaxtyping import Bool, Int32, Int64
@@ -17,9 +17,9 @@ def mask_known(
     """Whether each negative is a known answer of the query whose chunk it belongs to.
 
     Args:
-        query: the query of each positive, or -1 where nothing is known; its answers are
+        query: the query number of each positive, -1 if it has no known answer. Its answers are
             answer[offset[query]:offset[query + 1]], ascending.
-        entity: negatives of each chunk of positives.
+        entity: the negatives of each of C equal chunks of positives.
     """
     chunks, negatives = entity.shape
     expect_int32("negatives of a chunk", negatives)
@@ -33,7 +33,7 @@ def mask_known(
 def all_answers(
     query: Int64[Tensor, " B"], offset: Int64[Tensor, " Q_plus_1"], answer: Int64[Tensor, " T"]
 ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
-    """The known answers of all positives, one after the other, as (number of the positive, answer)."""
+    """All known answers: for each the position of its positive, ascending, and the answer."""
     found = query.clamp(min=0)
     count = torch.where(query >= 0, offset[found + 1] - offset[found], 0) if len(offset) > 1 else query * 0
     index = torch.repeat_interleave(torch.arange(len(query), device=query.device), count)

@@ -1,7 +1,7 @@
-"""The compiled loops, called with tensors: each call is checked against the kernel's own signature.
+"""Calls compiled kernels with tensors, after checking the arguments against the kernel's signature.
 
-No torch header is compiled (build.py): a kernel gets addresses and sizes. OpenMP is torch's own, whose library is in
-the process before ours asks for it, so that both share one pool of threads.
+Kernels do not use torch's headers (build.py): they get addresses and sizes. torch loads its OpenMP library first and
+ours uses the same, so both share one pool of threads.
 """
 
 import ctypes
@@ -30,19 +30,27 @@ Argument = Tensor | int | float | None
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether kernels take these tensors: on the CPU, of 32 or 64 bits, where a compiler built the library."""
+    """Whether kernels can take these tensors: the library is built, tensors are CPU float32, float64 or int64."""
     fitting = all(each.device.type == "cpu" and each.dtype in _TYPES for each in tensors)
     return fitting and load() is not None
 
 
 def call(name: str, *arguments: Argument) -> int:
-    """Calls a kernel, and gives the integer that it returns, or 0 if it returns nothing.
+    """Calls a kernel and returns its integer, or 0 if it returns none.
 
-    Tensors that it writes to count as changed in place, so that autograd refuses to run backward through old values.
+    Tensors that the kernel writes to are marked as changed in place, so autograd refuses to use their old values.
+    Shapes are not checked: the caller must check them, because a kernel reads as far as the given sizes say.
+
+    Example: `call("random_integers", key, outer, out, len(outer), count, high, threads)` fills `out`.
+
+    Args:
+        name: the kernel's name as exported in C++, such as "draw_float32".
+        arguments: in the order of the C++ function: contiguous CPU tensors (None where allowed), integers and floats.
 
     Raises:
-        TypeError: the kernel does not take these arguments: their number, or one's type, device or layout.
-        RuntimeError: there is no library.
+        TypeError: the number of arguments, or the type, device or layout of one, is wrong.
+        AttributeError: there is no such kernel.
+        RuntimeError: the library could not be built.
     """
     library = load()
     if library is None:
@@ -51,15 +59,15 @@ def call(name: str, *arguments: Argument) -> int:
 
 
 def type_name(tensor: Tensor) -> str:
-    """What a kernel's name says of the numbers it takes."""
+    """The end of a kernel's name for this type of numbers: "float32" or "float64"."""
     return "float32" if tensor.dtype == torch.float32 else "float64"
 
 
 def address(tensor: Tensor, dtype: torch.dtype, what: str) -> int:
-    """Where the numbers of a tensor lie, one after the other, for a kernel to read.
+    """The address of a contiguous CPU tensor of type `dtype`, for a kernel.
 
     Raises:
-        TypeError: they are of another type, on another device, or not one after the other.
+        TypeError: the type, the device or the layout is another; the message begins with `what`.
     """
     if tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous():
         raise TypeError(f"{what} must be a contiguous {_short(dtype)} tensor on the CPU, got {_described(tensor)}")
@@ -68,17 +76,17 @@ def address(tensor: Tensor, dtype: torch.dtype, what: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """What a kernel takes in one place: an array's numbers, or one number."""
+    """A parameter of a kernel: an array or a single number."""
 
     type: str
     dtype: torch.dtype | None
-    """Of an array's numbers; None for a single number."""
+    """The type of an array's numbers; None for a single number."""
     optional: bool
     written: bool
 
     @classmethod
     def of(cls, word: str) -> "_Parameter":
-        """From a word of a signature (export.h)."""
+        """Parses a word of a signature (export.h)."""
         name = word.lstrip("*?!")
         return cls(name, getattr(torch, name) if word.startswith("*") else None, "?" in word, "!" in word)
 
@@ -126,7 +134,7 @@ class _Kernel:
 
 
 class Library:
-    """A compiled library, and its kernels as they are called for."""
+    """A loaded library; its kernels are looked up when first used."""
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         self.loaded = loaded
@@ -136,7 +144,7 @@ class Library:
         """The kernel of this name.
 
         Raises:
-            AttributeError: there is none.
+            AttributeError: the library has no such kernel.
         """
         if name not in self._kernels:
             describe = getattr(self.loaded, f"{name}_signature")
@@ -151,7 +159,7 @@ class Library:
 
 @cache
 def load() -> Library | None:
-    """The library, built first if the cache does not have it; None, said once, where that can't be done."""
+    """The library, built if it is not in the cache; None, with one warning, if it cannot be built."""
     command = compiler()
     if not command:
         log.warning("no C++ compiler found (c++, g++, clang++ or $CXX): plain torch is used, which is slower")

@@ -1,4 +1,4 @@
-"""Losses of positives against their negatives, value and gradient in a pass each (losses.cpp)."""
+"""Losses of positives and their negatives: one pass for the value and one for the gradient (losses.cpp)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +28,7 @@ class KernelLoss:
 
     @property
     def options(self) -> tuple[float, ...]:
-        """Those that its kernel takes, in its order."""
+        """The options that the kernel takes, in its order."""
         return () if self.kind == RowLoss.SOFTMAX else (float(self.margin), float(self.temperature))
 
 
@@ -39,7 +39,7 @@ def row_loss(
     known: Bool[Tensor, "B N"] | None,
     options: tuple[float, ...],
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B _"]]:
-    """The loss of each positive, and what `row_loss_gradient` must know of it."""
+    """The loss of each positive, and the state that `row_loss_gradient` needs. `known` negatives are left out."""
     expect_shape("negative", negative, len(positive), negative.shape[1])
     expect_shape("known", known, *negative.shape)
     loss, state = torch.empty_like(positive), positive.new_empty((len(positive), 2))
@@ -57,7 +57,7 @@ def row_loss_gradient(
     gradient: Float[Tensor, " B"],
     options: tuple[float, ...],
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
-    """The gradient by positives and by negatives of the sum of gradient times loss."""
+    """Gradients by the scores of positives and negatives of the sum of gradient * loss."""
     expect_shape("positive", positive, len(negative))
     expect_shape("known", known, *negative.shape)
     expect_shape("state", state, len(negative), 2)

@@ -1,5 +1,5 @@
-// Scores of queries with the candidate rows of their chunk, and their gradient by the query. Rows are read where they
-// lie in the table: no [queries, candidates, width] array is ever written.
+// Scores of queries with the candidate rows of their chunk, and their gradient by the query. Rows are read directly
+// from the table: no [queries, candidates, width] array is written.
 #include "pairs.h"
 
 #include "export.h"

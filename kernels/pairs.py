@@ -1,4 +1,4 @@
-"""Scores of queries with candidate rows that are read where they lie, and their gradient by the query (pairs.cpp)."""
+"""Scores of queries with candidate rows read directly from the table, and gradients by the query (pairs.cpp)."""
 
 from enum import StrEnum
 
@@ -24,14 +24,14 @@ class Comparison(StrEnum):
 
     @property
     def number(self) -> int:
-        """What pairs.h calls it."""
+        """Its number in pairs.h."""
         return list(Comparison).index(self)
 
 
 def pair_scores(
     kind: Comparison, query: Float[Tensor, "B E"], rows: Float[Tensor, "U E"], place: Int64[Tensor, "C N"]
 ) -> Float[Tensor, "B N"]:
-    """The score of each query with rows[place] of its chunk."""
+    """The scores of each query with rows[place] of its chunk; the B queries form C equal chunks."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
     expect_shape("rows", rows, len(rows), width)
     out = query.new_empty((queries, candidates))
@@ -48,7 +48,7 @@ def query_gradient(
     coefficient: Float[Tensor, "B N"],
     score: Float[Tensor, "B N"],
 ) -> Float[Tensor, "B E"]:
-    """The gradient by each query of the sum of coefficient times score."""
+    """The gradient by each query of the sum of coefficient * score."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
     expect_shape("rows", rows, len(rows), width)
     expect_shape("coefficient", coefficient, queries, candidates)

@@ -1,4 +1,4 @@
-"""The matrix products that torch itself calls, for kernels to call: found in torch's library, and tried first."""
+"""Finds the matrix products (MKL) in torch's library, so that kernels can call them, and tests them."""
 
 import ctypes
 import logging
@@ -20,16 +20,16 @@ class Products:
     float32: int
     float64: int
     set_threads: int
-    """Sets on how many threads the calling thread's products run; gives what was set before."""
+    """Sets the number of threads of products that the calling thread runs; returns the old number."""
 
     def of(self, dtype: torch.dtype) -> int:
-        """The product of matrices of this type."""
+        """The address of the product of matrices of this type."""
         return self.float32 if dtype == torch.float32 else self.float64
 
 
 @cache
 def products() -> Products | None:
-    """MKL's products in torch's own library; None where torch was built with another, or where they fail a trial."""
+    """MKL's products in torch's library; None if torch has no MKL or the products fail the test."""
     found = _find() if usable() else None
     if found is not None and not all(_are_right(found, dtype) for dtype in (torch.float32, torch.float64)):
         log.warning(
@@ -52,7 +52,7 @@ def _find() -> Products | None:
 
 
 def _are_right(found: Products, dtype: torch.dtype) -> bool:
-    """Whether products of small whole numbers, which are never rounded, are right in each way that kernels ask."""
+    """Tests products of small whole numbers, which are exact, in each way that kernels use them."""
     for m, n, k in ((3, 5, 2), (33, 20, 65)):
         left, right = (torch.arange(size).view(shape) % 7 - 3 for size, shape in ((m * k, (m, k)), (k * n, (k, n))))
         for turn_left, turn_right, keep in ((False, True, 0), (False, False, 0), (True, False, 0), (True, False, 1)):

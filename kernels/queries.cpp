@@ -1,4 +1,4 @@
-// Queries out of entity and relation rows that are read where they lie, and what their gradient adds to either.
+// Queries from entity and relation rows read directly from the tables, and the gradients by these rows.
 #include <algorithm>
 #include <vector>
 

@@ -1,4 +1,4 @@
-"""Queries out of entity and relation rows that are read where they lie, and their gradients (queries.cpp)."""
+"""Computes queries from entity and relation rows read directly from the tables, and their gradients (queries.cpp)."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ from kernels.shapes import expect_shape
 
 
 class Combination(StrEnum):
-    """How an entity's row and a relation's make a query."""
+    """How an entity row and a relation row are combined into a query."""
 
     TRANSLATION = "translation"
     """h + r for tails, t - r for heads."""
@@ -30,7 +30,7 @@ def make_queries(
     relation: Int64[Tensor, " B"],
     head_rows: int,
 ) -> Float[Tensor, "B E"]:
-    """A query for each rows[place] and relations[relation]; the first `head_rows` are for heads."""
+    """A query from each rows[place] and relations[relation]; the first `head_rows` queries ask for the head."""
     expect_shape("relations", relations, len(relations), rows.shape[1])
     expect_shape("relation", relation, len(place))
     out = rows.new_empty((len(place), rows.shape[1]))
@@ -66,7 +66,7 @@ def relation_gradient(
     num_relations: int,
     head_rows: int,
 ) -> Float64[Tensor, "R E"]:
-    """The gradient by all relations, summed in float64."""
+    """The gradient by each relation row, summed over its queries in float64."""
     expect_shape("gradient", gradient, len(place), rows.shape[1])
     expect_shape("relation", relation, len(place))
     out = torch.zeros((num_relations, rows.shape[1]), dtype=torch.float64)

@@ -1,4 +1,4 @@
-// How many candidates of a block score above the true answer of each query, and how many the same, without known ones.
+// Counts candidates of a block that score above or equal to the true answer of each query, without known answers.
 #include <algorithm>
 
 #include "export.h"

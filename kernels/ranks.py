@@ -1,4 +1,4 @@
-"""Counts of candidates above the true answer, and level with it, without known answers (ranks.cpp)."""
+"""Counts candidates that score above or equal to the true answer, without known answers (ranks.cpp)."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from kernels.shapes import expect_shape
 
 @dataclass(frozen=True)
 class RankCounts:
-    """Of each query, over the candidates counted so far."""
+    """Counts for each query over the candidates so far."""
 
     greater: Int64[Tensor, " Q"]
     """Candidates that score above the true answer."""
@@ -25,11 +25,11 @@ class RankCounts:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What does not count: the target of each query and its known answers, all as rows of the table."""
+    """Candidates that are not counted: the target of each query and its known answers, as rows of the table."""
 
     target: Int64[Tensor, " Q"]
     query: Int64[Tensor, " Q"]
-    """Whose answers are answer[offset[query]:offset[query + 1]], ascending; -1 for none."""
+    """Query numbers: the known answers are answer[offset[query]:offset[query + 1]], ascending; -1: none."""
     offset: Int64[Tensor, " X_plus_1"]
     answer: Int64[Tensor, " T"]
 
@@ -45,8 +45,8 @@ def count_ranks(
     """Adds a block of candidates to the counts.
 
     Args:
-        scores: of the table's rows first, first + 1, ..., of which there are `rows`; the other columns fill it up.
-        truth: score of each query's true answer.
+        scores: the scores of table rows first, ..., first + rows - 1; further columns are padding.
+        truth: the score of each query's true answer.
     """
     if usable(scores):
         for each in (truth, left_out.target, left_out.query, counts.greater, counts.equal, counts.bad):

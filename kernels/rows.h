@@ -1,4 +1,4 @@
-// The gradient of table rows: what it is made of, and the walk that sums it up at each row in double.
+// The gradient of table rows: its sources, and the loop that sums it at each row in double.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace kernel {
 
-// A look-up's gradient: as rows of numbers, or as what makes them, so that they need never be written out.
+// The gradient of a look-up: rows of numbers, or the data to compute them from, so that they are never stored.
 struct Source {
   int64_t count;       // of occurrences
   int64_t kind;        // of a pair's score, or -1: `value` has a row for each occurrence
@@ -70,7 +70,7 @@ void add_occurrence(const Source& source, const T* row, int64_t occurrence, int6
   for (int64_t i = 0; i < width; ++i) total[i] += value[i];
 }
 
-// What an occurrence will read, before it is its turn.
+// Prefetches the data of an occurrence.
 template <class T>
 void prefetch_occurrence(const Source& source, int64_t occurrence, int64_t width) {
   if (source.kind < 0) return prefetch(static_cast<const T*>(source.value) + occurrence * width, width);

@@ -1,4 +1,4 @@
-"""Gradients of table rows: what gave them, and their sum at each row in float64 (rows.h, rows.cpp)."""
+"""Gradients of table rows: their sources, and their sums at each row in float64 (rows.h, rows.cpp)."""
 
 import struct
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from kernels.shapes import expect_int32, expect_shape, per_chunk
 
 @dataclass(frozen=True)
 class GatheredGradient:
-    """Of rows that were copied out: a gradient for each occurrence."""
+    """The gradient of rows that were copied from the table: one row of numbers for each occurrence."""
 
     place: Int64[Tensor, " K"]
-    """Which row each occurrence is."""
+    """The row of each occurrence."""
     value: Float[Tensor, "K E"]
 
     def words(self, dtype: torch.dtype, width: int) -> list[int]:
@@ -28,7 +28,7 @@ class GatheredGradient:
 
 @dataclass(frozen=True)
 class PairGradient:
-    """Of rows that were compared where they lie: what it is computed from while rows are summed; it is never stored."""
+    """Keeps query, score and upstream gradient; the row gradient is computed while rows are summed and never stored."""
 
     place: Int64[Tensor, "C N"]
     kind: Comparison
@@ -55,7 +55,7 @@ RowGradientSource = GatheredGradient | PairGradient
 
 @dataclass(frozen=True)
 class Unsummed:
-    """Sources grouped by row, for a kernel that sums a row when it gets there."""
+    """Sources grouped by row, for a kernel that sums the gradient of a row when it updates the row."""
 
     sources: list[RowGradientSource]
     rows: Float[Tensor, "U E"]
@@ -63,13 +63,13 @@ class Unsummed:
     begin: Int64[Tensor, " K_plus_1"]
 
     version: int
-    """How often the rows had been changed in place when the gradient was made."""
+    """The rows' version counter (changes in place) when the gradient was made."""
 
     def words(self) -> Int64[Tensor, "S _"]:
-        """The sources as rows.h takes them.
+        """The sources as an array of `Source` of rows.h.
 
         Raises:
-            RuntimeError: the rows have changed, of which the gradient is computed.
+            RuntimeError: the rows have changed since the gradient was made.
         """
         if self.rows._version != self.version:
             raise RuntimeError("the rows have changed since their gradient was made: it can't be summed any more")
@@ -77,9 +77,9 @@ class Unsummed:
 
 
 class RowGradient:
-    """The gradient of those rows of a table that have one: summed, or to be summed where it is used.
+    """The gradient of the table rows that have one. It is summed only when `value` or an optimiser needs it.
 
-    Sums are made in float64 and rounded to the rows' type.
+    Sums are computed in float64 and rounded to the rows' type.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RowGradient:
 
     @classmethod
     def of(cls, sources: list[RowGradientSource], rows: Float[Tensor, "U E"]) -> "RowGradient":
-        """What sources of these rows add up to."""
+        """The sum of the sources' gradients of these rows."""
         if not sources or not usable(rows):
             return cls(*sum_rows(sources, rows, rows.dtype))
         row, order, begin = group_rows(_places(sources), len(rows))
@@ -100,7 +100,7 @@ class RowGradient:
 
     @property
     def value(self) -> Float[Tensor, "K D"]:
-        """The sum at each row."""
+        """The summed gradient of each row in `row`."""
         if self._value is None:
             assert self.unsummed is not None
             of = self.unsummed
@@ -112,7 +112,7 @@ class RowGradient:
 def sum_rows(
     sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
-    """The distinct rows that have a gradient, ascending, and its sum, made in float64 and rounded to `dtype`."""
+    """The distinct rows with a gradient, ascending, and their sums, computed in float64 and rounded to `dtype`."""
     if not sources:
         return rows.new_empty(0, dtype=torch.int64), rows.new_empty((0, rows.shape[1]), dtype=dtype)
     if not usable(rows):
@@ -131,7 +131,7 @@ def _places(sources: list[RowGradientSource]) -> Int64[Tensor, " K"]:
 def sum_occurrences(
     place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
-    """The distinct places below `num_rows`, ascending, and the sum of each one's values, as `sum_rows` makes it."""
+    """The distinct places, ascending, and the sum of the values of each, in float64 rounded to `dtype`."""
     source = GatheredGradient(place, value.contiguous())
     if not usable(value):
         return _sum_rows_plain(place, [source], dtype)
@@ -142,7 +142,7 @@ def sum_occurrences(
 
 
 def _words(sources: list[RowGradientSource], rows: Float[Tensor, "_ E"]) -> Int64[Tensor, "S _"]:
-    """An array of `Source` of rows.h: of gradients of rows like these."""
+    """An array of `Source` of rows.h; errors if the sources are not of rows of this type and width."""
     return torch.tensor([source.words(rows.dtype, rows.shape[1]) for source in sources], dtype=torch.int64)
 
 
@@ -156,7 +156,7 @@ def _call_sum(
 def group_rows(
     place: Int64[Tensor, " K"], num_rows: int
 ) -> tuple[Int64[Tensor, " R"], Tensor, Int64[Tensor, " R_plus_1"]]:
-    """The distinct rows, the occurrences in their order, and where each row's begin and end.
+    """The distinct rows, ascending; the occurrences sorted by row; where those of each row begin, then the last end.
 
     Raises:
         IndexError: a place is not in [0, num_rows).
@@ -173,7 +173,7 @@ def group_rows(
 
 
 def distinct_rows(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tensor, " R"], Int64[Tensor, " K"]]:
-    """The distinct rows, all below `num_rows`, ascending, and which of them each place is."""
+    """The distinct rows in `place`, ascending, and for each place the position of its row among them."""
     if not usable(place):
         return torch.unique(place, return_inverse=True)
     row, order, begin = group_rows(place, num_rows)
@@ -185,7 +185,7 @@ def distinct_rows(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tens
 def _sum_rows_plain(
     place: Int64[Tensor, " K"], sources: list[RowGradientSource], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
-    # Pairs are compared in place by kernels alone, so here all rows were gathered.
+    # Only kernels make a PairGradient, so without kernels all sources are gathered rows.
     value = torch.cat([source.value for source in sources if isinstance(source, GatheredGradient)])
     row, index = torch.unique(place, return_inverse=True)
     total = torch.zeros((len(row), value.shape[1]), dtype=torch.float64, device=value.device)

@@ -1,4 +1,4 @@
-"""What must hold of sizes before a kernel sees them: it has nothing but addresses, and would read beyond an array."""
+"""Checks sizes before a kernel is called. A kernel has only addresses and would read beyond an array."""
 
 from torch import Tensor
 
@@ -7,13 +7,13 @@ INT32_MAX = 2**31 - 1
 
 
 def expect_shape(what: str, tensor: Tensor | None, *shape: int) -> None:
-    """Refuses, by a ValueError, a tensor of another shape; None is what may be left out."""
+    """Raises ValueError if the tensor has another shape; None is allowed."""
     if tensor is not None and tensor.shape != shape:
         raise ValueError(f"{what} must have shape {list(shape)}, got {list(tensor.shape)}")
 
 
 def per_chunk(queries: int, chunks: int) -> int:
-    """How many queries each chunk has; a ValueError if they are not divided evenly."""
+    """The number of queries of a chunk; raises ValueError if chunks would differ in size."""
     size = queries // max(chunks, 1)
     if size * chunks != queries:
         raise ValueError(f"{queries} queries are not divided evenly over {chunks} chunks")
@@ -21,6 +21,6 @@ def per_chunk(queries: int, chunks: int) -> int:
 
 
 def expect_int32(what: str, number: int) -> None:
-    """Refuses, by an OverflowError, a number that a kernel could not keep in int32."""
+    """Raises OverflowError if the number does not fit int32."""
     if number > INT32_MAX:
         raise OverflowError(f"{number} {what}: at most {INT32_MAX}, what int32 holds")

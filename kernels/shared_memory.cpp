@@ -1,4 +1,4 @@
-// Ranks of one machine that wait for each other: each counts its exchanges in memory that the others can see.
+// Lets ranks of one machine wait for each other: each counts its exchanges in shared memory.
 #include <sched.h>
 #include <signal.h>
 
@@ -17,7 +17,7 @@ namespace kernel {
 constexpr int64_t SPINS = 64;
 constexpr std::chrono::milliseconds SPINNING{1}, LONGEST_SLEEP{10};
 
-// Says that this rank's part of exchange `number` can be read.
+// Marks this rank's part of exchange `number` as ready to be read.
 void publish(int64_t* counter, int64_t number) {
   reinterpret_cast<std::atomic<int64_t>*>(counter)->store(number, std::memory_order_release);
 }

@@ -52,7 +52,7 @@ struct RowwiseAdagrad {
   }
 };
 
-// Adam; bias corrections come ready made.
+// Adam; the bias corrections are computed by the caller.
 template <class T>
 struct Adam {
   T *weight, *mean, *square;
@@ -76,7 +76,7 @@ struct Adam {
   }
 };
 
-// What the gradient of rows is: ready made, one after the other, or what it is to be summed from (see rows.h).
+// The gradient of rows: already summed, or the sources to sum it from (see rows.h).
 template <class T>
 struct Gradient {
   const int64_t* row;  // ascending

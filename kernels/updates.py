@@ -13,14 +13,14 @@ from kernels.shapes import expect_shape
 
 @dataclass(frozen=True)
 class Ball:
-    """Scales each part of a row back to an L2 norm of at most `max_norm`; None leaves rows free."""
+    """Scales each part of a row to an L2 norm of at most `max_norm`; None: no limit."""
 
     widths: tuple[int, ...]
-    """Of the parts, in order."""
+    """The widths of the parts, in order."""
     max_norm: float | None
 
     def clip_(self, rows: Float[Tensor, "K W"]) -> None:
-        """Scales these rows back, in place."""
+        """Scales the rows in place."""
         if self.max_norm is None:
             return
         if usable(rows):
@@ -32,7 +32,7 @@ class Ball:
             part.mul_(self.max_norm / norm.clamp(min=self.max_norm))
 
     def bounds(self, width: int) -> tuple[Tensor | None, int, float]:
-        """What updates.cpp takes for rows of this width; a ValueError if the parts are not as wide together."""
+        """The arguments for updates.cpp; raises ValueError unless the widths of the parts add up to `width`."""
         if self.max_norm is None:
             return None, 0, 0.0
         if sum(self.widths) != width:
@@ -76,7 +76,7 @@ def adagrad(
     lr: float,
     eps: float,
 ) -> None:
-    """Adagrad with a state for each number."""
+    """Adagrad with one number of state for each number of `weight`. Changes weight and state in place."""
     if usable(weight):
         for each in (square_sum, gradient):
             expect_shape("gradient and state", each, *weight.shape)
@@ -101,10 +101,10 @@ def adam(
     weight_decay: float,
     ball: Ball,
 ) -> None:
-    """Adam on the gradient's rows; or everywhere, with a gradient of 0 for all other rows.
+    """Adam on the rows that have a gradient, or with `everywhere` on all rows (gradient 0 for the others). In place.
 
     Args:
-        step: number of this update, from 1 on, for the bias corrections.
+        step: the number of this update, from 1, for the bias corrections.
         weight_decay: L2 weight, added to the gradient.
     """
     rate, root = lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
@@ -128,7 +128,7 @@ def adam(
 
 
 def _words(gradient: RowGradient, weight: Float[Tensor, "L D"]) -> tuple[Tensor | int | None, ...]:
-    """`Gradient` of updates.cpp; an error if it is not of rows like the table's."""
+    """`Gradient` of updates.cpp; raises an error if rows or widths do not fit the table."""
     row, unsummed = gradient.row, gradient.unsummed
     if len(row) and not 0 <= int(row[0]) <= int(row[-1]) < len(weight):  # ascending
         raise IndexError(f"gradients of rows {int(row[0])} to {int(row[-1])} for a table of {len(weight)}")

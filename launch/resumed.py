@@ -16,7 +16,7 @@ from trainer.stage import Stage
 
 # Options that may change even if a run has nothing left to train: where it runs, where the files of its graph are (the
 # checkpoint has a fingerprint of their content), its tracker, and the memory for ranking.
-_ALWAYS_TAKEN = ("resume", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
+_ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
 _NOTHING = object()
 
 

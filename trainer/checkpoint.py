@@ -1,10 +1,10 @@
-"""Checkpoints: saved by any number of ranks, resumed by any other, written whole or not at all.
+"""Checkpoints: any number of ranks can load what another number of ranks saved, and saving is atomic.
 
-A checkpoint is a folder of safetensors files, which hold nothing that runs on loading: `rows_K_of_W.safetensors` with
-the rows of rank K and the entity of each, and its part of what a sampler keeps by key; `dense.safetensors` with what
-all ranks hold alike. `manifest.json` says where the run stood and carries the SHA-256 of every file and of itself. A
-reader takes the rows of the entities that it owns out of whichever file has them, so neither ranks nor placement need
-be those of the writer.
+A checkpoint is a folder of safetensors files, which execute no code when loaded. `rows_K_of_W.safetensors` has the
+entity rows of rank K, the entity of each row, and this rank's part of a sampler's keyed rows. `dense.safetensors` has
+the tensors that are equal on all ranks. `manifest.json` has the position in the run and the SHA-256 of each file and of
+itself. A rank finds the rows of its entities in any of the files, so ranks and placement may differ from those that
+saved.
 """
 
 import json
@@ -43,17 +43,24 @@ from trainer.runtime import Runtime
 
 @dataclass
 class Player:
-    """What a checkpoint holds of one player: its model, and what steps it now (None: nothing does)."""
+    """A model to save or load, and its optimiser; None if no optimiser updates it now."""
 
     model: KGEModel
     optimizer: ModelOptimizer | None
 
 
 class Checkpointer:
-    """Saves to and loads from `folder`, which holds checkpoints by step and pointers to them by name.
+    """Saves checkpoints to `folder` and loads them; pointers give names such as "latest" to checkpoints.
+
+    Example: `path = checkpointer.save("step_000000100", players, state, manifest)`, then
+    `checkpointer.point("latest", path)`. To load: `checkpointer.read_manifest(path)`, then
+    `state = checkpointer.load(path, players)`, which fills the players' models.
 
     Args:
-        keep: how many checkpoints to keep beside those that a pointer names.
+        keep: how many of the newest checkpoints to keep, besides those that a pointer names.
+
+    Raises:
+        InputError: `keep` is below 1.
     """
 
     def __init__(self, folder: Path, runtime: Runtime, *, keep: int) -> None:
@@ -71,15 +78,16 @@ class Checkpointer:
         manifest: Mapping[str, Any],
         keyed: Mapping[str, KeyedRows] = MappingProxyType({}),
     ) -> Path:
-        """Writes a checkpoint. Collective.
+        """Writes a checkpoint and returns its folder. Collective.
 
         Args:
-            name: its folder's name; names sort in the order of saving.
+            name: the name of the folder; names must sort in the order of saving.
             state: small tensors, equal on all ranks.
-            manifest: where the run stands, and what a resumed run must share with it; JSON values.
+            manifest: JSON values: the position in the run and the options that a resumed run must share.
             keyed: rows of a sampler that are partitioned over the ranks.
+
         Raises:
-            InputError: it could not be written; earlier checkpoints are as they were.
+            InputError: a file cannot be written. Earlier checkpoints stay unchanged.
         """
         final = self.folder / name
         temporary = self.folder / f"{name}.tmp"
@@ -91,14 +99,14 @@ class Checkpointer:
             self._attempt(lambda: write_tensors(temporary / "dense.safetensors", dense), first_only=True)
             self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
         except InputError:
-            # What could be written would only fill the disk.
+            # The incomplete checkpoint is of no use and would fill the disk.
             if self.runtime.is_first:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
         return final
 
     def point(self, name: str, checkpoint: Path) -> None:
-        """Makes a name ("latest", "best_adversarial") stand for a checkpoint, and drops what is no longer wanted."""
+        """Points a name ("latest", "best_adversarial") to a checkpoint, then removes old ones. Collective."""
 
         def write() -> None:
             write_pointer(self.folder / f"{name}.json", checkpoint.name)
@@ -107,14 +115,14 @@ class Checkpointer:
         self._attempt(write, first_only=True)
 
     def drop(self, name: str) -> None:
-        """Takes a name away, so that what it stood for need not be kept any longer."""
+        """Removes a pointer, so that its checkpoint can be removed later. Collective."""
         self._attempt(lambda: (self.folder / f"{name}.json").unlink(missing_ok=True), first_only=True)
 
     def adopt(self, checkpoint: Path) -> Path:
-        """The checkpoint of this name in `folder`, copied there from another run's folder if need be. Collective.
+        """Copies a checkpoint of another run to `folder`, unless it is there already. Returns its path. Collective.
 
         Raises:
-            InputError: it is gone, or damaged.
+            InputError: the checkpoint is missing or damaged.
         """
         own = self.folder / checkpoint.name
         if not own.exists() and not checkpoint.exists():
@@ -132,16 +140,19 @@ class Checkpointer:
         return own
 
     def read_manifest(self, checkpoint: Path, *needed: str) -> dict[str, Any]:
-        """The manifest, after every file was checked against it. Collective; raises InputError on damage.
+        """Returns the manifest after checking the SHA-256 of every file. Collective.
 
         Args:
-            needed: fields that it must have.
+            needed: fields that the manifest must have.
+
+        Raises:
+            InputError: a file is missing or damaged, or a field is missing or wrong.
         """
         manifest = load_manifest(checkpoint, *needed)
         files = list(manifest["files"].items())
         error = None
         try:
-            # Each rank reads a part of the bytes; a damaged file found by one is an error on all.
+            # Each rank checks some of the files; if one rank finds damage, all ranks raise the error.
             for name, digest in files[self.runtime.rank :: self.runtime.world_size]:
                 verify(checkpoint / name, digest)
         except InputError as failure:
@@ -152,26 +163,25 @@ class Checkpointer:
     def load(
         self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows] = MappingProxyType({})
     ) -> dict[str, Tensor]:
-        """Fills the players' models, their optimisers where they have one, and keyed rows; returns the state tensors.
+        """Loads the players' models, their optimisers and keyed rows in place; returns the state tensors. Collective.
 
-        Collective.
-
-        Verify first with `read_manifest`.
+        Call `read_manifest` first, which checks the files.
 
         Raises:
-            InputError: tensors that do not fit this run, not a row for each entity, numbers that are not finite.
+            InputError: a tensor has another shape or type than this run's, an entity has no row or two, or a number is
+                nan or infinite.
         """
         state: dict[str, Tensor] = {}
         error = None
         try:
             state = _load(checkpoint, players, keyed)
-        except InputError as failure:  # a rank checks the rows that it takes; what one finds is an error on all
+        except InputError as failure:  # of this rank's rows; all ranks raise it
             error = str(failure)
         self.runtime.agree(error)
         return state
 
     def _attempt(self, action: Any, *, first_only: bool = False) -> None:
-        """Runs an action that writes, on rank 0 or on all; a failure on any is the same error on all."""
+        """Runs an action that writes files, on all ranks or rank 0. If one rank fails, all raise the error."""
         error = None
         if self.runtime.is_first or not first_only:
             try:
@@ -216,10 +226,13 @@ class Checkpointer:
 
 
 def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
-    """The checkpoint that a user's path means: itself, or what `pointer` names in a run folder.
+    """The checkpoint at a user's path: the path itself, or in a run folder the checkpoint that `pointer` names.
+
+    Args:
+        key: the option that gave the path, for errors.
 
     Raises:
-        InputError: there is none; names the config key that gave the path.
+        InputError: there is no checkpoint.
     """
     if is_file(path / "manifest.json"):
         return path
@@ -236,7 +249,7 @@ def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
 def _row_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, player in players.items():
-        # The placement is the run's, so all tables have the same rows here.
+        # All tables use the run's placement, so they have the same entities on this rank.
         tensors["entity"] = player.model.entity.entity
         tensors[f"{name}/weight"] = player.model.entity.weight.detach()
         if player.optimizer is not None:
@@ -260,7 +273,7 @@ def _load(checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, K
     for key, value in tensors.items():
         check_finite(checkpoint, key, value)
     for name, player in players.items():
-        # Rows first: their names tell another optimizer.
+        # Rows first, so that another optimizer is noticed by the names of its row state.
         _load_rows(checkpoint, files, name, player)
         _load_dense(checkpoint, name, player, tensors)
     load_keyed(checkpoint, files, keyed)
@@ -304,7 +317,7 @@ def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player) ->
 def _fitting(
     checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
 ) -> Tensor:
-    """The saved tensor, which must have this shape and be of numbers of the kind that this run has there."""
+    """Returns the saved tensor; raises InputError if it is missing or has another shape or kind of number."""
     if value is None:
         raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
     if value.shape != torch.Size(shape):

@@ -1,4 +1,4 @@
-"""Files of a checkpoint: written to the disk for good, and read as what may be damaged or come from someone else."""
+"""Writes files of a checkpoint safely to disk, and reads files that may be damaged or come from someone else."""
 
 import hashlib
 import json
@@ -46,10 +46,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """A safetensors file, whose header was checked.
+    """Opens a safetensors file and checks the types and sizes of its tensors.
 
     Raises:
-        InputError: it is damaged, or holds a tensor of a type or size that no checkpoint has.
+        InputError: the file is damaged, or a tensor has a type or size that no checkpoint has.
     """
     try:
         with safe_open(path, framework="pt") as saved:
@@ -64,7 +64,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; false also for a path that no file can have, such as one of 5,000 characters."""
+    """Whether the path is a file; False for impossible paths too, such as one of 5,000 characters."""
     try:
         return path.is_file()
     except OSError:
@@ -72,10 +72,10 @@ def is_file(path: Path) -> bool:
 
 
 def read_small_file(path: Path, *, most_bytes: int) -> bytes:
-    """The content of a file that is refused if it is larger than anything we write.
+    """The content of a file with at most `most_bytes` bytes.
 
     Raises:
-        InputError: the file is missing, no regular file, too large, or can't be read.
+        InputError: the file is missing, not a regular file, too large, or cannot be read.
     """
     if not is_file(path):
         raise InputError(f"{path} is missing")
@@ -93,7 +93,7 @@ def read_json(path: Path, *, most_bytes: int = 1 << 22) -> Any:
     """The value of a JSON file.
 
     Raises:
-        InputError: see `read_small_file`; or its content is no JSON.
+        InputError: as for `read_small_file`, or the content is not JSON.
     """
     content = read_small_file(path, most_bytes=most_bytes)
     try:
@@ -105,7 +105,7 @@ def read_json(path: Path, *, most_bytes: int = 1 << 22) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value of a foreign file, on one short line for a message."""
+    """A value read from a file, shortened to one line for an error message."""
     if isinstance(value, dict | list) and len(value) > 8:
         return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
     text = repr(value)
@@ -113,12 +113,12 @@ def shown(value: Any) -> str:
 
 
 def lies_inside(path: Path, folder: Path) -> bool:
-    """Whether a path, with all its links followed, is below a folder."""
+    """Whether a path is inside a folder once all links are followed."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def digest_of_file(path: Path) -> str:
-    """Its SHA-256."""
+    """The SHA-256 of a file as 64 hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 22):
@@ -127,12 +127,12 @@ def digest_of_file(path: Path) -> str:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """The SHA-256 of JSON values, whatever their order."""
+    """The SHA-256 of JSON values; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def verify(path: Path, digest: str) -> None:
-    """Raises InputError unless the file of a checkpoint has this SHA-256."""
+    """Raises InputError unless a checkpoint's file exists, is no link to elsewhere, and has this SHA-256."""
     if not is_file(path):
         raise InputError(f"{path.parent} is damaged: {path.name} is missing")
     if not lies_inside(path, path.parent):

@@ -1,4 +1,4 @@
-"""What a run costs: candidates scored, time and memory."""
+"""Measures the cost of a run: scored candidates, time and memory."""
 
 from collections.abc import Iterable, Mapping
 from statistics import median
@@ -18,32 +18,35 @@ _SCORED = "scored_candidates"
 
 
 class Cost(Observer):
-    """Candidates scored by training steps of all stages so far, seconds of these steps, and peak memory.
+    """Logs candidates scored by training steps of all stages so far, seconds of these steps, and peak memory in MB.
 
-    Validation and what other observers do cost nothing here.
+    Validation and other observers are not counted.
     """
 
     def __init__(self, runtime: Runtime, models: Iterable[KGEModel]) -> None:
         self.runtime = runtime
         self._scored = ScoredCandidates(models)
         self._candidates = 0
-        """Of all ranks, when they were last added up."""
+        """Candidates scored on all ranks, up to the last time that ranks were added up."""
         self._own = 0
-        """Of this rank since then."""
+        """Candidates scored on this rank since then."""
         self._seconds: list[float] = []
-        """Of each step since the last measurement."""
+        """Seconds of each step since the last measurement."""
 
     def before_step(self) -> None:
-        """See `Observer.before_step`."""
+        """Starts counting at 0."""
         self._scored.count = 0
 
     def after_step(self, seconds: float) -> None:
-        """See `Observer.after_step`."""
+        """Adds the step's candidates and its seconds."""
         self._own += self._scored.count
         self._seconds.append(seconds)
 
     def measure(self, stage: Stage, cursor: Cursor) -> dict[str, float | int]:
-        """See `Observer.measure`; the median of a step is over the steps since the last measurement."""
+        """The metrics cost/candidates, cost/seconds, cost/peak_mb (the largest of all ranks) and cost/step_seconds.
+
+        The last is the median time of the steps since the last call. Collective.
+        """
         peak = torch.zeros(self.runtime.world_size, dtype=torch.float64, device=self.runtime.device)
         peak[self.runtime.rank] = device_peak_mb(self.runtime.device)
         cost: dict[str, float | int] = {
@@ -63,11 +66,11 @@ class Cost(Observer):
         return self._candidates
 
     def state(self) -> dict[str, Any]:
-        """The count."""
+        """The number of scored candidates of all ranks. Collective."""
         return {_SCORED: self._add_up()}
 
     def load_state(self, manifest: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Restores the number of scored candidates; raises InputError if the saved run did not count them."""
         if _SCORED not in manifest:
             raise InputError("quality: the run that is resumed did not count what it scored; resume it without quality")
         self._candidates, self._own = int(manifest[_SCORED]), 0

@@ -1,4 +1,4 @@
-"""What is watched of a step and not trained on: rates of true facts among the negatives, and digests of the draws."""
+"""Metrics of a step that training does not use: rates of true facts among the negatives, and digests of draws."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,12 +15,11 @@ class Diagnostics:
     """Metrics of a logged step.
 
     Args:
-        train: facts that the run trains on.
-        hidden: true facts that no split has, where a graph knows them (the synthetic one); None otherwise.
-        held_out: valid and test facts. Their rate among the negatives is reported and used for nothing else: no
-            sampler, loss or choice of a checkpoint sees it.
-        log_digests: whether to log a number for the triples, the pools and the draws of a step, equal in two runs
-            when these are.
+        train: the train facts.
+        hidden: true facts that are in no split, which only the synthetic graph has; else None.
+        held_out: the valid and test facts. Their rate among the negatives is only reported: no sampler, loss or choice
+            of a checkpoint uses it.
+        log_digests: log digests of the step's triples, pools and negatives: equal in two runs with equal draws.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Diagnostics:
     def means(
         self, batch: Batch, negatives: Negatives, verdict: Verdict, of_sampler: dict[str, Float[Tensor, " B"]]
     ) -> dict[str, float]:
-        """Means over the global batch. Collective."""
+        """Means over the global batch, by the name of the metric. Collective."""
         entity = negatives.entity
         value = {
             "train/positive_score": verdict.positive,
@@ -56,7 +55,7 @@ class Diagnostics:
         return dict(zip(value, shares.tolist(), strict=True))
 
     def digests(self, batch: Batch, negatives: Negatives) -> dict[str, str]:
-        """Digests of the global batch, whatever ranks its chunks are on. Collective."""
+        """Digests (16 hex digits) of the global batch, the same at every number of ranks. Collective."""
         if not self.log_digests:
             return {}
         positives = len(batch.head)
@@ -72,7 +71,7 @@ class Diagnostics:
 
     @staticmethod
     def _digest(name: str, batch: Batch, value: Int64[Tensor, "B K"]) -> Int64[Tensor, ""]:
-        """A sum, which wraps, of one hash for each (chunk, place within it, value)."""
+        """The wrapping sum of one hash for each (chunk, position in the chunk, value)."""
         place = torch.arange(batch.chunk_size * value.shape[1], device=value.device)
         counter = combine(batch.chunk[:, None], place).view(value.shape)
         return random_bits(stream(name, batch.epoch), combine(counter, value)).sum()

@@ -1,4 +1,4 @@
-"""How different negatives are: within a query, and over all entities."""
+"""Diversity of negatives: within a query, and over all entities."""
 
 import math
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def distinct_share(entity: Int64[Tensor, "B D"], kept: Bool[Tensor, "B D"], num_entities: int) -> Float64[Tensor, " B"]:
-    """Distinct entities among each row's kept draws, as a share of these draws; 0 where none is kept."""
-    ordered = torch.where(kept, entity, num_entities).sort(1).values  # those that are not kept come last, as one entity
+    """The number of distinct entities among each row's kept draws divided by the number of these draws; 0 if none."""
+    ordered = torch.where(kept, entity, num_entities).sort(1).values  # draws that are not kept come last
     first = torch.ones_like(kept)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     return (first & (ordered < num_entities)).sum(1).double() / kept.sum(1).clamp(min=1)
 
 
 def pooled_entropy(count: Int64[Tensor, " E"]) -> float:
-    """The entropy of how often each entity was drawn, relative to log E: 1 if all were drawn equally often."""
+    """The entropy of the draws over the E entities divided by log E: 1 if all were drawn equally often."""
     share = count.double() / count.sum().clamp(min=1)
     return float(torch.special.entr(share).sum()) / math.log(max(len(count), 2))
 
 
 def coverage(count: Int64[Tensor, " E"]) -> float:
-    """The share of entities that were drawn at all."""
+    """The share of entities that were drawn at least once."""
     return float((count > 0).double().mean())

@@ -1,4 +1,4 @@
-"""Filtered ranking over all entities: each rank scores its own rows, and integer counts are added up."""
+"""Filtered ranking among all entities. Each rank scores its own rows; the counts of all ranks are added."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,21 @@ from kernels.ranks import LeftOut, RankCounts, count_ranks
 from trainer.runtime import Runtime
 
 _BLOCK_ROWS = 1024
-"""Entities scored by one call: few enough for the scores to stay in the processor's cache until they are counted."""
+"""Entities scored by one call, so few that the scores stay in the processor's cache until they are counted."""
 _MOST_QUERIES = 512
-"""Queries scored at a time, however much memory there is."""
+"""The most queries scored at a time."""
 _WHOLE = 64
-"""Blocks are filled up to a multiple of this: a matrix product of another width may round its last columns otherwise,
-and then equal rows would not have equal scores."""
+"""Blocks are padded to a multiple of this. A matrix product of another width may round its last columns differently,
+and equal rows would not have equal scores."""
 
 
 @dataclass(frozen=True)
 class RankingMetrics:
-    """Metrics of one side or both: `mrr`, `mean_rank`, `hits@1`, `hits@3`, `hits@10`, `count` and the effect of ties.
+    """Metrics of head queries, tail queries and both: `mrr`, `mean_rank`, `hits@1`, `hits@3`, `hits@10` and `count`.
 
-    Ranks start at 1 and are realistic: the mean of the best and the worst rank among equal scores. `mrr_optimistic`
-    and `mrr_pessimistic` take the best and the worst, `tie_gap` is their difference: large for a collapsed model.
+    Ranks start at 1 and are realistic, as in PyKEEN: the mean of the best and the worst rank among equal scores.
+    `mrr_optimistic` uses the best rank, `mrr_pessimistic` the worst. `tie_gap` is their difference, which is large for
+    a collapsed model. Without queries there is only `count` = 0.
     """
 
     both: dict[str, float]
@@ -35,16 +36,21 @@ class RankingMetrics:
     tail: dict[str, float]
 
     def as_dict(self) -> dict[str, dict[str, float]]:
-        """By side."""
+        """The metrics by side: "both", "head", "tail"."""
         return {"both": self.both, "head": self.head, "tail": self.tail}
 
 
 class RankingEvaluator:
-    """Ranks the true answer of each query among all entities, without the other known answers.
+    """Computes the filtered rank of each true answer: its rank among all entities except the other known answers.
+
+    Example: `RankingEvaluator(known, runtime, memory_mb=256).evaluate(model, graph.test).both["mrr"]`.
 
     Args:
         known: the triples to filter by, on the runtime's device.
-        memory_mb: bound on the scores held at a time on a rank, in MB of float32.
+        memory_mb: the most memory for scores on a rank, in MB of float32.
+
+    Raises:
+        InputError: `memory_mb` is below 1.
     """
 
     def __init__(self, known: KnownTriples, runtime: Runtime, *, memory_mb: int) -> None:
@@ -56,7 +62,11 @@ class RankingEvaluator:
 
     @torch.no_grad()
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
-        """Ranks the head and the tail of each triple. Collective."""
+        """Ranks the head and the tail of each triple. Collective: every rank gives the same triples.
+
+        Raises:
+            InputError: a score is nan or infinite.
+        """
         queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
         bounds = {}
         row_of_entity = model.entity.row_of_entity
@@ -70,13 +80,13 @@ class RankingEvaluator:
     def _rank(
         self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex
     ) -> Int64[Tensor, "2 Q"]:
-        """The best and the worst rank of each query's answer; `known` has rows of the table for answers."""
+        """The best and the worst rank of each query's answer. The answers in `known` are rows of the table."""
         head, relation, tail = triples.unbind(1)
         anchor, target = (tail, head) if side == "head" else (head, tail)
         anchor_rows, target_rows = model.entity(torch.cat([anchor, target])).chunk(2)
         row, heads = model.asked(relation, len(relation) if side == "head" else 0)
         score = model.scoring.scorer(anchor_rows, model.scorer.relation_rows(row), of_heads=heads > 0)
-        # The true score comes out of a product like the others', so that equal rows have equal scores.
+        # The true score comes from a product of the same kind, so that equal rows have equal scores.
         truth = score(_filled(target_rows)).diagonal().contiguous()
         target_row = model.entity.row_of_entity[target]
         left_out = LeftOut(target_row, known.rows(anchor, relation), known.offset, known.answer)
@@ -92,7 +102,7 @@ class RankingEvaluator:
 
 
 def _filled(rows: Float[Tensor, "n E"]) -> Candidates:
-    """Candidates that all queries share, filled up to a whole width."""
+    """Candidates that all queries share, padded with zeros to a multiple of `_WHOLE`."""
     missing = -len(rows) % _WHOLE
     return Candidates.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
 

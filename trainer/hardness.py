@@ -1,4 +1,4 @@
-"""How hard negatives are: where their scores stand among all entities' scores for the same query."""
+"""Hardness of negatives: the share of all entities that score lower for the same query."""
 
 from collections.abc import Iterator
 
@@ -13,17 +13,17 @@ from graph.batch import Batch
 from trainer.runtime import Runtime
 
 _BLOCK_ROWS = 1024
-"""Entities scored by one call; blocks are filled up to it, because a product of another width may round otherwise."""
+"""Entities scored by one call. Blocks are padded to it, because a product of another width may round differently."""
 
 
 @torch.no_grad()
 def hardness(model: KGEModel, batch: Batch, entity: Int64[Tensor, "B D"], runtime: Runtime) -> Float64[Tensor, "B D"]:
-    """The share of the other entities that score below each negative, those with equal scores counted half.
+    """The share of the other entities that score below each negative; equal scores count half. Collective.
 
-    0 is the easiest entity, 1 the hardest; uniform draws have mean .5. Known answers stand among the others.
+    0 is the easiest negative and 1 the hardest; uniform draws have mean .5. Known answers are among the other entities.
 
-    Every rank is given the same batch and entities. It scores the queries against its own rows, in blocks and twice:
-    first for the negatives' scores, which are some rank's alone, then to count. Collective.
+    All ranks must give the same batch and entities. Each rank scores the queries against its own rows twice: first to
+    get the scores of the negatives among its rows, then to count lower scores.
     """
     row = model.entity.row_of_entity[entity]
     own = torch.zeros(entity.shape, dtype=model.site.dtype, device=entity.device)
@@ -35,14 +35,14 @@ def hardness(model: KGEModel, batch: Batch, entity: Int64[Tensor, "B D"], runtim
     below = torch.zeros_like(entity)
     for _, score in _blocks(model, batch):
         ordered = score.sort(1).values
-        # Once those below, once those not above, of which the negative is one.
+        # Entities below count twice and equal ones once. The negative itself is subtracted at the end.
         below += torch.searchsorted(ordered, own) + torch.searchsorted(ordered, own, right=True)
     others = max(len(model.entity.row_of_entity) - 1, 1)
     return (runtime.add(below) - 1).double() / (2 * others)
 
 
 def _blocks(model: KGEModel, batch: Batch) -> Iterator[tuple[int, Float[Tensor, "B n"]]]:
-    """(first row of the whole table, scores of all queries) for each block of this rank's rows. Collective at first."""
+    """(first row in the whole table, scores of all queries) for each block of this rank's rows. Collective."""
     scores = block_scorer(model, *model.query_rows(batch))
     start = model.site.placement.block(model.site.rank, model.site.world_size)[0]
     for first, rows in model.entity.blocks(_BLOCK_ROWS):

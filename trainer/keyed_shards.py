@@ -1,4 +1,4 @@
-"""Keyed rows in a checkpoint: each rank writes its own block of them, and a reader takes its keys from all files."""
+"""Saves and loads keyed rows of samplers: each rank writes its own rows and reads those of its keys from any file."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from trainer.checkpoint_files import open_tensors
 
 
 def keyed_tensors(keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
-    """This rank's rows, and the first of their keys, which ascend by 1."""
+    """Tensors to save: this rank's rows and the key of the first; keys are consecutive."""
     tensors: dict[str, Tensor] = {}
     for name, rows in keyed.items():
         tensors[f"keyed/{name}"] = rows.row
@@ -21,10 +21,10 @@ def keyed_tensors(keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
 
 
 def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, KeyedRows]) -> None:
-    """Fills the rows of this rank's keys out of whichever files have them.
+    """Loads the rows of this rank's keys in place, from the files that have them.
 
     Raises:
-        InputError: the files do not hold each key once, or rows of another width.
+        InputError: the files do not have each key exactly once, or the rows have another width.
     """
     for name, rows in keyed.items():
         bounds = [_fill(checkpoint, checkpoint / file, name, rows) for file in files]
@@ -39,7 +39,7 @@ def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, Keyed
 
 
 def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int, int]:
-    """Takes what a file has of this rank's rows; returns the file's first key and the one after its last."""
+    """Loads this rank's rows that are in a file; returns the file's first key and the key after its last."""
     with open_tensors(file) as saved:
         if f"keyed/{name}" not in saved.keys():  # noqa: SIM118 (not a dict)
             raise InputError(f"{checkpoint} holds no 'keyed/{name}': it was made with another generator")

@@ -1,4 +1,4 @@
-"""The training loop. It does not know how many ranks there are: see `Runtime`, the table and the evaluator."""
+"""The training loop. Communication between ranks is in `Runtime`, the embedding table and the evaluator."""
 
 import gc
 import logging
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved a checkpoint; `signal` is the signal's number."""
+    """Raised after a signal stopped the run and a checkpoint was saved; `signal` is the signal's number."""
 
     def __init__(self, signal: int) -> None:
         super().__init__(signal)
@@ -40,7 +40,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """A finished step."""
+    """The data and the results of a finished step."""
 
     batch: Batch
     negatives: Negatives
@@ -48,19 +48,25 @@ class Step:
     loss: float
     """Mean over the global batch."""
     reward: float | None
-    """Likewise; None if the sampler does not learn."""
+    """Mean over the global batch; None if the sampler does not learn."""
 
 
 class Trainer:
-    """Runs the stages one after the other, from wherever the cursor stands.
+    """Trains the stages one after the other, from the position of the cursor.
+
+    Example: `Trainer(runtime, stages, players, evaluator=..., ...).fit()` trains from the start. Call
+    `resume(checkpoint, manifest)` before `fit()` to continue a run. Afterwards `cursor` tells the best steps and MRR.
 
     Args:
-        players: every model of the run by name, trained or not: what checkpoints hold.
-        valid: the triples that choose the best checkpoint of a stage.
-        manifest: what a run resumed from a checkpoint must have in common with this one.
-        log_every: steps between lines of metrics, in a stage that is long enough for it.
-        checkpoint_every: steps between checkpoints, beside one at each validation; 0 for none.
-        observers: what else is watched of the run; the same on every rank.
+        players: all models of the run by name, trained or not; checkpoints hold all of them.
+        valid: the triples whose MRR chooses the best checkpoint of a stage.
+        manifest: values that a run resumed from a checkpoint must share.
+        log_every: steps between lines of metrics; fewer in short stages.
+        checkpoint_every: steps between checkpoints, besides those after validations; 0: only after validations.
+        observers: further measurements, the same on all ranks.
+
+    Raises:
+        InputError: `log_every` or `checkpoint_every` is too small.
     """
 
     def __init__(
@@ -97,21 +103,28 @@ class Trainer:
         self.cursor = Cursor()
         self._asked_to_stop = False
         self._saved: str | None = None
-        """Name of the checkpoint that holds where the run stands, if it has not moved since."""
+        """The name of the last checkpoint saved, or resumed from, in this run's folder."""
 
     def fit(self) -> None:
-        """Runs what is left of the run; the models end as their stage's best checkpoint had them. Collective."""
-        gc.freeze()  # what lives as long as the run need not be looked through again and again: a tenth of a short step
+        """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint.
+
+        Collective.
+
+        Raises:
+            Stopped: a signal asked the run to stop; a checkpoint was saved.
+            InputError: the loss, a reward or a score is nan or infinite, or a checkpoint cannot be written.
+        """
+        gc.freeze()  # the collector would search long-lived objects each time: a tenth of a short step
         try:
             for stage in self.stages[self.cursor.stage :]:
                 self._run_stage(stage)
-            self._stop_if_asked()  # after the last step: what is saved by now need not be saved again
+            self._stop_if_asked()  # after the last step everything is saved already
         finally:
             gc.unfreeze()
 
     @property
     def has_steps_left(self) -> bool:
-        """Whether `fit` has anything to train."""
+        """Whether `fit` has steps left to train."""
         later = self.stages[self.cursor.stage :]
         return len(later) > 1 or any(self._has_steps_left(stage) for stage in later)
 
@@ -165,7 +178,11 @@ class Trainer:
             raise Stopped(number)
 
     def train_step(self, stage: Stage, number: int) -> Step:
-        """One step: propose, judge, learn, reward. Collective."""
+        """Trains one step of a stage. Collective.
+
+        In order: the sampler proposes negatives; the player scores them and computes the loss; the loss and the rewards
+        are checked to be finite; the player's optimiser updates the model; the sampler gets the reward.
+        """
         batch = self.runtime.share(stage.order.batch(number))
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
         verdict = stage.player.judge(batch, negatives)
@@ -179,9 +196,9 @@ class Trainer:
     def _global_means(
         self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict
     ) -> tuple[float, Reward | None]:
-        """Loss and reward over the global batch, and the end of the run if one is no number. Collective.
+        """The mean loss and the reward over the global batch. Raises InputError if one is not finite. Collective.
 
-        Signals reach ranks at different times, so the ranks also agree here whether any was asked to stop.
+        A signal reaches ranks at different times, so the ranks also agree here whether to stop.
         """
         signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
         shares = {"loss": verdict.loss.detach()}
@@ -238,7 +255,7 @@ class Trainer:
         self._save(stage, best=better)
 
     def _observe(self, stage: Stage) -> dict[str, float | int]:
-        """What the observers have to say between two steps. Collective."""
+        """The metrics of all observers. Collective."""
         return {name: value for each in self.observers for name, value in each.measure(stage, self.cursor).items()}
 
     def _track(self, metrics: dict[str, float | int | str]) -> None:
@@ -253,7 +270,7 @@ class Trainer:
         cursor.finished[stage.name] = cursor.step if cursor.best_checkpoint is None else cursor.best_step
         is_last = stage is self.stages[-1]
         if is_last and self._saved != self._checkpoint_name():
-            # Where training itself stands, optimisers and all: with more epochs it goes on from here.
+            # Saves the last step with its optimisers, so that a run with more epochs can go on from here.
             self._save(stage)
         if cursor.best_checkpoint is not None:
             best = self.checkpointer.folder / cursor.best_checkpoint
@@ -278,7 +295,7 @@ class Trainer:
         for observer in self.observers:
             manifest |= observer.state()
         path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest, keyed)
-        # In this order: whatever the latest checkpoint needs is there, also if the run is killed in between.
+        # "latest" moves after the checkpoint that was set aside has a pointer, so a killed run can still resume.
         if best and stage is not None and self.cursor.set_aside is not None:
             self._keep_what_is_aside(stage)
         self.checkpointer.point("latest", path)
@@ -293,14 +310,17 @@ class Trainer:
             self.checkpointer.point(_aside(stage), self.checkpointer.folder / name)
 
     def _checkpoint_name(self) -> str:
-        # The stage's number too: where one ends and the next begins, the step is the same and the content is not.
+        # With the stage's number, because the end of a stage and the start of the next have the same step.
         return f"step_{self.cursor.step:09d}_stage_{self.cursor.stage}"
 
     def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
-        """Goes back to where a checkpoint stood. Collective.
+        """Restores the position, models, optimisers and sampler of a checkpoint. Collective.
 
         Args:
-            manifest: the checkpoint's, verified.
+            manifest: the checkpoint's manifest, as `Checkpointer.read_manifest` returns it.
+
+        Raises:
+            InputError: the checkpoint is of a run with other values of `manifest`, or its tensors do not fit this run.
         """
         for key, value in self.manifest.items():
             if manifest.get(key) != value:
@@ -333,7 +353,7 @@ class Trainer:
             self._saved = checkpoint.name
 
     def _adopt_best(self, stage: Stage, checkpoint: Path) -> None:
-        """Makes this run's folder have the best checkpoints that the cursor knows of."""
+        """Copies the best checkpoints that the cursor names to this run's folder and points to them."""
         aside = (self.cursor.set_aside or {}).get("best_checkpoint")
         for pointer, name in ((_aside(stage), aside), (f"best_{stage.name}", self.cursor.best_checkpoint)):
             if name is not None:

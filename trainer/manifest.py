@@ -1,4 +1,4 @@
-"""What a checkpoint's manifest says, each field checked where it is read: a run folder may come from someone else."""
+"""Reads a checkpoint's manifest and checks each field, because a run folder may come from someone else."""
 
 import math
 import re
@@ -15,11 +15,11 @@ _LARGEST = 1 << 63
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
 _FILE = re.compile(r"(?P<kind>[a-z_]+?)(_(?P<rank>\d{1,6})_of_(?P<ranks>\d{1,6}))?\.safetensors", re.ASCII)
 Rule = tuple[str, Callable[[Any], bool]]
-"""What a field must be, in words, and whether a value is that."""
+"""The rule of a field in words, and a function that tests a value."""
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value is a plain name: of a checkpoint, a stage, a tracker's run. It can't leave its folder."""
+    """Whether a value is a plain name, for example of a checkpoint or a stage: no path, so it stays in its folder."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
@@ -32,7 +32,7 @@ def _is_number(value: Any, least: float, most: float = math.inf) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    """What wandb allows, whose users may choose their own."""
+    """Whether wandb allows the value as an id; users may choose their own."""
     return isinstance(value, str) and re.fullmatch(r"[^/\\#?%:]{1,128}", value) is not None and value.isprintable()
 
 
@@ -84,12 +84,13 @@ _FIELDS: dict[str, Rule] = {
 
 
 def load_manifest(checkpoint: Path, *needed: str) -> dict[str, Any]:
-    """The manifest, checked against its own digest and field by field.
+    """Reads the manifest and checks its own SHA-256 and each field.
 
     Args:
-        needed: fields that it must have, beside the list of files.
+        needed: fields that the manifest must have, besides the format and the list of files.
+
     Raises:
-        InputError: there is none, or it is damaged; names the file and the field.
+        InputError: the manifest is missing or damaged, or a field is wrong; names the file and the field.
     """
     path = checkpoint / "manifest.json"
     if not is_file(path):
@@ -122,7 +123,7 @@ def _check_fields(
 
 
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
-    """Files of this folder alone; the dense part, and the rows of every rank of those that wrote."""
+    """Raises InputError unless the list has dense.safetensors, the rows of every rank, and only such names."""
     ranks: dict[str, dict[int, set[int]]] = {}
     for name, digest in files.items():
         match = _FILE.fullmatch(name)

@@ -1,4 +1,4 @@
-"""How good a sampler's negatives are, measured on a fixed sample of positives while a run goes on."""
+"""Measures the quality of a sampler's negatives on a fixed sample of positives during a run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from trainer.runtime import Runtime
 from trainer.stage import Cursor, Stage
 
 _FAR_ABOVE = 50.0
-"""A score that is so much above both the positive's and 0 is as wrong as can be to any loss."""
+"""A negative that scores this far above its positive and 0 gets the steepest slope of any loss."""
 _ACTIVE = 0.1
 
 
@@ -41,7 +41,7 @@ class Draws:
     """Negatives of a positive in one proposal."""
 
     def mean(self, value: Tensor) -> float:
-        """Of the negatives that the loss takes."""
+        """The mean of `value` over the negatives that are not masked."""
         return float(torch.where(self.kept, value.double(), 0.0).sum() / self.kept.sum().clamp(min=1))
 
 
@@ -65,9 +65,9 @@ class _SamplerState:
 class NegativeQuality(Observer):
     """Proposes negatives for a sample of train facts, the same one at every moment, and measures them.
 
-    A sampler is asked in the state that it has, as often as it takes for `draws` negatives of each positive, and put
-    back into that state each time; figures of samplers with different numbers of negatives are thus of equally many
-    draws. Only negatives that the loss takes are measured: a sampler's masked ones do no harm and no good.
+    The sampler proposes again and again until each positive has `draws` negatives, and its state is restored each time.
+    So samplers with different numbers of negatives are compared by equally many draws. Negatives that the sampler masks
+    are not measured, because the loss leaves them out.
 
     - known_true, hidden_true, unseen_true: the share that are facts of train; of no split (where a graph knows those);
       of valid or test. The last is a figure for the report alone: nothing is trained on or chosen by it.
@@ -127,7 +127,7 @@ class NegativeQuality(Observer):
 
     @torch.no_grad()
     def measure(self, stage: Stage, cursor: Cursor) -> dict[str, float]:
-        """See `Observer.measure`."""
+        """Measures the stage's sampler; the top of this class lists the metrics. Collective."""
         batch = self._batch(stage, cursor)
         real = batch.weight > 0  # chunks are filled up
         drawn = self._draw(stage, batch)

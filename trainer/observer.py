@@ -1,4 +1,4 @@
-"""What may be watched of a run beside its loss and its ranks."""
+"""Observers measure more of a run than its loss and its validation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,24 +8,24 @@ from trainer.stage import Cursor, Stage
 
 
 class Observer(ABC):
-    """Watches a run and changes nothing of it: a run that is watched ends with the same parameters.
+    """Measures a run without changing it: the parameters are the same with and without observers.
 
-    Every rank has the same observers and calls them at the same moments, so what they do may be collective.
+    All ranks have the same observers and call them at the same steps, so their methods may be collective.
     """
 
     def before_step(self) -> None:
         """Called right before each training step."""
 
     def after_step(self, seconds: float) -> None:
-        """Called right after each training step, which took so long on this rank."""
+        """Called right after each training step; `seconds` is its time on this rank."""
 
     @abstractmethod
     def measure(self, stage: Stage, cursor: Cursor) -> Mapping[str, float | int]:
-        """Metrics to log, by name; called before a stage's first step and after each validation. Collective."""
+        """Metrics by name, to be logged. Called before a stage's first step and after each validation. Collective."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know, as JSON values for a checkpoint's manifest; equal on all ranks. Collective."""
+        """JSON values for a checkpoint's manifest, equal on all ranks, to restore when a run is resumed. Collective."""
         return {}
 
     def load_state(self, manifest: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Restores the values that `state` returned, from a checkpoint's manifest."""

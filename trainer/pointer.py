@@ -1,4 +1,4 @@
-"""Pointers: small files that say which checkpoint a name ("latest", "best_adversarial") stands for."""
+"""Pointers: small JSON files that give a name ("latest", "best_adversarial") to a checkpoint."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ from trainer.manifest import is_name
 
 
 def write_pointer(pointer: Path, checkpoint: str) -> None:
-    """Makes the pointer stand for a checkpoint beside it."""
+    """Writes a pointer to a checkpoint in the same folder."""
     write_text(pointer, json.dumps({"checkpoint": checkpoint}))
 
 
 def read_pointer(pointer: Path) -> str:
-    """The name of the checkpoint that a pointer stands for: a plain name, of the pointer's own folder.
+    """The name of the checkpoint that a pointer names, in the pointer's folder.
 
     Raises:
-        InputError: the pointer is damaged, or leads out of its folder.
+        InputError: the pointer is damaged, or is a link to a file outside its folder.
     """
     if not lies_inside(pointer, pointer.parent):
         raise InputError(f"{pointer} is a link to a file outside of its folder, which is not followed")
@@ -28,10 +28,10 @@ def read_pointer(pointer: Path) -> str:
 
 
 def pointed_checkpoint(pointer: Path) -> Path:
-    """The checkpoint that a pointer stands for, beside it.
+    """The path of the checkpoint that a pointer names.
 
     Raises:
-        InputError: see `read_pointer`; or the checkpoint is a link that leads out of the folder.
+        InputError: as for `read_pointer`, or the checkpoint is a link to outside the folder.
     """
     checkpoint = pointer.parent / read_pointer(pointer)
     if not lies_inside(checkpoint, pointer.parent):

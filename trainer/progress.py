@@ -1,4 +1,4 @@
-"""The progress bar of a stage: rate, time left, loss, reward and the best validation MRR; silent off a terminal."""
+"""The progress bar of a stage: rate, time left, loss, reward and the best validation MRR. Shown on a terminal only."""
 
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -8,22 +8,24 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 class Progress:
-    """A bar that counts positives, shown by rank 0 on a terminal; log lines appear above it.
+    """A bar that counts positives, shown on a terminal only. Log lines appear above it.
 
     Args:
+        stage: the name of the stage, shown beside the bar.
         total: positives of the stage.
-        done: positives trained on before a resumed run.
+        done: positives trained before the run was resumed; 0 for a new run.
+        shown: False: never show the bar, as on ranks other than 0.
     """
 
     def __init__(self, stage: str, total: int, done: int, *, shown: bool) -> None:
-        # disable=None: tqdm itself looks whether the output is a terminal.
+        # disable=None: tqdm checks whether the output is a terminal.
         self._bar = tqdm(
             total=total, initial=done, desc=stage, unit="triple", unit_scale=True, disable=None if shown else True
         )
         self._fields: dict[str, str] = {}
 
     def advance(self, positives: int, **fields: float | None) -> None:
-        """Moves on, with new values of the fields beside the bar; None leaves a field as it is."""
+        """Adds positives and sets the fields shown beside the bar; None leaves a field as it is."""
         if self._bar.disable:
             return
         self._fields |= {name: f"{value:.4g}" for name, value in fields.items() if value is not None}

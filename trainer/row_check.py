@@ -1,4 +1,4 @@
-"""Checks of what a checkpoint holds, whatever its checksums say: every entity has one row, and numbers are numbers."""
+"""Checks the content of a checkpoint beyond checksums: each entity has one row, and numbers are finite."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,9 @@ from trainer.checkpoint_files import open_tensors
 
 
 def check_entities(checkpoint: Path, files: Sequence[str], expected: int) -> None:
-    """Raises InputError unless the files hold each of 0 .. expected - 1 once.
+    """Raises InputError unless the files hold each entity 0 .. expected - 1 exactly once.
 
-    Takes a byte of memory an entity, and one file's ids at a time. Every rank looks at all files, so that all find the
-    same error.
+    It needs one byte of memory for each entity. Every rank checks all files, so all ranks raise the same error.
     """
     found = _count_entities(checkpoint, files)
     if found != expected:

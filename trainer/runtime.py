@@ -1,4 +1,4 @@
-"""Ranks, devices and signals: where a run runs."""
+"""The ranks, the device and the signals of a run."""
 
 import ctypes
 import os
@@ -23,15 +23,21 @@ from graph.errors import InputError
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _ANY_TIME = timedelta(days=1000)
 _AGAIN = 1.0
-"""Seconds after which a second signal is meant."""
+"""Seconds after the first signal; a second signal that comes later ends the process."""
 _LONGEST_WAIT = 10_000_000
-"""Seconds, about four months. gloo counts milliseconds in few bits."""
+"""Seconds, about four months. Longer times overflow gloo's milliseconds."""
 _Result = TypeVar("_Result")
 
 
 @dataclass
 class Runtime:
-    """This process among the run's; everything works the same with one, where nothing is communicated."""
+    """This process as one of the ranks of a run. With one rank nothing is communicated.
+
+    "Collective" in a docstring means that all ranks must call the method, at the same point of the run.
+
+    Example: `runtime = Runtime.start(device="auto", timeout_seconds=600)` joins torchrun's ranks, or runs alone;
+    `runtime.add(x)` is then the sum of all ranks' `x`.
+    """
 
     rank: int
     world_size: int
@@ -40,18 +46,18 @@ class Runtime:
     """The signal that asked this process to stop; see `noting_signals`."""
     _signalled_at: float = field(default=0.0, init=False)
     _patient: dist.ProcessGroup | None = field(default=None, init=False)
-    """All ranks again, for what may take any time; None for the usual group."""
+    """A group of all ranks that waits without a timeout; None with one rank."""
 
     @classmethod
     def start(cls, *, device: str, timeout_seconds: float) -> "Runtime":
-        """Joins the process group that the environment describes (torchrun's), or runs alone.
+        """Joins the process group that torchrun's environment variables describe; without them it runs alone.
 
         Args:
-            device: "auto" for a GPU where there is one, else "cpu" or "cuda".
-            timeout_seconds: how long a rank waits in a collective before it gives the run up.
+            device: "cpu", "cuda", or "auto": a GPU if there is one.
+            timeout_seconds: how long a rank waits in a collective before the run fails.
 
         Raises:
-            InputError: a device that is not there, or a time that is none.
+            InputError: there is no such device, or the time is not allowed.
         """
         check_timeout(timeout_seconds)
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -62,7 +68,7 @@ class Runtime:
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
             if runtime.device.type == "cpu":
                 share_memory(timeout_seconds)
-            # A rank that dies is noticed all the same, for its connections close.
+            # A rank that dies is still noticed, because its connections close.
             runtime._patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_ANY_TIME))
         return runtime
 
@@ -77,7 +83,7 @@ class Runtime:
         return self.rank == 0
 
     def share(self, batch: Batch) -> Batch:
-        """This rank's chunks of a global batch, which may be none."""
+        """This rank's chunks of a global batch, on its device. A rank may get no chunk."""
         mine = batch if self.world_size == 1 else batch.share(self.rank, self.world_size)
         return mine if self.device.type == "cpu" else mine.to(self.device)
 
@@ -86,19 +92,21 @@ class Runtime:
         return add_over_ranks(value) if self.world_size > 1 else value
 
     def agree(self, error: str | None, *, patient: bool = False) -> None:
-        """Raises on every rank what went wrong on any; None means nothing did. Collective.
+        """Raises InputError on all ranks if one gives an error; the first rank's message is used. Collective.
 
         Args:
-            patient: wait for the others as long as they live: what they do first may take any time.
+            error: this rank's error; None if it has none.
+            patient: wait without a timeout, because other ranks may have long work to do first.
         """
         for message in self._all(error, patient=patient):
             if message is not None:
                 raise InputError(message)
 
     def first_then_others(self, action: Callable[[], _Result]) -> _Result:
-        """Runs an action on rank 0, then on the others, so that they find what it cached. Collective.
+        """Runs an action on rank 0, then on the other ranks, which can use the files it cached. Collective.
 
-        It may take any time. An error of another type than InputError ends this rank, and with it the run.
+        There is no timeout. An InputError of one rank is raised on all ranks. Any other error ends this rank and so the
+        run.
         """
         result: list[_Result] = []
         for turn in (True, False):
@@ -112,11 +120,11 @@ class Runtime:
         return result[0]
 
     def agree_on_signal(self) -> int | None:
-        """The signal that asked the run to stop, of the first rank that got one. Collective."""
+        """The signal of the first rank that got one; None if no rank did. Collective."""
         return next((number for number in self._all(self.stop_signal) if number is not None), None)
 
     def _all(self, value: _Result, *, patient: bool = False) -> list[_Result]:
-        """The small values of all ranks. Collective."""
+        """The values of all ranks, by rank. Collective."""
         values = [value] * self.world_size
         if self.world_size > 1:
             dist.all_gather_object(values, value, group=self._patient if patient else None)
@@ -124,11 +132,11 @@ class Runtime:
 
     @contextmanager
     def noting_signals(self) -> Iterator[None]:
-        """Meanwhile SIGTERM and SIGINT are noted in `stop_signal`, for a run that can save and stop by itself.
+        """Within this context, SIGTERM and SIGINT only set `stop_signal`, so that the run can save and stop.
 
-        A second one, a second later or more, ends a run of one process at once: `timeout` and terminals send some
-        twice. Ranks of a larger run get one from the terminal and one from their launcher, which also ends them at once
-        if it gets a second one itself.
+        With one rank, a second signal ends the process at once if it comes more than a second after the first, because
+        `timeout` and terminals may send a signal twice. With several ranks, each gets a signal from the terminal and
+        another from the launcher, so further ones are ignored here. The launcher ends the ranks if it gets a second.
         """
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self._note_signal) for number in numbers}
@@ -146,7 +154,7 @@ class Runtime:
 
 
 def check_timeout(seconds: float) -> None:
-    """Raises InputError for a time that a rank can't wait."""
+    """Raises InputError unless 0 < seconds <= 10,000,000."""
     if not 0 < seconds <= _LONGEST_WAIT:  # also false for nan
         raise InputError(f"launch.timeout_seconds must be above 0 and at most {_LONGEST_WAIT}, got {seconds}")
 
@@ -169,9 +177,9 @@ def _device(name: str) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Tells glibc to keep a step's freed buffers for the next step.
+    """Tells glibc to keep the freed buffers of a step for the next step.
 
-    By default every tensor of some megabytes is fresh memory from the kernel, whose page faults took half of a step.
+    By default the kernel gives new memory for each tensor of some megabytes. Page faults then took half of a step.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

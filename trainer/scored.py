@@ -1,4 +1,4 @@
-"""How many candidates models have scored: counted where scores are made, not by a formula of what should be."""
+"""Counts the candidates that models score, where scores are computed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,11 +10,10 @@ from embedding.model import KGEModel
 
 
 class ScoredCandidates:
-    """Counts the candidates that models score on this rank; a model that is not watched pays nothing.
+    """Counts the candidates that the given models score on this rank, in `count`.
 
-    One candidate of one query counts 1, whoever asked: negatives and pools, scored by the discriminator or by a
-    generator's model, and every entity where a sampler or a loss compares queries with the whole table. Positives' own
-    scores do not count.
+    One candidate of one query counts 1. Counted are negatives and pools, scored by the discriminator or a generator's
+    model, and all entities where a sampler or a loss scores the whole table. Scores of positives are not counted.
     """
 
     def __init__(self, models: Iterable[KGEModel]) -> None:
@@ -27,6 +26,7 @@ class ScoredCandidates:
         self.count += output[1].numel()
 
     def _count_block(self, scores: Tensor) -> None:
-        """Of the whole table. With gradients on, backward scores a block of forward's again, which does not count."""
+        """Counts scores of a block of the whole table."""
+        # With gradients, backward scores the blocks of forward again; only one of the two counts.
         if not torch.is_grad_enabled():
             self.count += scores.numel()

@@ -1,4 +1,4 @@
-"""Stages of a run, and the cursor that says where it stands."""
+"""The stages of a run, and the cursor that holds its position."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,12 +12,12 @@ from trainer.schedule.schedule import Schedule
 BEST = ("best_mrr", "best_step", "best_checkpoint", "stale")
 
 PRETRAINING = "pretrain_"
-"""How the names of stages begin that come before the run's own."""
+"""The start of the names of pre-training stages."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One player trained against one sampler for some epochs.
+    """One model trained with the negatives of one sampler for some epochs.
 
     KBGAN has three: its generator's model against random negatives, the discriminator against random negatives, then
     the discriminator against the generator.
@@ -35,11 +35,11 @@ class Stage:
     patience: int
     """Validations without a better MRR before the stage ends; 0 for never."""
     schedule: Schedule
-    """Of the learning rates of the trained model's optimiser."""
+    """The schedule of the learning rates of the trained model's optimiser."""
     fewest_validations: int = 0
-    """However many epochs `valid_every` says, the stage is validated as often as this, if it has the steps for it."""
+    """The stage is validated at least this often, whatever `valid_every` is, if it has enough steps."""
     fewest_lines: int = 0
-    """However many steps the trainer's `log_every` says, the stage logs as many lines as this, if it has the steps."""
+    """The stage logs at least this many lines, whatever the trainer's `log_every` is, if it has enough steps."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "valid_every", "patience"):
@@ -53,42 +53,42 @@ class Stage:
         return self.epochs * self.order.steps_per_epoch
 
     def start(self) -> None:
-        """Forgets what an earlier stage left: optimiser, sampler and schedule begin anew."""
+        """Resets the optimiser, the sampler and the schedule for the start of the stage."""
         self.player.start_stage()
         self.sampler.start_stage()
         self.schedule.start_stage()
 
     def validates_after(self, stage_step: int) -> bool:
-        """Whether validation is due once so many steps of the stage are done."""
+        """Whether the stage is validated after `stage_step` steps: regularly, and after its last step."""
         return self.valid_every > 0 and (self.is_regular(stage_step) or stage_step == self.steps)
 
     def is_regular(self, stage_step: int) -> bool:
-        """Whether validation would be due here in a longer stage too, not only because this one ends."""
+        """Whether the stage is validated here regularly, and not only because it ends."""
         return self.valid_every > 0 and stage_step % self._steps_between_validations == 0
 
     def goes_on_from(self, stage_step: int) -> bool:
-        """Whether the stage has more steps and would not have validated at this one."""
+        """Whether the stage has more steps and has no regular validation at this one."""
         return stage_step < self.steps and not self.is_regular(stage_step)
 
     @property
     def _steps_between_validations(self) -> int:
-        """After whole epochs, unless the stage has fewer of them than validations."""
+        """A whole number of epochs, unless the stage has fewer epochs than validations."""
         epoch, fewest = self.order.steps_per_epoch, self.fewest_validations
         if fewest * self.valid_every <= self.epochs:
             return self.valid_every * epoch
         return self.epochs // fewest * epoch if fewest <= self.epochs else max(self.steps // fewest, 1)
 
     def steps_between_lines(self, log_every: int) -> int:
-        """Steps from one line of metrics to the next, where `log_every` is how many they are in a long stage."""
+        """Steps between lines of metrics: `log_every`, or fewer in a stage too short for `fewest_lines` lines."""
         return min(log_every, max(self.steps // self.fewest_lines, 1)) if self.fewest_lines else log_every
 
 
 @dataclass
 class Cursor:
-    """Where a run stands: all that a resumed run must know beside its parameters."""
+    """The position of a run: all that a resumed run needs besides the tensors."""
 
     stage: int = 0
-    """Number of the stage."""
+    """Number of the stage, from 0."""
     stage_step: int = 0
     """Steps of this stage done."""
     step: int = 0
@@ -98,7 +98,7 @@ class Cursor:
     best_step: int = 0
     """Step of the best validation."""
     best_checkpoint: str | None = None
-    """Name of the checkpoint saved there."""
+    """Name of the checkpoint of the best validation."""
     stale: int = 0
     """Validations since the best."""
     seconds: float = 0.0
@@ -112,11 +112,11 @@ class Cursor:
     """
 
     def set_best_aside(self) -> None:
-        """Notes in `set_aside` what is known of the best so far."""
+        """Copies `best_mrr`, `best_step`, `best_checkpoint` and `stale` to `set_aside`."""
         self.set_aside = {key: getattr(self, key) for key in BEST}
 
     def take_up_again(self) -> None:
-        """Goes back to what was set aside; raises InputError if that has other fields."""
+        """Restores the values in `set_aside`; raises InputError if its fields are wrong."""
         if self.set_aside is None or self.set_aside.keys() != set(BEST):
             raise InputError(f"resume: cursor.set_aside must have {', '.join(BEST)}, got {self.set_aside}")
         for key, value in self.set_aside.items():
@@ -124,5 +124,5 @@ class Cursor:
         self.set_aside = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For a checkpoint's manifest."""
+        """All fields as JSON values for a checkpoint's manifest."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Where metrics go: `metrics.jsonl` always, wandb where asked for. Written by rank 0 alone."""
+"""Trackers write metrics: to `metrics.jsonl` always, to wandb if chosen. Only rank 0 has trackers."""
 
 import json
 import logging
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(ABC):
-    """Takes metrics by step."""
+    """Writes the metrics of steps."""
 
     run_id: str | None = None
-    """What the tracker calls this run, kept in checkpoints so that a resumed run is the same one."""
+    """The tracker's id of this run. Checkpoints keep it, so that a resumed run continues the same track."""
 
     @abstractmethod
     def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
@@ -27,12 +27,12 @@ class Tracker(ABC):
         Args:
             folder: the run folder.
             run_id: the id of the run that is resumed, if any.
-            from_step: the step that the run starts or resumes at; what was logged after it is void.
+            from_step: the step that the run starts or resumes at; metrics of later steps are discarded.
         """
 
     @abstractmethod
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
-        """Metrics of a step; names are grouped as in `train/loss`."""
+        """Writes the metrics of a step; names have a group, as in `train/loss`."""
 
     def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
         """Takes a report: a table by rows, which have the same keys, and images by name. Does nothing here."""
@@ -46,7 +46,7 @@ class JsonLinesTracker(Tracker):
     """One JSON object a line in `metrics.jsonl`: step, epoch, stage, loss, then the others by their names."""
 
     def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
-        """See `Tracker.start`: lines after `from_step`, of a run that died after its last checkpoint, are dropped."""
+        """Opens `metrics.jsonl`. Drops lines after `from_step`, which a run wrote after its last checkpoint."""
         path = folder / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_bytes().splitlines() if _step_of(line) <= from_step]
@@ -56,7 +56,7 @@ class JsonLinesTracker(Tracker):
         self._file = path.open("a")
 
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
-        """See `Tracker.log`."""
+        """Writes a line; raises InputError if the file cannot be written."""
         named = {"loss" if name == "train/loss" else name: value for name, value in metrics.items()}
         try:
             self._file.write(json.dumps({"step": step, **named}) + "\n")
@@ -65,12 +65,12 @@ class JsonLinesTracker(Tracker):
             raise InputError(f"{self._file.name} can't be written: {error.strerror}") from error
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
-        """See `Tracker.finish`."""
+        """Closes the file."""
         self._file.close()
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a line; infinite for one that was cut off when the run died."""
+    """The step of a line; infinity for a line that is incomplete because the run died."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -80,10 +80,10 @@ def _step_of(line: bytes) -> float:
 class WandbTracker(Tracker):
     """A wandb run beside `metrics.jsonl`; metrics appear in panels by group (`train/`, `generator/`, `valid/` ...).
 
-    Those of a pre-training carry its name, as in `pretrain_generator/valid/mrr`: they are of another model, or of one
-    that is trained on, and must not be taken for the run's own.
+    Metrics of a pre-training stage have its name in front, as in `pretrain_generator/valid/mrr`, so that they are not
+    mixed with those of the last stage.
 
-    wandb's own variables (WANDB_MODE, WANDB_DIR, WANDB_ENTITY, WANDB_NAME ...) hold for what no option says.
+    wandb's environment variables (WANDB_MODE, WANDB_DIR, WANDB_ENTITY, WANDB_NAME ...) apply where no option is given.
 
     Args:
         project: wandb project.
@@ -104,10 +104,10 @@ class WandbTracker(Tracker):
         self.init_timeout = init_timeout
 
     def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
-        """See `Tracker.start`.
+        """Starts a wandb run, or continues the run `run_id`.
 
         Raises:
-            InputError: a variable of wandb's has a value that wandb can't use, or none.
+            InputError: an environment variable of wandb is empty or has a value that wandb refuses.
         """
         # Imported here: it takes a second that runs without it need not pay.
         import wandb
@@ -136,12 +136,12 @@ class WandbTracker(Tracker):
         self._keep_best("")
 
     def _keep_best(self, prefix: str) -> None:
-        """The summary has the best validation of a stage, not the last."""
+        """Makes wandb's summary show the best validation of a stage, not the last."""
         for name in ("valid/mrr", "valid/both/mrr"):
             self._run.define_metric(f"{prefix}{name}", step_metric="trainer/step", summary="max")
 
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
-        """See `Tracker.log`."""
+        """Logs the metrics; those of a pre-training stage have its name in front."""
         stage = str(metrics.get("stage", ""))
         prefix = f"{stage}/" if stage.startswith(PRETRAINING) else ""
         if stage not in self._stages:
@@ -152,7 +152,7 @@ class WandbTracker(Tracker):
         self._run.log({"trainer/step": step, **named})
 
     def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
-        """See `Tracker.show`."""
+        """Logs the table and the plots."""
         import wandb
 
         rows = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
@@ -160,7 +160,7 @@ class WandbTracker(Tracker):
         self._run.log({name: rows, **images})
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
-        """See `Tracker.finish`."""
+        """Writes the test metrics and the best step to the summary and ends the wandb run."""
         if result is not None:
             self._run.summary.update({key: result[key] for key in ("test", "best_step") if key in result})
         self._run.finish(exit_code=0 if result is not None else 1)
@@ -174,7 +174,7 @@ def _check_variables() -> None:
 
 
 def _is_disabled() -> bool:
-    """What WANDB_DISABLED says, which wandb itself no longer reads, and many scripts still set."""
+    """Whether WANDB_DISABLED is set. wandb itself no longer reads it, but many scripts set it."""
     return os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on")
 
 

@@ -1,1 +1,1 @@
-"""How triples lie in files: one format a file. `recognise.py` says which one a folder has."""
+"""File formats of triples, one Python file for each. `recognise.py` finds the format of a folder."""

@@ -1,8 +1,8 @@
-"""Folders whose train, valid and test files lie beside lists of all entities and relations with their ids.
+"""RotatE's and DGL-KE's folders: train, valid and test files beside lists of all entities and relations with ids.
 
-RotatE's (https://github.com/DeepGraphLearning/KnowledgeGraphEmbedding) have triples of names, DGL-KE's `udd_hrt`,
-`udd_htr` ... (https://github.com/awslabs/dgl-ke) triples of ids. Their files have the same names, so what the triples
-say decides; `graph.columns` is DGL-KE's order.
+RotatE (https://github.com/DeepGraphLearning/KnowledgeGraphEmbedding) has triples of names. DGL-KE's `udd_hrt`,
+`udd_htr` ... (https://github.com/awslabs/dgl-ke) have triples of ids, in the order that `graph.columns` gives. The
+files have the same names, so the content of the triples decides between the two.
 """
 
 from dataclasses import replace

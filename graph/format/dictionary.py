@@ -1,7 +1,8 @@
-"""Lists of all entities or relations with their ids, which lie beside the triples of many formats.
+"""Reads lists of all entities or relations with their ids, which many formats have beside the triples.
 
-A line is a name and an id, in either order, separated by a tab (or, where no line has one, by blanks); the first line
-may be the number of the others. Ids are 0 ... n-1, each once. A graph keeps them, also those that no triple has.
+A line has a name and an id, in either order, separated by a tab, or by blanks in a file without tabs. The first line
+may be the number of lines that follow. Ids are 0 ... n-1, each once. The graph keeps all of them, even if no triple
+uses them.
 """
 
 from pathlib import Path
@@ -22,13 +23,13 @@ pc: Any = pyarrow.compute
 
 
 def read_dictionary(path: Path, *, strip: bool) -> pa.Array:
-    """The names by id, as text.
+    """The names in the order of their ids.
 
     Args:
-        strip: whether white space at the edges of names is cut off; it is refused otherwise.
+        strip: True: remove white space at the ends of names. False: raise an error for such names.
 
     Raises:
-        InputError: naming the line that is wrong.
+        InputError: names the file and the first wrong line.
     """
     try:
         if kind := foreign_kind(path):
@@ -75,7 +76,7 @@ def _parse(path: Path, separator: str, *, counted: bool) -> list[pa.Array]:
 
 
 def _by_id(path: Path, columns: list[pa.Array]) -> pa.Array | None:
-    """The names in order of their ids; None where neither column has ids, or both do and the format does not decide."""
+    """The names in order of their ids; None if neither column can be the ids, or both can and nothing decides."""
     orders = [_order(column) for column in columns]
     places = [place for place in (0, 1) if orders[place] is not None]
     if len(places) == 2:
@@ -84,14 +85,14 @@ def _by_id(path: Path, columns: list[pa.Array]) -> pa.Array | None:
 
 
 def _id_place(path: Path) -> int | None:
-    """The column that ids are in by the format; None where both orders are in use."""
+    """The column of the ids, told by the name of the file; None if files of this name have either order."""
     if "2id" in path.name:
         return 1
     return 0 if "_ids" in path.name else None
 
 
 def _order(ids: pa.Array) -> pa.Array | None:
-    """Where the ids 0, 1, 2 ... stand, if they are all there and nothing else."""
+    """The positions of ids 0, 1, 2 ...; None unless the column holds exactly these."""
     try:
         numbers = ids.cast(pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException:
@@ -111,7 +112,7 @@ def _has_odd_name(names: pa.Array) -> bool:
 
 
 def _check_lines(path: Path, *, strip: bool) -> None:
-    """Raises InputError for the first line that is wrong; returns if there is none."""
+    """Raises InputError for the first wrong line; returns if all lines are right."""
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"{path} is empty, expected a name and its id on each line")
@@ -139,7 +140,7 @@ def _check_lines(path: Path, *, strip: bool) -> None:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Each line's number and two cells."""
+    """The number and the two cells of each line, without the count line and blank lines at the end."""
     rows: list[tuple[int, list[str]]] = []
     count = None
     blank = 0

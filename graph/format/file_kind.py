@@ -1,4 +1,4 @@
-"""What a file is in truth, by its first bytes: so that one which is no text of triples is named for what it is."""
+"""Detects files that are not what their name says, such as a Git LFS pointer or a web page, by their first bytes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _STARTS = {
 
 
 def foreign_kind(path: Path) -> str | None:
-    """What `path` is, and what to do, if it is none of the text or Parquet files that its name says; else None.
+    """What the file is and what to do about it, if it is not the text or Parquet file that its name says; else None.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Ids by the lists of entities and relations that lie beside the triples."""
+"""Takes ids from the lists of entities and relations that some formats have beside the triples."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ pc: Any = pyarrow.compute
 
 
 def number_names(found: Found, entities: Encoding, relations: Encoding, options: ReadOptions) -> Format:
-    """Gives names the ids of the folder's lists, if its format has such; returns the format.
+    """Gives names the ids of the folder's lists, if there are lists. Returns the format of the triples.
 
     Raises:
-        InputError: a triple has what the lists do not, or whether triples are of names or of ids is not clear.
+        InputError: a triple has a name or id that is not in the lists, or the triples could be names as well as ids.
     """
     if not found.dictionaries:
         return found.formats[0]
@@ -48,7 +48,7 @@ def _advice(format: Format) -> str:
 
 
 def _ids(read: pa.Array, names: pa.Array, format: Format) -> np.ndarray:
-    """The id of each name that was read, -1 for none."""
+    """The id of each name that was read; -1 if it has none."""
     if not format.by_id:
         return pc.index_in(read, value_set=names).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     digits = pc.if_else(pc.match_substring_regex(read, "^[0-9]{1,18}$"), read, "-1")
@@ -57,7 +57,7 @@ def _ids(read: pa.Array, names: pa.Array, format: Format) -> np.ndarray:
 
 
 def _decide(found: Found, ids: dict[Format, list[np.ndarray]]) -> Format:
-    """The format that all triples fit; if none does, the one that more of them do."""
+    """The format that all names fit; if there is none, the format that most names fit."""
     fitting = [format for format, arrays in ids.items() if all((array >= 0).all() for array in arrays)]
     if len(fitting) > 1 and not all(
         np.array_equal(one, other) for one, other in zip(ids[fitting[0]], ids[fitting[1]], strict=True)

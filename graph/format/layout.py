@@ -1,34 +1,34 @@
-"""How a text file of triples is laid out, and what is taken out of its lines before they are split."""
+"""The layout of a text file of triples, and the cleaning of its lines before they are split into columns."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A field of a .csv line with what stands before it: a comma and spaces, or the start of the line.
+# A field of a .csv line with what precedes it: a comma and spaces, or the start of the line.
 _CSV_FIELD = re.compile(rb'(^|,)(?:(?<=,) +)?("(?:[^"\r\n]|"")*"|[^,\r\n]*)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a reader must know of a text file of triples."""
+    """The layout of a text file of triples."""
 
     columns: str
     """The order of head, relation and tail, as in "hrt"."""
     separator: str
-    """A tab, a comma (then with standard quoting, and spaces after a comma are skipped) or a space (any blanks)."""
+    """A tab, a comma (with standard quoting; spaces after it are skipped) or a space (any run of blanks)."""
     first_lines: int = 0
-    """Lines before the triples: a header, or OpenKE's count."""
+    """The number of lines before the triples: 1 for a header or OpenKE's count."""
     strip: bool = False
-    """Whether white space at the edges of names is cut off; it is refused otherwise."""
+    """True: remove white space at the ends of names. False: it is an error."""
 
     @property
     def clean(self) -> Callable[[bytes], bytes] | None:
-        """What whole lines go through before they are split, if anything."""
+        """The function that cleans whole lines before they are split; None if there is none."""
         return {",": skip_spaces_after_commas, " ": single_spaces}.get(self.separator)
 
 
 def skip_spaces_after_commas(lines: bytes) -> bytes:
-    """Whole lines without the spaces that follow a comma outside of quotes."""
+    """Removes spaces that follow a comma outside quotes; `lines` are whole lines."""
     if b", " not in lines:
         return lines
     if b'"' in lines:
@@ -39,7 +39,7 @@ def skip_spaces_after_commas(lines: bytes) -> bytes:
 
 
 def single_spaces(lines: bytes) -> bytes:
-    """Whole lines with one space for each run of blanks, and none at the ends of a line."""
+    """Replaces each run of blanks by one space and removes blanks at both ends of a line; `lines` are whole lines."""
     lines = lines.replace(b"\t", b" ")
     while b"  " in lines:
         lines = lines.replace(b"  ", b" ")

@@ -1,6 +1,6 @@
-"""LibKGE's folders (https://github.com/uma-pi1/kge): train.del, valid.del, test.del of ids, separated by tabs.
+"""LibKGE's folders (https://github.com/uma-pi1/kge): train.del, valid.del, test.del with ids separated by tabs.
 
-The names are in entity_ids.del and relation_ids.del; dataset.yaml, which lies beside them, says nothing more.
+The names are in entity_ids.del and relation_ids.del. dataset.yaml is not needed and not read.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Text files as streams of bytes: unpacked, and as whole lines that went through a function."""
+"""Opens text files, unpacks .gz, and passes whole lines through a cleaning function."""
 
 import gzip
 import io
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 LONGEST_LINE = 32 << 20
-"""In bytes: what the fast reader holds at a time."""
+"""The longest line in bytes, and the block size of the fast reader."""
 _CHUNK = 1 << 20
 
 
@@ -18,8 +18,9 @@ def open_stream(path: Path, clean: Callable[[bytes], bytes] | None, *, careful: 
     """The file's text as a stream for pyarrow, unpacked if its name ends in .gz.
 
     Args:
-        clean: what whole lines go through; None for nothing.
-        careful: unpack as Python does, which takes zeros after the end mark as gzip itself does, and pyarrow does not.
+        clean: a function that whole lines go through; None: lines stay as they are.
+        careful: unpack with Python's gzip, which accepts zeros after the end mark as the gzip command does. pyarrow,
+            which is faster, does not accept them.
     """
     packed = path.suffix == ".gz"
     unpack: Any = gzip.open if packed and careful else partial(pa.input_stream, compression="gzip" if packed else None)
@@ -28,20 +29,20 @@ def open_stream(path: Path, clean: Callable[[bytes], bytes] | None, *, careful: 
 
 
 class _CleanStream(io.RawIOBase):
-    """Reads from a stream whole lines at a time and gives on what a function makes of them."""
+    """A stream that passes whole lines of another stream through a function."""
 
     def __init__(self, stream: Any, clean: Callable[[bytes], bytes]) -> None:
         self._stream = stream
         self._clean = clean
-        self._line: list[bytes] = []  # pieces of a line whose end was not read yet: joined once, however long it is
+        self._line: list[bytes] = []  # pieces of a line without its end yet; joined only once
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
-        """A stream for reading."""
+        """True: the stream can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills the buffer as far as there is text; 0 at the end."""
+        """Copies bytes into the buffer and returns how many; 0 at the end."""
         while not self._ready:
             block = self._stream.read(_CHUNK)
             cut = block.rfind(b"\n") + 1
@@ -52,7 +53,7 @@ class _CleanStream(io.RawIOBase):
             self._line = [block[cut:]]
             if not block and not whole:
                 return 0
-            # A line that is too long for a triple is refused later, so what it holds need not be looked through.
+            # A line that is too long is refused later, so it is not cleaned.
             self._ready = memoryview(whole if len(whole) > LONGEST_LINE + _CHUNK else self._clean(whole))
         count = min(len(self._ready), len(buffer))
         buffer[:count] = self._ready[:count]
@@ -60,20 +61,21 @@ class _CleanStream(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Closes the file below too."""
+        """Closes the stream and the stream that it reads from."""
         self._stream.close()
         super().close()
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Lines without their ends (\\n, \\r\\n or \\r). Of a broken gzip stream, all whole lines before the error.
+    """The lines of a text or .gz file without their ends (\\n, \\r\\n or \\r).
 
-    A line that is longer than `LONGEST_LINE` comes as its first piece of more than that, and is the last one.
+    A broken gzip stream gives all whole lines before the error, then raises it. A line that is longer than
+    `LONGEST_LINE` is cut somewhere after that length, and no line follows it.
     """
     pieces: list[bytes] = []
     length = 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        # read1, because read fills its whole buffer before it returns and would lose what precedes a broken end.
+        # read1, because read fills its whole buffer first and would lose the lines before a broken end.
         while chunk := file.read1(_CHUNK):
             if b"\n" not in chunk and b"\r" not in chunk:
                 pieces.append(chunk)
@@ -82,7 +84,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
                     break
                 continue
             lines = b"".join([*pieces, chunk]).splitlines(keepends=True)
-            # A last line that ends in \r stays too: the next chunk may begin with its \n.
+            # A last line that ends in \r is kept back too: the next chunk may begin with the \n of its end.
             pieces = [] if lines[-1].endswith(b"\n") else [lines.pop()]
             length = sum(map(len, pieces))
             for line in lines:

@@ -1,11 +1,10 @@
 r"""N-Triples, the W3C's line format of RDF (https://www.w3.org/TR/n-triples/): `<s> <p> <o> .`, as .nt or .nt.gz.
 
-A strict reader of our own: one regular expression, applied to whole blocks of lines in C++ by pyarrow. rdflib reads
-some ten thousand lines a second, makes three Python objects of each, and would be one more dependency; a graph of
-20 million lines would take it the better part of an hour.
+The reader is strict: pyarrow applies one regular expression to whole blocks of lines in C++. rdflib would be one more
+dependency and reads about ten thousand lines a second, so 20 million lines would take more than half an hour.
 
-Names: an IRI without its angle brackets, a blank node as `_:label`, a literal as it is written, with its quotes and its
-language or type. Escapes (\u00e9) are decoded, so that an IRI has one name however it is written.
+Names: an IRI loses its angle brackets, a blank node is `_:label`, a literal keeps its quotes and its language or type.
+Escapes (\u00e9) are decoded, so that each IRI has one name.
 """
 
 import logging
@@ -24,7 +23,7 @@ from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, Note, ReadOptions, SplitTable
 from graph.format.text_check import WHITE, decode, line_fault, shown
 
-# Four hex digits of a character, which halves of a surrogate pair are not; eight go up to 10FFFF.
+# Four hex digits of a character, without the halves of surrogate pairs; eight digits go up to 10FFFF.
 _FOUR = r"(?:[0-9A-CE-Fa-ce-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})"
 _UCHAR = rf"\\u{_FOUR}|\\U(?:0000{_FOUR}|00(?:0[1-9A-Fa-f]|10)[0-9A-Fa-f]{{4}})"
 _IRI = rf'<(?:[^\x00-\x20<>"{{}}|^`\\]|{_UCHAR})*>'
@@ -97,7 +96,7 @@ def _split_lines(path: Path, *, careful: bool) -> pa.ChunkedArray:
         table = csv.read_csv(
             stream,
             read_options=csv.ReadOptions(column_names=["line"], block_size=LONGEST_LINE),
-            # The separator is a control character, which no line of N-Triples may have: each line is one field.
+            # The separator is a control character that N-Triples forbids, so each line is one field.
             parse_options=csv.ParseOptions(delimiter=_NO_SEPARATOR, quote_char=False, ignore_empty_lines=True),
             convert_options=csv.ConvertOptions(
                 check_utf8=True, strings_can_be_null=False, column_types={"line": pa.large_string()}
@@ -120,7 +119,7 @@ def _parse(path: Path, lines: pa.Array) -> pa.StructArray:
 
 
 def _named(path: Path, terms: pa.Array) -> pa.DictionaryArray:
-    """Terms as names, encoded: see the top of this file."""
+    """Terms as dictionary-encoded names; the top of this file gives the rules."""
     encoded = terms.dictionary_encode()
     names = pc.replace_substring_regex(encoded.dictionary, "^<(.*)>$", r"\1")
     names = pc.replace_substring_regex(names, r'^(".*")[ \t]*\^\^[ \t]*(<.*>)$', r"\1^^\2")
@@ -130,7 +129,7 @@ def _named(path: Path, terms: pa.Array) -> pa.DictionaryArray:
         if len(blank) or pc.any(pc.equal(names, "")).as_py():
             name = shown(blank[0].as_py() if len(blank) else "")
             raise InputError(f"{path}: an IRI is {name} once its escapes are decoded, expected no white space in it")
-    merged = names.dictionary_encode()  # names may be equal now that their terms differ only in spelling
+    merged = names.dictionary_encode()  # different spellings of a term now have equal names
     return pa.DictionaryArray.from_arrays(merged.indices.take(encoded.indices), merged.dictionary)
 
 
@@ -140,7 +139,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _check_lines(path: Path) -> None:
-    """Raises InputError for the first line that is no triple, comment or blank line."""
+    """Raises InputError for the first line that is not a triple, a comment or blank."""
     number = 0
     try:
         if kind := foreign_kind(path):

@@ -1,7 +1,7 @@
-"""OpenKE's folders (https://github.com/thunlp/OpenKE): train2id.txt, valid2id.txt, test2id.txt of ids.
+"""OpenKE's folders (https://github.com/thunlp/OpenKE): train2id.txt, valid2id.txt and test2id.txt with triples of ids.
 
-Their first line is the number of triples; the others are head, tail and relation, separated by blanks. The names are
-in entity2id.txt and relation2id.txt.
+The first line is the number of triples. The others have the ids of head, tail and relation, separated by blanks. The
+names are in entity2id.txt and relation2id.txt.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Parquet: a triple a row, as train.parquet, or in parts as train-00000-of-00002.parquet.
+"""Parquet files with one triple a row: train.parquet, or parts such as train-00000-of-00002.parquet.
 
-Three columns that are named as usual (head, relation, tail; subject, predicate, object; source, relation, target ...)
-are taken by their names, and others are left out. Otherwise there must be exactly three, in the order of graph.columns.
-Names are text, or integers, which are taken as their digits.
+Columns with usual names (head, relation, tail; subject, predicate, object; source, relation, target ...) are found by
+name, and other columns are ignored. Otherwise there must be exactly three columns, in the order of graph.columns.
+Names are text or integers; an integer's name is its digits.
 """
 
 import fnmatch
@@ -74,12 +74,12 @@ def _read_file(path: Path, options: ReadOptions) -> tuple[pa.Table, list[Note]]:
 
 
 def _choose(path: Path, names: Sequence[str], columns: str | None) -> dict[str, str]:
-    """The column that is the head, the relation and the tail, in this order."""
+    """The names of the columns of head, relation and tail, by h, r and t."""
     if columns is None:
         usual = {letter: [name for name in names if name.lower() in _USUAL[letter]] for letter in "hrt"}
         if all(len(found) == 1 for found in usual.values()):
             return {letter: found[0] for letter, found in usual.items()}
-    own = [name for name in names if not fnmatch.fnmatch(name, "__index_level_*__")]  # which pandas adds
+    own = [name for name in names if not fnmatch.fnmatch(name, "__index_level_*__")]  # index columns of pandas
     if len(own) != 3 or len(set(own)) != 3:
         raise InputError(
             f"{path} has the columns {', '.join(names)}; expected three, or some named head, relation and tail"

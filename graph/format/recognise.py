@@ -1,4 +1,4 @@
-"""Which format the files of a folder are in, by their names."""
+"""Recognises the format of a folder by the names of its files."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from graph.format.source import SPLITS, Format, Found
 from graph.format.text import TEXT
 
 FORMATS = (TEXT, NTRIPLES, PARQUET, OPENKE, LIBKGE, DGLKE, ROTATE)
-# How others call these splits: a file with such a name is not overlooked in silence.
+# Other usual names of these splits: a file with such a name is an error, so that it is not overlooked.
 _OTHER_NAMES = {
     "valid": ("valid", "val", "validation", "validate", "dev", "eval"),
     "test": ("test", "tst", "testing"),
@@ -23,14 +23,14 @@ _OTHER_NAMES = {
 
 
 def recognise(folder: Path, wanted: str) -> Found:
-    """The splits of a folder and the format they are in.
+    """The files of each split in a folder, and their format.
 
     Args:
-        wanted: "auto", or the name of the format that they are read in.
+        wanted: the name of the format; "auto": recognise it.
 
     Raises:
-        InputError: there is no train file, the format is not unique, or a split's file is missing, double or has a
-            name that only resembles the right one.
+        InputError: there is no train file, several formats fit, a split has two files, or a split without a file has
+            one of a similar name or another format.
     """
     names = names_in(folder, "graph.path")
     known = {format.name: format for format in FORMATS}
@@ -45,7 +45,7 @@ def recognise(folder: Path, wanted: str) -> Found:
     if not found:
         raise _no_train(folder, names, FORMATS if wanted == "auto" else [known[wanted]])
     if wanted == "auto" and DGLKE.name in found:
-        del found[TEXT.name]  # the same files, and the lists of names beside them say more
+        del found[TEXT.name]  # both fit the same files; the lists beside them decide
     formats = [known[name] for name in found]
     if len({format.patterns for format in formats}) > 1:
         choices = " or ".join(f"graph.format={name} ({splits['train'][0].name})" for name, splits in found.items())
@@ -56,7 +56,7 @@ def recognise(folder: Path, wanted: str) -> Found:
 
 
 def missing_splits(folder: Path) -> list[str]:
-    """The splits that a folder, if there is one, has no file of, in any format."""
+    """The splits for which the folder has no file in any format; all splits if there is no folder."""
     names = names_in(folder, "graph.root") if folder.is_dir() else []
     return [split for split in SPLITS if not any(_find(folder, names, format).get(split) for format in FORMATS)]
 
@@ -72,7 +72,7 @@ def _find(folder: Path, names: Sequence[str], format: Format) -> dict[str, list[
 
 
 def _has_markers(names: Sequence[str], format: Format) -> bool:
-    """Whether what makes a format is there; the ids of OpenKE and LibKGE have files of their own, so any will do."""
+    """False if the format is told by its lists of entities and relations (DGL-KE, RotatE) and none is there."""
     if format not in (DGLKE, ROTATE):
         return True
     return any(name in names for pair in format.dictionaries for name in pair)
@@ -97,7 +97,7 @@ def _check_complete(
     splits: dict[str, list[Path]],
     every: dict[str, dict[str, list[Path]]],
 ) -> None:
-    """A split with two files is refused, and so is a missing one whose file has another name or format."""
+    """Raises InputError for a split with two files, or without a file where one of a similar name or format exists."""
     for split in SPLITS:
         paths = splits.get(split, [])
         if len(paths) > 1 and not format.many:

@@ -1,4 +1,4 @@
-"""What the formats share: how a graph is to be read, a format, and the files of a folder that are in one."""
+"""Types that all formats share: the options for reading, a format, and the files found in a folder."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """The options of `graph.reading.read_folder`, which explains them."""
+    """The options of `graph.reading.read_folder`, described there."""
 
     format: str
     columns: str | None
@@ -31,62 +31,62 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Note:
-    """A line for the log about how files were read."""
+    """A line to log about how files were read."""
 
     text: str
     level: int = logging.INFO
 
 
 def strip_note(path: Path, count: int) -> Note:
-    """What graph.strip did to a file."""
+    """A warning that graph.strip changed `count` names of a file."""
     return Note(f"{path.name}: white space at the edge of {count:,} names was cut off (graph.strip)", logging.WARNING)
 
 
 @dataclass(frozen=True)
 class SplitTable:
-    """A split as read from its files: dictionary-encoded text columns h, r and t."""
+    """The triples of a split as dictionary-encoded text columns h, r and t."""
 
     table: pa.Table
     notes: Sequence[Note] = ()
     header: tuple[str, ...] | None = None
-    """The first line, if it was skipped as a header."""
+    """The first line if it was skipped as a header, else None."""
 
 
 @dataclass(frozen=True, eq=False)
 class Format:
-    """A way to keep triples in files."""
+    """A file format of triples."""
 
     name: str
-    """As graph.format says it."""
+    """Its value of graph.format."""
     title: str
-    """As a person says it."""
+    """Its name in messages."""
     patterns: Callable[[str], Sequence[str]]
-    """Names that a split's file may have, for `fnmatch`."""
+    """Patterns for `fnmatch` of the names that a split's file may have."""
     read: Callable[[Sequence[Path], ReadOptions], SplitTable]
     """Reads the files of one split."""
     dictionaries: Sequence[tuple[str, str]] = ()
-    """Names that the files of entity and relation ids may have."""
+    """Pairs of names that the lists of entities and of relations may have."""
     by_id: bool | None = None
-    """Whether triples are of ids (True) or of names (False) of these dictionaries; None without dictionaries."""
+    """True: triples have ids of these lists. False: they have names of them. None: there are no lists."""
     many: bool = False
     """Whether a split may have several files."""
     has_header: bool = True
-    """Whether such files may have a line of column names."""
+    """Whether files may begin with a line of column names."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a folder."""
+    """The files that a graph is read from."""
 
     folder: Path
     formats: Sequence[Format]
-    """The format, or several that differ only in what their triples say."""
+    """The format, or several that have the same file names and differ in the content of the triples."""
     splits: Mapping[str, Sequence[Path]]
-    """By split, train first; without those that the folder does not have."""
+    """The files of each split, train first; splits without files are left out."""
     dictionaries: Sequence[Path] = field(default=())
-    """The files of entity and of relation ids, if the format has such."""
+    """The lists of entities and of relations, if the format has them."""
 
     @property
     def files(self) -> list[Path]:
-        """All of them."""
+        """All files: of the splits, then the lists."""
         return [*(path for paths in self.splits.values() for path in paths), *self.dictionaries]

@@ -1,7 +1,7 @@
-"""Names as text: a triple a line, three columns separated by tabs (.txt, .tsv) or commas (.csv), each also .gz.
+"""Text files with one triple of names a line, separated by tabs (.txt, .tsv) or commas (.csv), or packed as .gz.
 
-Read by pyarrow: names are encoded block by block, in C++. A file of 20 million triples takes well under a minute and
-a few times its size of memory.
+pyarrow reads the file and encodes the names block by block in C++. 20 million triples take less than a minute and a few
+times the file's size of memory.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from graph.format.lines import LONGEST_LINE, lines_of, open_stream
 from graph.format.source import Format, ReadOptions, SplitTable, strip_note
 from graph.format.text_check import WHITE, cells_of, check_lines, decode
 
-# A block has a dictionary of its own names until they are unified: small blocks would repeat most names many times.
+# Each block has its own dictionary of names until they are unified, so small blocks would repeat most names.
 _BLOCK_BYTES = LONGEST_LINE
 _SEPARATORS = {".txt": "\t", ".tsv": "\t", ".csv": ","}
 _AFTER_QUOTE = re.compile(rb'(?:^|,) *"(?:[^"\r\n]|"")*+"[^,\r\n]', re.MULTILINE)
-pc: Any = pyarrow.compute  # its functions are made when it is imported, where a type checker does not see them
+pc: Any = pyarrow.compute  # it creates its functions at import, where a type checker does not see them
 
 
 def _patterns(split: str) -> list[str]:
@@ -51,16 +51,15 @@ def read_text(path: Path, layout: Layout) -> SplitTable:
     """The triples of one text file.
 
     Raises:
-        InputError: naming the first line that is wrong.
+        InputError: names the first wrong line.
     """
     table = None
-    with contextlib.suppress(pa.ArrowException, OSError):  # check_lines says which line, in our words
+    with contextlib.suppress(pa.ArrowException, OSError):  # check_lines names the line
         table = _parse(path, layout, careful=False)
     if table is None or _is_suspicious(table, layout):
         check_lines(path, layout)
         try:
-            # No line is wrong, so what was suspicious was blank lines at the end, zeros after a gzip stream, or names
-            # that only look wrong.
+            # No line is wrong: there were blank lines at the end, zeros after a gzip stream, or unusual right names.
             table = _parse(path, layout, careful=True)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
@@ -69,7 +68,7 @@ def read_text(path: Path, layout: Layout) -> SplitTable:
 
 def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
     quoted = layout.separator == ","
-    # Offsets of 64 bits: the names of 100 million entities are more than 2 GiB.
+    # 64-bit offsets, because the names of 100 million entities take more than 2 GiB.
     encoded = pa.dictionary(pa.int32(), pa.large_string())
     clean = _refuse_loose_quotes if quoted and not careful else layout.clean
     with open_stream(path, clean, careful=careful) as stream:
@@ -92,9 +91,9 @@ def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
 
 
 def _refuse_loose_quotes(lines: bytes) -> bytes:
-    """Lines of .csv as `skip_spaces_after_commas` makes them; a pyarrow error where text may follow a closing quote.
+    """Like `skip_spaces_after_commas`, but raises a pyarrow error if text may follow a closing quote.
 
-    pyarrow would take such text into the name. `check_lines` says whether it is so.
+    pyarrow would add such text to the name. `check_lines` then looks at each line.
     """
     if b'"' in lines and _AFTER_QUOTE.search(lines):
         raise pa.ArrowInvalid("text after a closing quote")
@@ -102,9 +101,9 @@ def _refuse_loose_quotes(lines: bytes) -> bytes:
 
 
 def _is_suspicious(table: pa.Table, layout: Layout) -> bool:
-    """Whether there is no triple, or a name that may be wrong: `check_lines` then looks at each line.
+    """Whether there is no triple or a name may be wrong, so that `check_lines` must look at each line.
 
-    A blank line gives three empty names. The end of an N-Triples line gives a tail that ends in a dot.
+    A blank line gives three empty names. An N-Triples line gives a tail that ends in a dot.
     """
     for column in table.columns:
         for chunk in column.chunks:
@@ -121,7 +120,7 @@ def _is_suspicious(table: pa.Table, layout: Layout) -> bool:
 
 
 def _stripped(path: Path, table: pa.Table) -> SplitTable:
-    """Names without the white space at their edges; those that are equal then are one."""
+    """Removes white space at the ends of names; names that are then equal become one."""
     columns, changed = [], 0
     for column in table.columns:
         chunks = []

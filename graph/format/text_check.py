@@ -1,4 +1,4 @@
-"""Which line of a file of triples is wrong, and how: the slow pass, taken only when the fast reader stumbles."""
+"""Finds the first wrong line of a file of triples. It is slow and runs only after the fast reader finds a fault."""
 
 import codecs
 import csv
@@ -13,7 +13,7 @@ from graph.format.layout import Layout
 from graph.format.lines import LONGEST_LINE, lines_of
 
 COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
-# What Unicode calls white space, and marks that are not seen either, as a byte order mark between joined files.
+# White space by Unicode, and other invisible marks, such as a byte order mark between joined files.
 WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u2060"
 _SEPARATOR_NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar", " ": "a space"}
 _NTRIPLES = re.compile(r"\s*(<[^<>]*>|_:\S+)[\s,]*<[^<>]*>[\s,]*(<[^<>]*>|_:\S+|\".*\S)\s*\.\s*(#.*)?")
@@ -21,9 +21,9 @@ _SHOWN = 80
 
 
 def check_lines(path: Path, layout: Layout) -> None:
-    """Reads `path` line by line and raises InputError for its first fault; returns if it has none.
+    """Reads the file line by line and raises InputError for the first wrong line; returns if all lines are right.
 
-    Lines are counted from 1 in the uncompressed text. Blank lines are fine at the end of the file only.
+    Lines are counted from 1 in the unpacked text. Blank lines are allowed only at the end of the file.
     """
     first_blank, line_number, triples = None, 0, 0
     try:
@@ -52,17 +52,17 @@ def check_lines(path: Path, layout: Layout) -> None:
 
 
 def line_fault(path: Path, line_number: int, what: str) -> InputError:
-    """The error for a line, counted from 1."""
+    """The error for a line of a file; lines are counted from 1."""
     return InputError(f"{path}, line {line_number}: {what}")
 
 
 def shown(text: str) -> str:
-    """A line or name for an error: quoted, with its invisible characters as escapes, and not too long."""
+    """A line or name for an error message: in quotes, with invisible characters escaped, cut after 80 characters."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def decode(path: Path, line_number: int, line: bytes) -> str:
-    """A line's text; raises InputError if it is not UTF-8."""
+    """The text of a line; raises InputError if it is not UTF-8."""
     try:
         return line.decode("utf-8-sig" if line_number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -86,7 +86,7 @@ def _check_line(path: Path, line_number: int, line: bytes, layout: Layout) -> No
 
 
 def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[str]:
-    """The cells of a line; raises InputError for quotes that do not fit."""
+    """The cells of a line; raises InputError for wrong quotes."""
     if separator == " ":
         return text.split()
     if separator != ",":
@@ -96,17 +96,17 @@ def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[st
     except csv.Error as error:
         rule = "expected a value with quotes to begin and end with one, on the same line"
         raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
-    # The csv module skips spaces at the start of a line too; they are the head's.
+    # The csv module skips spaces at the start of a line too, but they belong to the head.
     return [text[: len(text) - len(text.lstrip(" "))] + cells[0], *cells[1:]] if cells else [""]
 
 
 def count_of(text: str) -> int | None:
-    """The number on a line that says how many lines follow; None if it is no such line."""
+    """The number of lines that follow, if the line is such a number; else None."""
     return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text) else None
 
 
 def check_name(path: Path, line_number: int, name: str, column: str, *, strip: bool) -> None:
-    """Raises InputError for a name that is empty, or has white space at an edge unless that will be cut off."""
+    """Raises InputError for an empty name, and unless `strip` for white space at an end of the name."""
     if not name.strip(WHITE):
         raise line_fault(path, line_number, f"the {column} is empty, expected a name")
     if name != name.strip(WHITE) and not strip:

@@ -153,7 +153,7 @@ def _this_checkout(monkeypatch, environment):
     ("error", "line", "has_traceback"),
     [
         ("InputError('loss: is only wrong here')", "loss: is only wrong here", False),
-        ("MemoryError('of 3 GB')", "rank 1 ended with MemoryError: of 3 GB", True),
+        ("ZeroDivisionError('of 3')", "rank 1 ended with ZeroDivisionError: of 3", True),
     ],
 )
 def test_an_error_of_one_rank_alone_is_the_one_line_of_the_run(error, line, has_traceback, tmp_path, capfd):

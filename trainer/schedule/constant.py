@@ -4,7 +4,7 @@ from trainer.schedule.schedule import Schedule
 
 
 class Constant(Schedule):
-    """Factor 1, after the warm-up."""
+    """The factor is 1 after the warm-up."""
 
     def _factor(self, epoch: float, epochs: int) -> float:
         return 1.0

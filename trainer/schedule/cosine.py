@@ -7,7 +7,7 @@ from trainer.schedule.schedule import Schedule
 
 
 class Cosine(Schedule):
-    """From 1 at the start of the stage to `last` at its end.
+    """The factor falls from 1 at the start of the stage to `last` at its end.
 
     Args:
         last: the factor at the end.

@@ -1,4 +1,4 @@
-"""A learning rate that falls when validation stops getting better: torch's ReduceLROnPlateau."""
+"""A learning rate that falls when the validation MRR stops improving: torch's ReduceLROnPlateau."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ class Plateau(Schedule):
     """Multiplies the learning rate by `decay` after more than `patience` validations without a better metric.
 
     Args:
-        decay: the factor each time.
-        patience: validations that are waited for.
-        threshold: by how much a metric must be higher than the best to be better, as a share of it.
-        least: the factor falls no further than this.
+        decay: what the factor is multiplied by each time.
+        patience: validations without a better metric before the factor falls.
+        threshold: a metric is better if it is above the best * (1 + threshold).
+        least: the lowest factor.
     """
 
     def __init__(self, *, warm_up: float, decay: float, patience: int, threshold: float, least: float) -> None:
@@ -36,8 +36,8 @@ class Plateau(Schedule):
         self.start_stage()
 
     def start_stage(self) -> None:
-        """See `Schedule.start_stage`."""
-        # torch's scheduler moves the learning rate of an optimiser. This one has nothing to step: its rate is ours.
+        """Starts at factor 1 with no validations."""
+        # torch's scheduler changes the learning rate of an optimiser. This optimiser only holds our factor as its rate.
         self._holder = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         options = {"factor": self.decay, "patience": self.patience, "threshold": self.threshold, "min_lr": self.least}
         self._scheduler = ReduceLROnPlateau(self._holder, mode="max", eps=0.0, **options)
@@ -46,17 +46,17 @@ class Plateau(Schedule):
         return float(self._holder.param_groups[0]["lr"])
 
     def validated(self, metric: float) -> None:
-        """See `Schedule.validated`."""
+        """Lowers the factor if the metric has not improved for more than `patience` validations."""
         self._scheduler.step(metric)
 
     def state(self) -> dict[str, Any]:
-        """See `Schedule.state`."""
+        """The best metric, the number of validations without a better one, and the factor."""
         kept = {name: getattr(self._scheduler, name) for name in _STATE}
         # JSON has no infinity, which is what `best` is before the first validation.
         return {**kept, "best": max(kept["best"], -1.0), "factor": self._factor(0.0, 1)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """See `Schedule.load_state`."""
+        """Restores `state`; raises InputError if it is of another schedule."""
         missing = [name for name in (*_STATE, "factor") if name not in state]
         if missing:
             raise InputError(f"resume: the checkpoint's schedule has no {missing[0]}: it is of a run with another one")

@@ -1,4 +1,4 @@
-"""What a learning-rate schedule is."""
+"""The interface of learning-rate schedules."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,14 +8,13 @@ from graph.errors import InputError
 
 
 class Schedule(ABC):
-    """Says by what factor the learning rates of an optimiser are multiplied, step by step.
+    """Gives the factor that multiplies the learning rates of an optimiser at each step.
 
-    The factor depends on how far the stage is and on its validations alone, so it is the same on every rank and after
-    a resume.
+    The factor depends only on the progress of the stage and on its validations. So it is the same on all ranks and
+    after a resume.
 
     Args:
-        warm_up: epochs over which the factor rises linearly, from nearly 0, before the schedule's own value holds;
-            0 for none.
+        warm_up: epochs over which the factor rises linearly from nearly 0 to the schedule's value; 0: no warm-up.
     """
 
     def __init__(self, *, warm_up: float) -> None:
@@ -26,22 +25,22 @@ class Schedule(ABC):
     def factor(self, epoch: float, epochs: int) -> float:
         """The factor of the step that begins at `epoch`, counted from 0 with fractions, of a stage of `epochs`."""
         rising = min(1.0, epoch / self.warm_up) if self.warm_up else 1.0
-        # Never 0: a first step of size 0 would be a step for nothing.
+        # Never 0, because a step with learning rate 0 would be wasted.
         return max(rising, 1e-3) * self._factor(epoch, epochs)
 
     @abstractmethod
     def _factor(self, epoch: float, epochs: int) -> float:
-        """The same without warm-up."""
+        """The factor without the warm-up."""
 
     def start_stage(self) -> None:
         """Forgets the validations of an earlier stage or run."""
 
     def validated(self, metric: float) -> None:
-        """Takes note of a validation, whose metric is better the higher it is."""
+        """Called after each regular validation; a higher metric is better."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know, as JSON values."""
+        """JSON values to restore when a run is resumed."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Restores the values that `state` returned."""
