@@ -113,8 +113,8 @@ def _metis_parts(
 def _import_dgl() -> Any:
     """Imports DGL. The import is not at the top of the file because it takes seconds and only METIS needs it.
 
-    dgl 2.x, the only version for Python 3.12 (later ones have none), imports dgl.graphbolt, whose compiled library needs
-    torch 2.2 or older. graphbolt is not used here, so an empty module replaces it. dgl 1.x does not import it.
+    dgl 2.x, the only version for Python 3.12 (later ones have none), imports dgl.graphbolt, whose compiled library
+    needs torch 2.2 or older. graphbolt is not used here, so an empty module replaces it. dgl 1.x does not import it.
     """
     os.environ.setdefault("DGLBACKEND", "pytorch")  # otherwise DGL writes a config file to the home folder
     sys.modules.setdefault("dgl.graphbolt", types.ModuleType("dgl.graphbolt"))

@@ -155,7 +155,8 @@ def _curves(
         axis.set_xlim(left=0)
         if around is not None:
             axis.set_ylim(*_at_least(axis.get_ylim(), around))
-        axis.legend()
+        if named:
+            axis.legend()
 
     return draw
 

@@ -206,7 +206,7 @@ def test_a_chosen_file_may_not_name_what_conf_does_not(command, run, tmp_path, c
     (tmp_path / "more" / "optimizer" / "evil.yaml").write_text(f"_target_: os.system\ncommand: touch {canary}\n")
     of_lines(run, *yaml.safe_load((run / "overrides.yaml").read_text()), "optimizer=evil")
     outcome = command(train, f"resume={run}", f"--config-dir={tmp_path / 'more'}")
-    refused(outcome, "optimizer._target_ must be one that a file of conf/ names, got 'os.system'")
+    refused(outcome, "optimizer._target_ must name a ModelOptimizer, got 'os.system'")
     assert not canary.exists()
 
 
@@ -234,8 +234,12 @@ def test_a_resumed_run_waits_for_no_pipe(command, run):
         ("cell.json", {"sampler": "<b>\n"}, "sampler must be a name, got '<b>\\n'"),
         ("cell.json", "[" * 100_000, "cell.json is damaged: it is nested too deeply"),
         ("cell.json", "{}", "cell.json is damaged: it has no field graph"),
-        ("result.json", "[]", "result.json: valid.both.mrr must be a finite number, got None"),
-        ("result.json", '{"valid": {"both": {"mrr": NaN}}}', "valid.both.mrr must be a finite number, got nan"),
+        ("result.json", "[]", "result.json is damaged: it must be fields by name, got []"),
+        (
+            "result.json",
+            '{"valid": {"both": {"mrr": NaN}}, "test": {}}',
+            "valid.both.mrr must be a finite number, got nan",
+        ),
         ("metrics.jsonl", "3\n", "metrics.jsonl, line 1: it must have a step and the name of a stage, got 3"),
         ("metrics.jsonl", "", "the last stage must have a validation"),
     ],
