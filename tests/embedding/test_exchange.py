@@ -46,6 +46,7 @@ def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
     return {"shared": shared, "sockets": there_and_back(rank), "exchanges": exchanges}
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [1 << 16, 160])  # in 160 bytes only some of the exchanges find room
 def test_shared_memory_carries_what_sockets_carry(half: int):
@@ -93,6 +94,7 @@ def without_a_rank(rank: int, world_size: int) -> tuple[str, float]:
     return str(error.value), time.monotonic() - started
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 def test_a_rank_that_died_is_named_at_once():
     message, seconds = run_on_ranks(2, without_a_rank)[0]
@@ -122,6 +124,7 @@ def without_room(rank: int, world_size: int) -> list[str]:
     return handler.lines
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 def test_no_room_is_said_once_and_sockets_are_used():
     first, second, third = run_on_ranks(3, without_room)
