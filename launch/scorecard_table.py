@@ -10,7 +10,7 @@ from typing import Any
 
 from graph.errors import InputError
 from launch.cell_files import RECORD, number, read_metrics, read_record
-from trainer.checkpoint_files import read_json, shown
+from trainer.checkpoint_files import read_json
 
 IDENTITY = ("graph", "discriminator", "sampler", "seed", "ranks")
 
@@ -193,7 +193,7 @@ def read_result(folder: Path) -> Result:
     result_file = folder / "result.json"
     result = read_json(result_file) if result_file.is_file() else {}
     if not isinstance(result, dict):
-        raise InputError(f"{result_file} is damaged: it must be fields by name, got {shown(result)}")
+        raise InputError(f"{result_file} is damaged: it must be fields by name, got {str(result)[:80]}")
     is_ranked = "valid" in result and "test" in result
     figures = _figures(folder, record, result, lines) if is_ranked else {}
     no_split = "its graph has no valid or no test triples, which samplers are compared by"

@@ -16,6 +16,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-kernels"):
         os.environ["CXX"] = "/nowhere/c++"
     # It outlives the session: a library is named by a digest of its sources, compiler and processor.
-    if config.pluginmanager.hasplugin("cacheprovider"):
-        os.environ["ADVKGE_CACHE"] = str(config.cache.mkdir("advkge"))
+    if (cache := getattr(config, "cache", None)) is not None:  # None with `-p no:cacheprovider`
+        os.environ["ADVKGE_CACHE"] = str(cache.mkdir("advkge"))
     load()  # before xdist starts its workers, which would each compile
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """For a test of what only the kernels do."""
+    if load() is None:
+        pytest.skip("no C++ compiler here")

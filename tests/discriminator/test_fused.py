@@ -85,6 +85,7 @@ def train(
     return verdicts, model.entity.gather_all(model.entity.weight.detach()), model.scorer.relation.detach()
 
 
+@pytest.mark.usefixtures("compiled")
 @every_scoring
 @every_loss
 @pytest.mark.parametrize("masked", [False, True])

@@ -48,6 +48,7 @@ def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
     return {"shared": shared, "sockets": there_and_back(rank), "exchanges": exchanges}
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [1 << 16, 192])  # in 192 bytes only some of the exchanges find room
 def test_shared_memory_carries_what_sockets_carry(half: int):
@@ -155,6 +156,7 @@ def without_a_rank(rank: int, world_size: int) -> tuple[str, float]:
     return str(error.value), time.monotonic() - started
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 def test_a_rank_that_died_is_named_at_once():
     message, seconds = run_on_ranks(2, without_a_rank)[0]
@@ -188,6 +190,7 @@ def sizes_of(rank: int, world_size: int, free: int, fails: bool) -> tuple[list[i
     return [] if shared is None else [len(half) for region in shared.regions for half in region.halves], handler.lines
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
 @pytest.mark.parametrize(("free", "half"), [(1 << 34, 16 << 20), (64 << 20, 8 << 20)])
 def test_regions_take_three_quarters_of_what_is_free_and_no_more_than_they_need(free: int, half: int):

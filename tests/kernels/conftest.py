@@ -1,9 +1,6 @@
 import pytest
 
-from kernels.library import load
 
-
-@pytest.fixture(autouse=True, scope="session")
-def compiled() -> None:
-    if load() is None:
-        pytest.skip("no C++ compiler here")
+@pytest.fixture(autouse=True)
+def every_test_here(compiled: None) -> None:
+    """Is skipped where kernels can't be built."""
