@@ -101,7 +101,7 @@ def test_the_command_knows_what_was_typed(command):
         (
             ["generator=mixture", "generator.parts.easy.redraw_known=true", "trainer.chunk_size=4"],
             (),
-            "generator.parts.easy.redraw_known needs negatives of each positive's own",
+            "generator.parts.easy.redraw_known needs separate negatives for each positive",
         ),
         (
             ["generator=mixture", "generator@generator.parts.hard=kbgan", "generator.parts.hard.estimator=exact"],
