@@ -1,4 +1,4 @@
-"""Whether a step's scores, losses and gradients come from one kernel: the only place where this is decided."""
+"""Decides whether one kernel computes a step's scores, loss and gradients together. Nothing else decides this."""
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
@@ -10,9 +10,9 @@ from kernels.library import usable
 
 
 def why_not_fused(loss: Loss | TableLoss, model: KGEModel, batch: Batch, negatives: Negatives) -> str | None:
-    """Why the fused pass can't serve a step, in words that go on from "because"; None if it can.
+    """The reason why the fused pass can't be used in a step, as the end of a sentence "..., because"; None if it can.
 
-    Depends on the options of a run alone, but for a rank that has no positives in a step.
+    The answer depends only on the options of a run, except on a rank that has no positives in a step.
     """
     return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model)
 

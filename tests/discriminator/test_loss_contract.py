@@ -446,9 +446,9 @@ def test_an_option_out_of_its_range_is_an_error(name: str, options: list[str], m
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nce", [], "loss=nce needs a generator that knows what it draws from .Negatives.proposal."),
-        ("sampled_softmax", [], "loss.log_q=true needs a generator that knows what it draws from"),
-        ("infonce", ["log_q=true"], "loss.log_q=true needs a generator that knows what it draws from"),
+        ("nce", [], "loss=nce needs a generator that knows the probability of each draw .Negatives.proposal."),
+        ("sampled_softmax", [], "loss.log_q=true needs a generator that knows the probability of each draw"),
+        ("infonce", ["log_q=true"], "loss.log_q=true needs a generator that knows the probability of each draw"),
         ("hasa", [], "loss=hasa needs a generator that says which negatives it suspects .*generator=hasa"),
     ],
 )

@@ -85,7 +85,7 @@ def test_the_command_knows_what_was_typed(command):
             "loss=k_vs_all .* no negatives, so kbgan would draw them for nothing",
         ),
         (["loss=one_vs_all", "generator=nscaching"], (), "loss=one_vs_all .* take generator=uniform"),
-        (["loss=nce", "generator=kbgan"], (), "loss=nce needs a generator that knows what it draws from"),
+        (["loss=nce", "generator=kbgan"], (), "loss=nce needs a generator that knows the probability of each draw"),
         (["loss=sampled_softmax", "generator=diverse"], (), "loss.log_q=true needs a generator that knows"),
         (["loss=hasa", "generator=kbgan"], (), "loss=hasa needs a generator that says which negatives it suspects"),
         (
