@@ -101,7 +101,7 @@ class CurriculumSampler(MixtureSampler):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
         for key, values in (("share", share), ("pool_size", pool_size), ("temperature", temperature)):
             if values is not None and len(values) != 2:
-                raise InputError(f"generator.{key} must be two numbers, at first and at last, got {list(values)}")
+                raise InputError(f"generator.{key} must be two numbers, first and last value, got {list(values)}")
         if not all(0 <= value <= 1 for value in share):
             raise InputError(f"generator.share must be from 0 to 1, got {list(share)}")
         if not 0 < separated <= 1:
@@ -127,7 +127,7 @@ class CurriculumSampler(MixtureSampler):
         """Makes the hard sampler; raises InputError if its first or last options are not allowed."""
         for name in ("num_negatives", *self.options):
             if name not in inspect.signature(make).parameters:
-                raise InputError(f"generator.{name}: the sampler of generator.hard has no {name} to change")
+                raise InputError(f"generator.{name}: the sampler of generator.hard has no option {name}")
         fewest, most = math.floor(min(self.share) * self.num_negatives), math.ceil(max(self.share) * self.num_negatives)
         counts = [max(fewest, 1), max(most, 1)]
         if self.share[0] > self.share[1]:

@@ -87,7 +87,7 @@ def test_the_command_knows_what_was_typed(command):
         (["loss=one_vs_all", "generator=nscaching"], (), "loss=one_vs_all .* take generator=uniform"),
         (["loss=nce", "generator=kbgan"], (), "loss=nce needs a generator that knows the probability of each draw"),
         (["loss=sampled_softmax", "generator=diverse"], (), "loss.log_q=true needs a generator that knows"),
-        (["loss=hasa", "generator=kbgan"], (), "loss=hasa needs a generator that says which negatives it suspects"),
+        (["loss=hasa", "generator=kbgan"], (), "loss=hasa needs a generator that marks negatives"),
         (
             ["loss@pretrain.generator.loss=nce", "pretrain.generator.sampler.redraw_known=true"],
             (),
