@@ -106,7 +106,7 @@ def test_the_command_knows_what_was_typed(command):
         (
             ["generator=mixture", "generator@generator.parts.hard=kbgan", "generator.parts.hard.estimator=exact"],
             (),
-            "generator.parts.hard asks for the reward of candidates",
+            "generator.parts.hard needs the reward of all candidates",
         ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (
