@@ -1,1 +1,1 @@
-"""The discriminator: the model that is trained, its losses, and the reward that it gives to the generator."""
+"""The discriminator: the KGE model that is trained, its losses, and the reward for the generator."""

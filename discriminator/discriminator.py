@@ -1,4 +1,4 @@
-"""The discriminator: a KGE model with the loss that trains it, the reward it gives and the optimiser that steps it."""
+"""The discriminator: a KGE model with its loss, its optimiser, and the reward that it gives the generator."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the discriminator makes of a batch and its negatives."""
+    """The loss, reward and scores of a batch and its negatives: the result of `Discriminator.judge`."""
 
     loss: Float64[Tensor, ""]
-    """This rank's share of the global mean loss; the shares of all ranks sum to it."""
+    """This rank's share of the global mean loss, with gradient. The shares of all ranks add up to the mean."""
     reward: Float[Tensor, "B M"]
-    """For each negative, or for each candidate of the pool if the sampler asked for that; without gradient."""
+    """The reward of each negative [B, N], or of each candidate [B, M] if `Negatives.reward_pool`; without gradient."""
     positive: Float[Tensor, " B"]
     """Scores of the positives, without gradient."""
     negative: Float[Tensor, "B N"]
@@ -36,7 +36,20 @@ class Verdict:
 
 
 class Discriminator:
-    """Judges negatives, and learns to tell them from positives."""
+    """The model that is trained to score positives above negatives, and that rewards the generator.
+
+    One training step:
+
+        verdict = discriminator.judge(batch, sampler.propose(batch, score))
+        discriminator.learn(verdict)
+
+    Args:
+        model: the KGE model.
+        loss: compares positives with negatives (`Loss`) or with all entities (`TableLoss`).
+        reward: maps scores to the reward of the generator.
+        optimizer: makes the optimiser of the model, anew for each stage.
+        terms: regularisers and auxiliary losses, added to the loss.
+    """
 
     def __init__(
         self,
@@ -56,17 +69,26 @@ class Discriminator:
         self.start_stage()
 
     def start_stage(self) -> None:
-        """A fresh optimiser, as at the beginning of each of KBGAN's stages."""
+        """Makes a new optimiser. Called at the start of each stage; the model keeps its parameters."""
         self.model.attach("loss", self.loss)
         self.optimizer = self._make_optimizer(self.model)
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
-        """Scores with each entity in the corrupted place, without gradient. Collective."""
+        """Scores [B, M] of the triples with entities [C, M] in place of `batch.target`; no gradient. Collective."""
         return self.model.score_candidates(batch, entity)
 
     def judge(self, batch: Batch, negatives: Negatives) -> Verdict:
-        """Scores positives and negatives; the loss has a gradient, the reward has none. Collective."""
+        """Scores positives and negatives, and computes the loss and the reward. Changes no parameter. Collective.
+
+        Args:
+            batch: this rank's B positives.
+            negatives: what the sampler proposed for the batch; `entity` is [C, N] or [B, N].
+
+        Returns:
+            `Verdict`. Call `learn` with it once, before the next `judge`: its loss holds the gradient. A higher score
+            means a more plausible triple; the reward is higher for negatives that should be proposed more often.
+        """
         reason = why_not_fused(self.loss, self.model, batch, negatives)
         if reason is None:
             loss, positive, negative = self._fused(batch, negatives)
@@ -81,7 +103,7 @@ class Discriminator:
         return Verdict(loss, self.reward(positive, rewarded.detach(), batch.step), positive, negative)
 
     def _fused(self, batch: Batch, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss and scores of one kernel, where `why_not_fused` allows it."""
+        """Loss, positive scores and negative scores from one kernel; only if `why_not_fused` returned None."""
         assert isinstance(self.loss, Loss)
         assert self.loss.kernel is not None
         given = FusedLoss(self.loss.kernel, negatives.known, batch.weight / batch.global_weight)
@@ -96,7 +118,7 @@ class Discriminator:
     def _scores(
         self, batch: Batch, negatives: Negatives
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B M"]]:
-        """Scores of positives and negatives, and of what is rewarded: the pool, if the sampler asked for that."""
+        """Scores of positives, negatives, and rewarded entities: the pool if `reward_pool`, else the negatives."""
         if not negatives.reward_pool:
             positive, negative = self.model.score(batch, negatives.entity)
             return positive, negative, negative
@@ -115,9 +137,9 @@ class Discriminator:
     def slopes(
         self, batch: Batch, negatives: Negatives, positive: Float[Tensor, " B"], negative: Float[Tensor, "B N"]
     ) -> Float[Tensor, "B N"]:
-        """How fast each positive's loss would rise with the score of each of its negatives: what a negative weighs.
+        """The derivative of each positive's loss with respect to the score of each negative: the negative's weight.
 
-        Zero everywhere for a loss over the whole table, which does not learn from negatives.
+        0 everywhere for a loss over all entities, which does not use negatives.
         """
         if isinstance(self.loss, TableLoss):
             return torch.zeros_like(negative)
@@ -128,10 +150,11 @@ class Discriminator:
         return slope
 
     def learn(self, verdict: Verdict, *, lr_factor: float = 1.0) -> None:
-        """Steps the model down the gradient of the loss. Collective.
+        """Computes the gradient of `verdict.loss` and steps the optimiser once. Collective.
 
         Args:
-            lr_factor: what the optimiser's learning rates are multiplied by in this step.
+            verdict: the result of the last `judge`; its loss can be used only once.
+            lr_factor: multiplies the optimiser's learning rates in this step.
         """
         verdict.loss.backward()
         self.optimizer.step(lr_factor=lr_factor)

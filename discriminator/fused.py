@@ -1,4 +1,4 @@
-"""Whether a step's scores, losses and gradients come from one kernel: the only place where this is decided."""
+"""Decides whether one kernel computes a step's scores, loss and gradients together. Nothing else decides this."""
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
@@ -10,9 +10,9 @@ from kernels.library import usable
 
 
 def why_not_fused(loss: Loss | TableLoss, model: KGEModel, batch: Batch, negatives: Negatives) -> str | None:
-    """Why the fused pass can't serve a step, in words that go on from "because"; None if it can.
+    """The reason why the fused pass can't be used in a step, as the end of a sentence "..., because"; None if it can.
 
-    Depends on the options of a run alone, but for a rank that has no positives in a step.
+    The answer depends only on the options of a run, except on a rank that has no positives in a step.
     """
     return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model)
 
@@ -29,9 +29,9 @@ def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
 
 def _why_not_step(batch: Batch, negatives: Negatives) -> str | None:
     if negatives.reward_pool:
-        return "the generator wants a reward for each candidate of its pool, so that the pool is what is scored"
+        return "the generator needs a reward for each candidate of its pool, so the whole pool must be scored"
     if not negatives.entity.numel():
-        return "there are no positives here"
+        return "this rank has no positives in this step"
     if not share_pools(len(batch.head), len(negatives.entity)):
         return "fewer than 4 positives share their negatives"
     return None
@@ -42,5 +42,5 @@ def _why_not_machine(model: KGEModel) -> str | None:
     if not usable(rows):
         return "kernels need a C++ compiler, and float32 or float64 rows on the CPU"
     if comparison is None or not can_contrast(comparison, rows):
-        return "this build of torch has no matrix product of MKL that a kernel could call"
+        return "this build of torch has no MKL matrix product that a kernel can call"
     return None

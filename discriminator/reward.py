@@ -1,4 +1,4 @@
-"""What a negative earns the generator."""
+"""Rewards: how the discriminator's scores become the reward that a generator learns from."""
 
 from abc import ABC, abstractmethod
 
@@ -9,21 +9,23 @@ from graph.errors import InputError
 
 
 class RewardFunction(ABC):
-    """Turns the discriminator's scores into a reward: higher for a negative that the generator should propose more."""
+    """Maps the discriminator's scores to rewards. A negative of higher reward should be proposed more often."""
 
     @abstractmethod
     def __call__(
         self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B M"], step: int
     ) -> Float[Tensor, "B M"]:
-        """The reward of each negative; scores come without gradient.
+        """The reward of each negative.
 
         Args:
-            step: the step of the stage, counted from 0.
+            positive: scores of the positives, without gradient.
+            negative: scores of the M negatives, or candidates, of each positive, without gradient.
+            step: the step of the stage, from 0.
         """
 
 
 class ScoreReward(RewardFunction):
-    """The discriminator's score itself, minus the distance for a distance model (KBGAN, equation 5)."""
+    """The discriminator's score. For a distance model it is minus the distance (KBGAN, equation 5)."""
 
     def __call__(
         self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B M"], step: int
@@ -33,17 +35,17 @@ class ScoreReward(RewardFunction):
 
 
 class BandReward(RewardFunction):
-    """Minus the distance of a negative's score from that of its positive less a margin, -|s- - (s+ - margin)|.
+    """-|s- - (s+ - margin)|: highest for a negative that scores one margin below its positive.
 
-    Hard negatives earn more than easy ones, but one that scores as high as the positive, and so may be a fact that is
-    missing, earns less than one a margin below it. The rule is by which adaptive sampling (ASA, AAAI 2021) chooses a
-    negative among candidates; here a generator learns to follow it. The margin goes from `first_margin` to
-    `last_margin` in equal steps, and then stays.
+    Hard negatives get more reward than easy ones. But a negative that scores as high as the positive may be a missing
+    fact, so it gets less than one that scores a margin below. Adaptive sampling (ASA, AAAI 2021) chooses a negative
+    among candidates by this rule; here a generator learns it. The margin changes linearly from `first_margin` to
+    `last_margin` over `steps` steps, and then stays.
 
     Args:
-        first_margin: how far below the positive the best reward is at the first step of the stage; at least 0.
-        last_margin: the same from step `steps` on.
-        steps: how many steps the margin takes; 0: it is the last one all the time.
+        first_margin: the margin at the first step of the stage, in units of the score; at least 0.
+        last_margin: the margin from step `steps` of the stage on; at least 0.
+        steps: the steps over which the margin changes; 0: always last_margin.
     """
 
     def __init__(self, *, first_margin: float, last_margin: float, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Scores of the answers of queries, which have some few and others many."""
+"""Sums the scores of the known answers of each query; queries differ in their number of answers."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ from embedding.table_queries import Answers
 from graph.batch import Batch
 
 _BLOCK_PAIRS = 1 << 18
-"""Pairs of a query and an answer, filled up to a rectangle, that are scored at a time."""
+"""Pairs (query, answer) scored together in a block: queries x answers of the query that has most, padding included."""
 
 
 def sum_of_answers(model: KGEModel, batch: Batch, answers: Answers) -> Float64[Tensor, " B"]:
-    """The sum of the scores of each query's answers, differentiable; one look-up of all answers. Collective.
+    """The sum of the scores of each query's answers, differentiable. Looks up all answers at once. Collective.
 
     Args:
-        answers: ascending by row of the batch.
+        answers: pairs (row of the batch, entity), sorted by row.
     """
     anchor, relation, heads = model.query_rows(batch)
     sides = query_sides(anchor, relation, heads)
@@ -41,7 +41,10 @@ def sum_of_answers(model: KGEModel, batch: Batch, answers: Answers) -> Float64[T
 def _blocks(
     count: Int64[Tensor, " Q"],
 ) -> Iterator[tuple[Int64[Tensor, " q"], Int64[Tensor, "q A"], Bool[Tensor, "q A"]]]:
-    """(queries, numbers of their answers, which of these are not filling), those with the most answers first."""
+    """Yields blocks (queries [q], numbers of their answers [q, A], True where not padding), most answers first.
+
+    Queries without answers are left out.
+    """
     order = count.argsort(descending=True, stable=True)
     order = order[: int(count.count_nonzero())]
     while len(order):

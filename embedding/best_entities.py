@@ -1,4 +1,4 @@
-"""The best entities of many, shown a block at a time."""
+"""Keeps the entities of highest value while blocks of entities are added."""
 
 import torch
 from jaxtyping import Float64, Int64
@@ -7,7 +7,10 @@ from torch.nn.functional import pad
 
 
 class BestEntities:
-    """For each query the `count` entities of highest value among those it was shown, best first; fewer before that."""
+    """The entities of highest value of each query, among those added so far, best first.
+
+    `entity` and `value` are [Q, k], where k is `count`, or the number of entities added if that is smaller.
+    """
 
     def __init__(self, queries: int, count: int, device: torch.device) -> None:
         self.count = count
@@ -15,7 +18,7 @@ class BestEntities:
         self.entity: Int64[Tensor, "Q k"] = torch.empty((queries, 0), dtype=torch.int64, device=device)
 
     def add(self, entity: Int64[Tensor, "*Q n"], value: Float64[Tensor, "Q n"]) -> None:
-        """Takes the values of a block of entities, the same ones for all queries or each query's own."""
+        """Adds a block: entities [n] for all queries, or [Q, n] for each query, with their values [Q, n]."""
         value, place = value.topk(min(self.count, value.shape[1]), dim=1)
         best = entity[place] if entity.ndim == 1 else entity.gather(1, place)
         value, found = torch.cat([self.value, value], dim=1), torch.cat([self.entity, best], dim=1)
@@ -23,6 +26,6 @@ class BestEntities:
         self.entity = found.gather(1, place)
 
     def filled(self) -> tuple[Int64[Tensor, "Q {self.count}"], Float64[Tensor, "Q {self.count}"]]:
-        """Entities and values in `count` columns, whatever was shown; what fills them up has value minus infinity."""
+        """Entities and values in exactly `count` columns; missing ones are entity 0 with value minus infinity."""
         missing = (0, self.count - self.entity.shape[1])
         return pad(self.entity, missing), pad(self.value, missing, value=-torch.inf)

@@ -1,4 +1,4 @@
-"""All rows of a table in the order of entity ids, a block at a time, on every rank."""
+"""All rows of a table on every rank, block by block, in the order of entity ids."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ BLOCK_ROWS = 2048
 
 
 def entity_blocks(model: KGEModel) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "n E"]]]:
-    """(entity ids, their rows), without gradient; the same on every rank.
+    """Yields (entity ids, rows) of each block, without gradient; the same on every rank.
 
-    What is made of them needs no exchange and is bit-equal at every number of ranks: no product is cut where a rank's
-    rows end. Each pass sends the whole table to every rank, so it is for what is done now and then, or does much with
-    each row. Collective: every rank must take all blocks.
+    The blocks do not depend on the number of ranks. So results computed from them are bit-equal at any number of ranks
+    and need no exchange. Each pass sends the whole table to every rank: use it for work that is rare, or long compared
+    with that. Collective: every rank must take all blocks.
     """
     num_entities = len(model.entity.row_of_entity)
     for start in range(0, num_entities, BLOCK_ROWS):

@@ -1,4 +1,4 @@
-"""The entities that answer a query best by a rule of the caller's, beside its known answers."""
+"""Finds, for each query, the entities that a rule of the caller prefers, without known answers."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from graph.batch import Batch
 from graph.known import KnownTriples
 
 Preference = Callable[[Float64[Tensor, "B n"], Float64[Tensor, "B 1"]], Float64[Tensor, "B n"]]
-"""How much each score is wanted, beside the score of the positive: higher is wanted more, and all are above _KNOWN."""
+"""Maps scores [B, n] and scores of positives [B, 1] to values above _KNOWN. Entities of higher value are preferred."""
 
 _KNOWN = -1e300
 
@@ -23,10 +23,15 @@ _KNOWN = -1e300
 def preferred_entities(
     model: KGEModel, batch: Batch, count: int, prefer: Preference, leave_out: KnownTriples | None
 ) -> Int64[Tensor, "B k"]:
-    """For each positive the `count` entities other than its target that `prefer` wants most, best first; count < E.
+    """The k = `count` entities of highest `prefer` for each positive, best first, never the target.
 
-    Known answers, those of `leave_out`, come only where there are not enough others. Every rank scores its own queries
-    against the whole table, in float64, so that no near tie shows how many ranks there are. Collective.
+    Every rank scores its own queries with the whole table. Scores are float64, so that the number of ranks does not
+    change the order of nearly equal scores. Collective.
+
+    Args:
+        count: entities for each positive; below the number of entities.
+        prefer: gives the value of each entity from its score and the positive's.
+        leave_out: known answers, which are taken only if there are too few other entities; None: none are left out.
     """
     anchor, relation, heads = model.query_rows(batch)
     target = model.entity(batch.target)
@@ -46,14 +51,14 @@ def preferred_entities(
 
 
 class _Last:
-    """Entities of some rows whose value is to be lower than that of others."""
+    """Pairs (row of the batch, entity) that get one low value, so that other entities are preferred."""
 
     def __init__(self, row: Int64[Tensor, " K"], entity: Int64[Tensor, " K"], value: float) -> None:
         order = entity.argsort()
         self.row, self.entity, self.value = row[order], entity[order], value
 
     def put(self, block: Int64[Tensor, " n"], value: Float64[Tensor, "B n"]) -> None:
-        """Lowers them where they are of this block."""
+        """Sets the value of those pairs whose entity is in this block, in place."""
         first = int(block[0])
         start, stop = torch.searchsorted(self.entity, block.new_tensor([first, first + len(block)])).tolist()
         value[self.row[start:stop], self.entity[start:stop] - first] = self.value

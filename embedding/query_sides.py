@@ -1,4 +1,4 @@
-"""The queries of a batch by side: those for heads first, then those for tails."""
+"""Splits the queries of a batch by side: those that ask for heads, then those that ask for tails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from embedding.scoring.candidates import Candidates
 
 @dataclass(frozen=True)
 class QuerySide:
-    """The queries of one side."""
+    """The queries of a batch that ask for heads (`of_heads`), or those that ask for tails."""
 
     of_heads: bool
     first: int
-    """The row of the batch that they begin with."""
+    """The row of the batch of the first query."""
     anchor: Float[Tensor, "b E"]
     relation: Float[Tensor, "b R"]
 
     @property
     def rows(self) -> slice:
-        """Their rows of the batch."""
+        """The rows of the batch that these queries have."""
         return slice(self.first, self.first + len(self.anchor))
 
 
 def query_sides(anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: int) -> list[QuerySide]:
-    """The first `heads` queries, which ask for heads, and the others; either may be none. See `KGEModel.query_rows`."""
-    # Split, not sliced: the gradient of two slices is a copy each, filled up with zeros, and their sum.
+    """The first `heads` queries, which ask for heads, and the others; each may be empty. See `KGEModel.query_rows`."""
+    # Split, not sliced: the backward of a slice makes a full copy padded with zeros, and two of these are then added.
     sizes = [heads, len(anchor) - heads]
     (tail, head), (of_tail, of_head) = anchor.split(sizes), relation.split(sizes)
     return [QuerySide(True, 0, tail, of_tail), QuerySide(False, heads, head, of_head)]
@@ -38,7 +38,10 @@ def query_sides(anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], he
 def block_scorer(
     model: KGEModel, anchor: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], heads: int
 ) -> Callable[[Float[Tensor, "C n E"]], Float[Tensor, "B n"]]:
-    """What scores all these queries with one block of rows, C = 1, or each with rows of its own, C = B."""
+    """A function that maps rows [C, n, E] of entities to scores [B, n] of all these queries.
+
+    With C = 1 all queries are scored with the same rows, with C = B each query is scored with its own.
+    """
     sides = query_sides(anchor, relation, heads)
     scorers = [model.scoring.scorer(side.anchor, side.relation, of_heads=side.of_heads) for side in sides]
 

@@ -1,4 +1,4 @@
-"""Draws from the softmax of a query's scores of all entities, whichever rank has the rows."""
+"""Draws from the softmax over the scores of all entities, whose rows are spread over the ranks."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,20 +16,22 @@ from graph.batch import Batch
 from graph.counter_random import combine, gumbel, paired_uniform, stream
 
 _BLOCK_ROWS = 1024
-"""Entities compared at a time, and in one stream of random numbers: few enough for scores to stay in the cache."""
+"""Entities in a block, which has one stream of random numbers; few enough for scores to stay in the cache."""
 
 
 @torch.no_grad()
 def draw_entities(
     model: KGEModel, batch: Batch, count: int, purpose: str, excluded: Answers | None = None
 ) -> Int64[Tensor, "B {count}"]:
-    """Entities drawn without replacement from the softmax of their scores over the whole table.
+    """Draws `count` entities for each query, without replacement, from the softmax of the scores of all entities.
 
-    The excluded are drawn only where there are not enough others.
+    The Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019) gives them in the order of
+    the draws, so the first column is one draw from the softmax. Random numbers are a function of (purpose, seed, epoch,
+    chunk) and of the entity's row in the whole table. Collective.
 
-    By the Gumbel-top-k trick (Kool et al., Stochastic beams and where to find them, ICML 2019): in the order of the
-    draws, so that the first alone is one draw from the softmax. The random numbers are a function of (purpose, seed,
-    epoch, chunk) and of the row that placement gives an entity.
+    Args:
+        purpose: names the stream of random numbers.
+        excluded: entities of queries that are drawn only if there are too few others.
     """
     key = stream(purpose, batch.seed, batch.epoch)
     anchor, relation, heads = model.query_rows(batch)
@@ -55,14 +57,14 @@ def draw_entities(
 
 
 def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:
-    """This rank's rows, cut where the whole table's blocks begin, as [first, last) of its own block of rows."""
+    """This rank's rows as ranges [first, last), counted from its first row, cut at the blocks of the whole table."""
     start, stop = model.site.placement.block(model.site.rank, model.site.world_size)
     cuts = [start, *range(start - start % _BLOCK_ROWS + _BLOCK_ROWS, stop, _BLOCK_ROWS), stop]
     return ((first - start, last - start) for first, last in pairwise(cuts) if first < last)
 
 
 def _gumbel(model: KGEModel, key: int, counter: Int64[Tensor, " Q"], first: int, last: int) -> Float64[Tensor, "Q n"]:
-    """Noise of each (query, row of the whole table)."""
+    """Gumbel noise for each query and each of this rank's rows [first, last), keyed by the row in the whole table."""
     start = model.site.placement.block(model.site.rank, model.site.world_size)[0] + first
     block, place = divmod(start, _BLOCK_ROWS)
     outer = combine(counter, torch.tensor(block, device=counter.device))

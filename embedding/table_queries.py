@@ -1,4 +1,4 @@
-"""The queries of all ranks on every rank, to be compared with the rows that each rank has."""
+"""Sends the queries of all ranks to every rank, so that each rank can compare them with its own rows."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,24 @@ from embedding.model import KGEModel
 from embedding.query_sides import query_sides
 
 Answers = tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]
-"""Entities of queries, as (row of the batch, entity): see `KnownTriples.answers`."""
+"""Answers of queries as (rows of the batch, entities), two tensors of K pairs; see `KnownTriples.answers`."""
 
 
 @dataclass(frozen=True)
 class _Excluded:
-    """Pairs of a query and a row of this rank's block that are not to be compared, by row."""
+    """Pairs (query, row of this rank) that must not be compared, sorted by row."""
 
     query: Int64[Tensor, " K"]
     row: Int64[Tensor, " K"]
 
     @classmethod
     def of(cls, model: KGEModel, answers: list[Int64[Tensor, "K 2"]], sizes: list[int]) -> "_Excluded":
-        """From each rank's answers to its own queries, of which there are so many."""
+        """From the answers of each rank.
+
+        Args:
+            answers: for each rank, pairs (number of its query, entity).
+            sizes: the number of queries of each rank.
+        """
         first = [sum(sizes[:rank]) for rank in range(len(sizes))]
         query = torch.cat([each[:, 0] + start for each, start in zip(answers, first, strict=True)])
         row = model.entity.row_of_entity[torch.cat([each[:, 1] for each in answers])]
@@ -32,7 +37,7 @@ class _Excluded:
         return cls(query[order], row)
 
     def out_of(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
-        """Scores of a block of rows, minus infinity for these pairs."""
+        """The scores of the rows from `first` on, with minus infinity for the excluded pairs."""
         bounds = self.row.new_tensor([first, first + score.shape[1]])
         start, stop = torch.searchsorted(self.row, bounds).tolist()
         return score.index_put((self.query[start:stop], self.row[start:stop] - first), score.new_tensor(-torch.inf))
@@ -40,7 +45,7 @@ class _Excluded:
 
 @dataclass(frozen=True)
 class SideOfAllRanks:
-    """The queries of all ranks for one side: their rows, by rank."""
+    """The queries of all ranks that ask for heads, or those that ask for tails. Lists have one tensor for each rank."""
 
     of_heads: bool
     anchor: list[Tensor]
@@ -48,12 +53,12 @@ class SideOfAllRanks:
     excluded: _Excluded | None
 
     def without_excluded(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
-        """Scores of the block of rows that begins with `first`, minus infinity for what is excluded."""
+        """The scores of this rank's rows from `first` on, with minus infinity for excluded entities."""
         return score if self.excluded is None else self.excluded.out_of(score, first)
 
     @property
     def sizes(self) -> list[int]:
-        """How many queries each rank has."""
+        """The number of queries of each rank."""
         return [len(each) for each in self.anchor]
 
 
@@ -64,11 +69,13 @@ def queries_of_all_ranks(
     heads: int,
     excluded: Answers | None = None,
 ) -> list[SideOfAllRanks]:
-    """Sends this rank's queries to all ranks, by side; see `KGEModel.query_rows`. Collective.
+    """The queries of all ranks: first those that ask for heads, then those that ask for tails. Collective.
 
     Args:
-        heads: how many of the queries, the first ones, ask for heads.
-        excluded: entities that some queries are not to be compared with.
+        anchor: rows of the kept entities of this rank's queries; see `KGEModel.query_rows`.
+        relation: rows of their relations.
+        heads: the first `heads` queries ask for heads, the others for tails.
+        excluded: entities that must not be compared with a query.
     """
     ranks = model.site.world_size
     found = []

@@ -1,8 +1,8 @@
-"""Sums over the scores of all entities, for each query of a batch: what losses over the whole table are made of.
+"""Sums over the scores of all entities, for each query of a batch. Losses over the whole table use them.
 
-Queries travel and rows stay: each rank compares the queries of the whole global batch with its own rows, a block of
-them at a time, and what it made of them goes back to whoever asked. Nothing here holds more scores than queries times a
-block. Every function is Collective, also for a rank without queries.
+Each rank gets the queries of all ranks, scores them with its own rows, block by block, and sends each query's partial
+sum back to the query's rank. So rows are not sent, and at most (queries x block) scores are in memory. Every function
+is Collective: all ranks must call it, also a rank without queries.
 """
 
 from abc import ABC, abstractmethod
@@ -26,11 +26,11 @@ from graph.batch import Batch
 from kernels.rows import RowGradient
 
 _BLOCK_ROWS = 1024
-"""Entities compared at a time: few enough for the scores to stay in the processor's cache."""
+"""Entities in a block: few enough for the scores to stay in the processor's cache."""
 
 
 def log_sum_exp(model: KGEModel, batch: Batch, excluded: Answers | None = None) -> Float64[Tensor, " B"]:
-    """log sum_e exp s(query, e) over all entities e but those excluded, which are not all; differentiable."""
+    """log sum_e exp s(query, e) over all entities e except the excluded, differentiable; some entity must be left."""
     return _reduce(model, batch, _LogSumExp(), excluded)
 
 
@@ -45,18 +45,19 @@ def sum_scores(model: KGEModel, batch: Batch) -> Float64[Tensor, " B"]:
 
 
 class _Reduction(ABC):
-    """Makes one number a query of the scores of all entities."""
+    """Reduces the scores of all entities to one number for each query."""
 
     @abstractmethod
-    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]: ...
+    def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
+        """The number of each query over the n entities of a block."""
 
     @abstractmethod
     def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
-        """Of parts of the table, that of the whole."""
+        """The number over the whole table, from those over P parts of it."""
 
     @abstractmethod
     def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
-        """The derivative of the result by each score."""
+        """The derivative of the result with respect to each score."""
 
 
 class _LogSumExp(_Reduction):
@@ -100,14 +101,15 @@ def _reduce(
 ) -> Float64[Tensor, " B"]:
     anchor, relation, heads = model.query_rows(batch)
     dense = list(model.scoring.parameters())
-    # Backward exchanges, and so does DDP once it has the gradients of some parameters. All ranks do both in one order
-    # only if no gradient is complete before the backward of `_Reduce`: if each parameter is an input of it.
+    # The backward of `_Reduce` exchanges data between ranks. DDP does too, as soon as some parameters have their
+    # gradients. Both happen in the same order on all ranks only if no gradient is complete before this backward. So
+    # every parameter must be an input of `_Reduce`.
     assert {id(each) for each in (*dense, model.scorer.relation)} == {id(each) for each in model.scorer.parameters()}
     return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, excluded, *dense))
 
 
 class _Reduce(torch.autograd.Function):
-    """Backward scores the blocks again, so that only one number a query is kept."""
+    """Forward keeps one number for each query; backward scores the blocks again."""
 
     @staticmethod
     def forward(
@@ -131,7 +133,7 @@ class _Reduce(torch.autograd.Function):
             here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
             results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
         result = torch.cat(results)
-        # Backward reads the table and dense parameters again: autograd refuses that if they have changed.
+        # Backward reads the table and the dense parameters again. Saved here, autograd raises an error if they changed.
         ctx.save_for_backward(result, model.entity.weight, *dense)
         ctx.chosen = sides, heads, model, reduction  # pyright: ignore[reportAttributeAccessIssue]
         return result
@@ -164,7 +166,7 @@ class _Reduce(torch.autograd.Function):
 
 
 class _Differentiated:
-    """Queries whose gradient is added up over blocks of the table."""
+    """Queries of one side, and the sum of their gradients over blocks of the table."""
 
     def __init__(self, model: KGEModel, side: SideOfAllRanks, dense: Sequence[Tensor]) -> None:
         self.model = model
@@ -176,7 +178,7 @@ class _Differentiated:
             if isinstance(scoring, QueryScoring):
                 self.query = scoring.query(*rows, of_heads=side.of_heads)
             if isinstance(scoring, QueryScoring) and self.query is not None:
-                # One vector a query is what blocks are compared with, perhaps with weights that are learned.
+                # Blocks are compared with one vector for each query; the comparison may have learned weights too.
                 self.leaves = [self.query.detach().requires_grad_(), *dense]
                 self.score: Callable[[Candidates], Tensor] = partial(scoring.compare, self.leaves[0])
             else:
@@ -184,7 +186,13 @@ class _Differentiated:
         self.total = [torch.zeros_like(each, dtype=torch.float64) for each in self.leaves]
 
     def add(self, first: int, rows: Float[Tensor, "n E"], weigh: Callable[[Tensor], Tensor]) -> None:
-        """Adds a block's part, and gives the table the gradient of the block's rows."""
+        """Adds the part of a block to the queries' gradient, and gives the table the gradient of the block's rows.
+
+        Args:
+            first: the number of the block's first row among this rank's rows.
+            rows: the rows of the block.
+            weigh: maps the scores of the block to the gradient with respect to these scores.
+        """
         with torch.enable_grad():
             candidates = rows.detach().requires_grad_()
             score = self.score(Candidates.of(candidates[None]))
@@ -202,14 +210,14 @@ class _Differentiated:
         self.model.entity.add_own_gradient(RowGradient(row, by_row.double()))
 
     def gradient(self) -> list[Tensor]:
-        """By the rows of anchors and relations and by dense parameters, in float64."""
+        """The gradients with respect to anchor rows, relation rows and dense parameters, in float64."""
         if self.query is None:
             return self.total
         by_query, *by_dense = self.total
         parts = torch.autograd.grad(self.query, self.inputs, by_query.to(self.query.dtype), allow_unused=True)
         pairs = zip(parts, self.inputs, strict=True)
         found = [torch.zeros_like(each).double() if part is None else part.double() for part, each in pairs]
-        for total, each in zip(found[2:], by_dense, strict=True):  # what learned in queries, and in comparing them
+        for total, each in zip(found[2:], by_dense, strict=True):  # parts from making the queries and from comparing
             total += each
         return found
 
@@ -219,5 +227,5 @@ def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
 
 
 def _nothing(reduction: _Reduction, side: SideOfAllRanks, like: Tensor) -> Float64[Tensor, " Q"]:
-    """What a rank without rows has to say of each query."""
+    """The part of a rank that has no rows: the reduction over no entities."""
     return reduction.of_block(like.new_empty((sum(side.sizes), 0)))

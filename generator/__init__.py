@@ -1,1 +1,1 @@
-"""Where negatives come from: one sampler a file."""
+"""Negative samplers: each file holds one way to choose the entities that corrupt a positive."""

@@ -1,4 +1,4 @@
-"""Baselines of REINFORCE: what is taken off a reward so that its gradient varies less, its mean unchanged."""
+"""Baselines of REINFORCE: numbers subtracted from rewards to lower the variance of the policy gradient."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from graph.keys import QueryKeys
 
 
 class Baseline(ABC):
-    """Gives the number to take off each reward; ranks agree on it."""
+    """Computes a number to subtract from each reward. Baselines of past rewards are the same on every rank."""
 
     @abstractmethod
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
-        """Reward minus baseline for each draw; called once a step, in order. Collective."""
+        """The reward minus the baseline, for each draw. Call it once in each step. Collective."""
 
     def start(self, context: SamplerContext) -> None:
-        """Called before a stage: what was learned of another one's rewards is of no use."""
+        """Called before a stage: forgets the rewards of the stage before."""
         self.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside `keyed_rows`, equal on all ranks."""
+        """What a checkpoint saves beside `keyed_rows`. It must be equal on all ranks."""
         return {}
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
@@ -34,14 +34,14 @@ class Baseline(ABC):
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
 
     def reset(self) -> None:
-        """Forgets every reward seen."""
+        """Forgets all rewards."""
 
 
 class PreviousEpoch(Baseline):
-    """The mean reward of the previous epoch, 0 in the first one (Cai and Wang, KBGAN, NAACL 2018)."""
+    """The mean reward of the previous epoch; 0 in the first epoch (Cai and Wang, KBGAN, NAACL 2018)."""
 
     def __init__(self) -> None:
         self.reset()
@@ -72,10 +72,10 @@ class PreviousEpoch(Baseline):
 
 
 class RunningMean(Baseline):
-    """An exponentially weighted mean of past steps' rewards.
+    """The exponential moving average of the mean rewards of past steps.
 
     Args:
-        decay: the share that a step keeps of the old mean, in [0, 1).
+        decay: the weight of the old average in each step, in [0, 1); the step's mean reward has weight 1 - decay.
     """
 
     def __init__(self, decay: float) -> None:
@@ -90,7 +90,7 @@ class RunningMean(Baseline):
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""
-        # Divided by the weight of what was seen, so that the first steps are not pulled to 0.
+        # Divided by the total weight of past rewards: otherwise the average would be too close to 0 in the first steps.
         advantage = reward.value - (self.mean / self.weight if self.weight else 0.0)
         self.mean = self.decay * self.mean + (1 - self.decay) * reward.mean
         self.weight = self.decay * self.weight + (1 - self.decay)
@@ -106,23 +106,27 @@ class RunningMean(Baseline):
 
 
 class PerQuery(RunningMean):
-    """The running mean, and for each query (relation, tail) or (head, relation) how far its own rewards are from it.
+    """The running mean, plus an average for each query (relation, tail) or (head, relation) of its distance from it.
 
-    Queries differ in how close the discriminator finds their candidates: most of the variance that one mean for all of
-    them leaves. What is taken off comes from past steps alone, so that the present draws do not move it and the
-    gradient keeps its mean. (The expected reward of the pool, p . r, would do as well, but needs the reward of every
-    candidate: `estimator=exact` then has the gradient itself.) Of several positives of a batch with one query, the
-    first one's reward is kept. 8 bytes a query, partitioned over ranks.
+    Rewards differ between queries, because some queries have more plausible candidates. One mean for all queries leaves
+    this part of the variance. The averages use past steps only. So the baseline does not depend on the current draws,
+    and the gradient stays unbiased. (The expected reward of the pool would serve too, but it needs the reward of every
+    candidate, and with those `estimator=exact` computes the gradient itself.)
+
+    If a batch has several positives with one query, the average takes the reward of the first. Memory: 8 bytes for each
+    query, partitioned over ranks.
 
     Args:
-        decay: the share that a step keeps of the old mean, and a query's visit of its own, in [0, 1).
+        decay: the weight of the old average, in [0, 1), each time that a step has rewards (running mean) or a batch has
+            the query (average of the query).
     """
 
     def start(self, context: SamplerContext) -> None:
         """See `Baseline.start`."""
         super().start(context)
         self.keys = QueryKeys(context.known)
-        # The sum of a query's rewards less their step's mean and the sum of their weights, as the bits of float32.
+        # For each query: the weighted sum of (its reward - its step's mean reward), and the sum of the weights. Both
+        # are float32 whose bits are stored as int32.
         self.rows = KeyedRows(context.site, self.keys.num_keys, 2)
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
@@ -137,14 +141,15 @@ class PerQuery(RunningMean):
         return super().advantage(reward, batch) - own[:, None]
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
-        """What each query keeps."""
+        """The averages of the queries."""
         return {"baseline_of_query": self.rows}
 
 
 class LeaveOneOut(Baseline):
-    """For each draw the mean reward of the positive's other draws (Kool et al., Buy 4 REINFORCE samples, 2019).
+    """For each draw, the mean reward of the positive's other draws (Kool et al., Buy 4 REINFORCE samples, 2019).
 
-    Needs at least two independent draws a positive; takes differences between positives out of the variance.
+    It removes the variance that comes from differences between positives. Needs at least two independent draws for each
+    positive.
     """
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:

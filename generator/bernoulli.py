@@ -7,13 +7,14 @@ from generator.uniform import UniformSampler
 
 
 class BernoulliSampler(UniformSampler):
-    """Uniform entities, but the head is corrupted with probability tph / (tph + hpt) of its relation.
+    """Draws entities uniformly, and corrupts the head with probability tph / (tph + hpt) (Wang et al. 2014, TransH).
 
-    tph is the mean number of tails a head has, hpt of heads a tail has: the side with fewer true answers is corrupted
-    more often, so that fewer negatives are true.
+    For each relation, tph is the mean number of tails of a head, and hpt the mean number of heads of a tail. So the
+    side with fewer true answers is corrupted more often, and fewer negatives are true. Entities are [C, N], shared by
+    a chunk. Costs and options are those of `UniformSampler`.
     """
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """See the class."""
+        """tph / (tph + hpt) of each relation."""
         return self.context.statistics.head_probability

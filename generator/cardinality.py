@@ -1,4 +1,4 @@
-"""Negatives for the side of a relation that has one right answer (classes as in Bordes et al., NIPS 2013)."""
+"""Negatives on the side of a relation that has one right answer (classes of relations: Bordes et al., NIPS 2013)."""
 
 from typing import Any
 
@@ -13,17 +13,19 @@ from graph.statistics import Cardinality
 
 
 class CardinalitySampler(UniformSampler):
-    """Uniform entities that take the place of the head of 1-N relations and of the tail of N-1 relations.
+    """Draws entities uniformly, and corrupts the head of 1-N relations and the tail of N-1 relations.
 
-    There a random entity is hardly ever a missing fact. Of 1-1 relations either side is corrupted, of N-N relations
-    the side that Bernoulli negatives would choose; on FB15k-237 that is three quarters of the triples.
+    This rule is ours; the classes 1-1, 1-N, N-1 and N-N are those of Bordes et al. (2013). The corrupted side has one
+    right answer, so a random entity there is hardly ever a missing fact. In 1-1 relations both sides are corrupted
+    equally often. N-N relations (three quarters of FB15k-237's triples) use the probabilities of `BernoulliSampler`.
+    Entities are [C, N], shared by a chunk, and cost the same as uniform ones.
 
-    What it costs: at `one_side_share` 1 the model is never trained to rank the N side ("who was born here?"), while
-    filtered ranking asks about both: compare the two sides in result.json. With `trainer.sides=both` there is nothing
-    to choose.
+    With one_side_share=1 the model is never trained to rank the N side ("who was born here?"), but filtered ranking
+    tests both sides: compare them in result.json. With trainer.sides=both this sampler is the same as uniform.
 
     Args:
-        one_side_share: the share of 1-N and N-1 positives whose 1 side is corrupted; of the others it is the N side.
+        one_side_share: the share of positives of 1-N and N-1 relations that have the 1 side corrupted, from 0 to 1; the
+            other positives of these relations have the N side corrupted.
         options: see `StaticSampler`.
     """
 
@@ -35,7 +37,7 @@ class CardinalitySampler(UniformSampler):
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """See the class."""
+        """By class: 1/2 for 1-1, one_side_share for 1-N, 1 - one_side_share for N-1, Bernoulli's for N-N."""
         of_class = {
             Cardinality.ONE_TO_ONE: 0.5,
             Cardinality.ONE_TO_MANY: self.one_side_share,

@@ -1,4 +1,4 @@
-"""Hardness that grows while training: uniform negatives give way to those of a sampler of hard ones."""
+"""Curriculum: the share of hard negatives changes while training. The other negatives are uniform."""
 
 import inspect
 import math
@@ -21,17 +21,17 @@ _SEPARATED = "share of separated negatives"
 
 
 class Shape(StrEnum):
-    """The way from the first value to the last."""
+    """How a value goes from the first to the last."""
 
     LINEAR = "linear"
     """In proportion to the progress."""
     COSINE = "cosine"
     """Slowly, then faster, then slowly again."""
     STEP = "step"
-    """All at once, when the progress is complete."""
+    """The first value until the progress is complete, then the last."""
 
     def way(self, progress: float) -> float:
-        """How much of the way is done, from 0 to 1."""
+        """The fraction of the change, from 0 (first value) to 1 (last value), at this progress (1: complete)."""
         progress = min(progress, 1.0)
         if self == Shape.LINEAR:
             return progress
@@ -41,38 +41,41 @@ class Shape(StrEnum):
 
 
 class Progress(StrEnum):
-    """What hardness goes by."""
+    """What the progress is measured by."""
 
     STEP = "step"
-    """Steps of the stage."""
+    """The number of steps of the stage."""
     MARGIN = "margin"
-    """How well the discriminator does: the share of negatives that it scores below their positive by a margin."""
+    """The share of negatives that the discriminator scores at least a margin below their positive."""
 
 
 class CurriculumSampler(MixtureSampler):
-    """A share of each positive's negatives comes from a hard sampler, the rest is uniform; the share is a schedule's.
+    """Takes a share of the negatives from a hard sampler and draws the rest uniformly; the share follows a schedule.
 
-    "Should negatives always be hard?" is share [1, 1] against [0, 1] against [0.5, 0.5]; [1, 0] is the curriculum
-    backwards. The pool size and the temperature of the hard sampler (of KBGAN, and of others that have them) can go
-    along. A step that calls for 2.3 hard negatives has 2 or 3 of them, in the mean 2.3, and all positives have as many;
-    the hard sampler rests where it has none.
+    The sampler is this project's. To ask whether negatives should always be hard, compare share=[1,1], [0,1] and
+    [0.5,0.5]; [1,0] is the reverse curriculum. The hard sampler's pool_size and temperature can follow the same
+    schedule, if it has these options.
 
-    By `progress=margin` hardness is a moving average, 0 at first, of the share of all negatives that are separated
-    from their positive. It can go back: harder negatives are separated less often, so that training stays about where
-    a share `separated` of them is. Ranks agree on it.
+    `propose` returns entities [B, N], or [C, N] where the hard sampler's are shared too. All positives of a step have
+    the same number of hard negatives. If the schedule asks for 2.3, a step has 2 or 3, and 2.3 on average. The hard
+    sampler is not called in a step that has none. The cost is that of the hard sampler.
+
+    With progress=margin the progress is average / `separated`. The average is a moving average, which starts at 0, of
+    the share of negatives that score at least `margin` below their positive. It can go down: harder negatives are
+    separated less often. So it settles where about a share `separated` of the negatives is. It is equal on all ranks.
 
     Args:
-        hard: makes the sampler of hard negatives from its context; one that has num_negatives.
-        num_negatives: of each positive, hard and uniform together.
-        share: of hard negatives, at first and at last.
-        pool_size: the hard sampler's, at first and at last; null: as its own options say.
-        temperature: likewise.
-        shape: the way between the two: "linear", "cosine" or "step".
-        progress: "step" or "margin".
-        steps: of the stage, until progress by steps is complete.
-        margin: how far below its positive a negative is separated, in units of the score.
-        separated: the average at which progress by margin is complete.
-        decay: the share that a step keeps of the old average, in [0, 1).
+        hard: makes the sampler of hard negatives from its context; the sampler must have the option num_negatives.
+        num_negatives: negatives for each positive, hard and uniform together.
+        share: the first and last share of hard negatives, each from 0 to 1.
+        pool_size: the hard sampler's first and last pool_size; null: it keeps its own.
+        temperature: the hard sampler's first and last temperature; null: it keeps its own.
+        shape: how values change in between: "linear", "cosine" or "step"; see `Shape`.
+        progress: what the schedule follows: "step" or "margin"; see `Progress`.
+        steps: for progress=step, the number of steps of the stage after which the last value is reached.
+        margin: for progress=margin, how far below its positive a separated negative scores, in units of the score.
+        separated: for progress=margin, the average at which the last value is reached; above 0, at most 1.
+        decay: for progress=margin, the weight of the old average in each step, in [0, 1).
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class CurriculumSampler(MixtureSampler):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
         for key, values in (("share", share), ("pool_size", pool_size), ("temperature", temperature)):
             if values is not None and len(values) != 2:
-                raise InputError(f"generator.{key} must be two numbers, at first and at last, got {list(values)}")
+                raise InputError(f"generator.{key} must be two numbers, first and last value, got {list(values)}")
         if not all(0 <= value <= 1 for value in share):
             raise InputError(f"generator.share must be from 0 to 1, got {list(share)}")
         if not 0 < separated <= 1:
@@ -121,10 +124,10 @@ class CurriculumSampler(MixtureSampler):
         super().__init__(context, parts={"hard": lambda _: self.hard, "uniform": lambda _: uniform})
 
     def _hard(self, make: Callable[..., NegativeSampler], context: SamplerContext) -> NegativeSampler:
-        """The hard sampler, with options of which first and last values were checked."""
+        """Makes the hard sampler; raises InputError if its first or last options are not allowed."""
         for name in ("num_negatives", *self.options):
             if name not in inspect.signature(make).parameters:
-                raise InputError(f"generator.{name}: the sampler of generator.hard has no {name} to change")
+                raise InputError(f"generator.{name}: the sampler of generator.hard has no option {name}")
         fewest, most = math.floor(min(self.share) * self.num_negatives), math.ceil(max(self.share) * self.num_negatives)
         counts = [max(fewest, 1), max(most, 1)]
         if self.share[0] > self.share[1]:
@@ -143,15 +146,15 @@ class CurriculumSampler(MixtureSampler):
 
     @property
     def learns(self) -> bool:
-        """Also where the hard sampler does not: the average comes with the rewards."""
+        """True if the hard sampler learns, or with progress=margin, whose average comes with the rewards."""
         return self.progress == Progress.MARGIN or super().learns
 
     def key_of(self, name: str) -> str:
-        """See `MixtureSampler.key_of`; the uniform part has no options."""
+        """The config key of a part: "generator.hard" (the uniform part has no options)."""
         return f"generator.{name}"
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`."""
+        """Sets the number of hard negatives and the hard sampler's options, then draws as a mixture does."""
         self._weight = batch.weight
         done = batch.step / self.steps if self.progress == Progress.STEP else self.average / self.separated
         way = self.shape.way(done)
@@ -164,16 +167,16 @@ class CurriculumSampler(MixtureSampler):
         return super().propose(batch, score)
 
     def _whole(self, batch: Batch, count: float) -> int:
-        """A whole number whose mean over steps is `count`."""
+        """`count`, rounded up or down at random so that the expected value is `count`; the same on every rank."""
         key = stream("whole number of hard negatives", batch.seed, batch.epoch, batch.step)
         return math.floor(count + float(random_uniform(key, torch.tensor(0))))
 
     def taking_part(self, batch: Batch) -> list[str]:
-        """See `MixtureSampler.taking_part`."""
+        """The parts that have at least one negative in this step."""
         return [name for name, count in self._counts.items() if count]
 
     def statistics(self) -> Mapping[str, Statistic]:
-        """The share of separated negatives, if hardness goes by it, and what the hard sampler wants to know."""
+        """The share of separated negatives, with progress=margin, and the statistics of the hard sampler."""
         own = {_SEPARATED: self._separated} if self.progress == Progress.MARGIN else {}
         return {**own, **super().statistics()}
 
@@ -183,13 +186,13 @@ class CurriculumSampler(MixtureSampler):
         return (positive[:, None] - negative >= self.margin).double().mean(1)
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """Keeps the average, and gives the hard sampler its rewards."""
+        """Updates the average, and passes the hard sampler its rewards."""
         if self.progress == Progress.MARGIN:
             self.average = self.decay * self.average + (1 - self.decay) * reward.means[_SEPARATED]
         super().feedback(batch, negatives, reward)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """The share of hard negatives that the schedule asks for, and what the hard sampler has to say."""
+        """The share of hard negatives that the schedule asks for, and the metrics of the hard sampler."""
         return {"generator/hard_share": torch.full_like(self._weight, self.now), **super().metrics()}
 
     def state(self) -> dict[str, Tensor]:
@@ -197,11 +200,11 @@ class CurriculumSampler(MixtureSampler):
         return {"separated": torch.tensor([self.average], dtype=torch.float64), **super().state()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
         self.average = float(state["separated"])
         super().load_state(state)
 
     def start_stage(self) -> None:
-        """Progress begins anew."""
+        """Sets the progress back to 0."""
         self.average = 0.0
         super().start_stage()

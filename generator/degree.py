@@ -1,4 +1,4 @@
-"""Negatives by degree: entities of many triples more often, as words are in word2vec (Mikolov et al., NIPS 2013)."""
+"""Negatives by degree: entities of many triples are drawn more often, like words in word2vec (Mikolov et al. 2013)."""
 
 from typing import Any
 
@@ -14,19 +14,20 @@ from graph.known import per_positive
 
 
 class DegreeSampler(StaticSampler):
-    """Entities drawn with probability proportional to degree ** power; the positives of a chunk share them.
+    """Draws entities with probability proportional to degree ** power, as word2vec draws words (Mikolov et al. 2013).
 
-    Degree is how often an entity is a head or a tail of a train triple. With a power above 0 an entity that train does
-    not have is never drawn.
+    The degree of an entity counts the train triples in which it is the head, plus those in which it is the tail. With
+    a power above 0, an entity without train triples is never drawn. Entities are [C, N], shared by a chunk. A draw
+    costs one binary search.
 
     Args:
-        power: 0 for uniform negatives, 1 for those of in-batch sampling, between for a compromise.
+        power: at least 0. 0 draws uniformly, 1 in proportion to the degree; word2vec uses 0.75.
         options: see `StaticSampler`.
     """
 
     def __init__(self, context: SamplerContext, *, power: float, **options: Any) -> None:
         super().__init__(context, **options)
-        if power < 0:  # which would give entities without triples all of the probability
+        if power < 0:  # entities of degree 0 would get infinite weight
             raise InputError(f"generator.power must be at least 0, got {power}")
         weight = context.statistics.entity_degree.double() ** power
         device = context.site.device

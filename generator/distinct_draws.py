@@ -1,7 +1,7 @@
-"""Distinct entities of a pool, draws of them from a softmax, and the policy gradient that such draws estimate.
+"""Draws without replacement from a softmax over a pool, and the policy gradient of such draws.
 
-Kool, van Hoof and Welling: Estimating gradients for discrete random variables by sampling without replacement (ICLR
-2020), the unordered set estimator with its built-in baseline.
+The gradient is the unordered set estimator, with its built-in baseline, of Kool, van Hoof and Welling: Estimating
+gradients for discrete random variables by sampling without replacement (ICLR 2020).
 """
 
 import math
@@ -13,11 +13,11 @@ from torch import Tensor
 from graph.counter_random import gumbel
 
 LAST = -1e300
-"""The value of a candidate that is taken only where there are not enough others; minus infinity comes after it."""
+"""The value of a candidate to be chosen only if there are too few others. It is above minus infinity."""
 
 
 def repeated(entity: Int64[Tensor, "C M"]) -> Bool[Tensor, "C M"]:
-    """True where a row has had the same entity before."""
+    """True where the same entity stands earlier in the row."""
     ascending, order = entity.sort(dim=1, stable=True)
     again = torch.zeros_like(ascending, dtype=torch.bool)
     again[:, 1:] = ascending[:, 1:] == ascending[:, :-1]
@@ -27,35 +27,41 @@ def repeated(entity: Int64[Tensor, "C M"]) -> Bool[Tensor, "C M"]:
 def draw_distinct(
     log_prob: Float[Tensor, "B M"], uniform: Float64[Tensor, "B M"], count: int
 ) -> Int64[Tensor, "B {count}"]:
-    """The places of `count` draws without replacement, in the order in which they were drawn."""
+    """The columns of `count` draws without replacement, in the order of the draws."""
     return (log_prob.double() + gumbel(uniform)).topk(count, dim=1).indices.contiguous()
 
 
 def policy_coefficients(log_prob: Float[Tensor, "B N"], reward: Float[Tensor, "B N"]) -> Float64[Tensor, "B N"]:
-    """What to multiply each distinct draw's gradient of log p by, so that the sum's mean is the gradient of E[reward].
+    """The coefficient of each distinct draw's gradient of log p in an unbiased estimate of the gradient of E[reward].
 
-    Each draw counts by the chance that it came first, given which ones were drawn in whatever order: of all estimators
-    from these draws that one varies least. The baseline of a draw is the same estimate from the others. With every
-    place drawn the sum is the exact gradient. Needs N >= 2.
+    The estimate is sum_i coefficient_i * gradient of log p_i. Each draw is weighted by the probability that it was the
+    first, given the set of draws. No estimator from these draws that ignores their order has less variance. The
+    baseline of a draw is the same estimate from the other draws. If every candidate is drawn, the estimate is the exact
+    gradient. Needs N >= 2.
 
-    The chance of a set S, with r what is left of the probability, is the integral over x > 0 of
-    exp(-x) prod_s (1 - exp(-x p_s / r)); without some of its members, that without their factors.
+    The probability of a set S, with r the probability of all other candidates, is the integral over x > 0 of
+    exp(-x) prod_{s in S} (1 - exp(-x p_s / r)). To take a member out of S, leave out its factor.
+
+    Args:
+        log_prob: log-probabilities of the draws, in the softmax over all candidates.
+        reward: the reward of each draw.
     """
     p, reward = log_prob.double().exp().clamp(min=1e-300), reward.double()
     rest = (1 - p.sum(1, keepdim=True)).clamp(min=0)
     larger = torch.maximum(p, rest)
     ratio = p / rest.clamp(min=1e-300)
-    # Between these limits of log x lies all but 1e-7 of the integral. What it sums is no narrower than the logarithm of
-    # a sum of N exponential waits, 1 / sqrt(N), and dies off at both ends: steps of that size, or 0.35, err as little.
+    # The integral over log x between these limits misses 1e-7 of the whole. Over log x, the integrand has a width of at
+    # least 1 / sqrt(N) and falls to 0 at both ends. So a step of 1 / sqrt(N), at most 0.35, has about the same error.
     step = min(0.35, p.shape[1] ** -0.5)
     log_x = torch.arange(-16.0, math.log(40 + 3 * p.shape[1]), step, dtype=torch.float64, device=p.device)
-    # A factor is divided by p / max(p, r), so that small ones are no zeros.
+    # Factors are divided by p / max(p, r), so that small ones do not round to 0.
     factor = -torch.expm1(-ratio[:, :, None] * log_x.exp()) / (p / larger)[:, :, None]
     integrand = (log_x - log_x.exp() + factor.log().sum(1)).softmax(1)
     inverse = 1 / factor
     without = integrand[:, None] * inverse
     weight = larger * without.sum(2)
-    # Of two draws, the chance that one came first and the other second, times the other's reward; summed over others.
+    # The sum over the other draws of: the probability that this draw was first and the other second, times the other's
+    # reward.
     other = (without * (inverse * (larger * reward)[:, :, None]).sum(1, keepdim=True)).sum(2)
     other = larger * (other - larger * reward * (without * inverse).sum(2))
     return weight * reward * (1 - p) - other

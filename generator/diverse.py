@@ -1,8 +1,8 @@
-"""Negatives that are hard and yet unlike each other: scores against coverage, from uniform draws to the hardest.
+"""Negatives that are hard and unlike each other, with one option from uniform draws to the hardest candidates.
 
-Coverage is counted as in maximal marginal relevance (Carbonell and Goldstein, The use of MMR, diversity-based reranking
-for reordering documents and producing summaries, SIGIR 1998): a candidate loses by its similarity to the most similar
-one already chosen.
+Similarity is penalised as in maximal marginal relevance (Carbonell and Goldstein, The use of MMR, diversity-based
+reranking for reordering documents and producing summaries, SIGIR 1998): a candidate loses value by its similarity to
+the most similar candidate that is already chosen.
 """
 
 import torch
@@ -18,26 +18,27 @@ from graph.errors import InputError
 
 
 class DiverseSampler(NegativeSampler):
-    """Chooses from a pool of uniform candidates, one after the other, the one that is worth most:
+    """Chooses N candidates from a uniform pool, one after the other, each time the candidate of highest value:
 
-        hardness * score + (1 - hardness) * (noise - hardness * repulsion * similarity)
+        value = hardness * score + (1 - hardness) * (noise - hardness * repulsion * similarity)
 
-    The score is the discriminator's, shifted and scaled to mean 0 and spread 1 over the pool, so that a hardness means
-    the same for every model; the noise is Gumbel's; the similarity is the largest cosine of the candidate's row with
-    one already chosen, in the model that is trained. So hardness 0 is a uniform draw without replacement, which is
-    diverse by itself, and 1 takes those of highest score whatever they resemble. In between, without repulsion, it is a
-    draw without replacement from the softmax of hardness / (1 - hardness) times the score.
+    The rule is ours, after maximal marginal relevance (Carbonell and Goldstein 1998). The score is the discriminator's,
+    standardised to mean 0 and standard deviation 1 over the pool. The noise is Gumbel noise. The similarity is the
+    largest cosine between the candidate's row, in the trained model, and the row of a candidate that is already chosen.
 
-    Choices are each positive's own, so scores of negatives are [B, N] of own entities; the pool and its similarities,
-    C x pool_size^2, are shared by a chunk.
+    hardness=0 is a uniform draw without replacement. hardness=1 takes the candidates of highest score. In between, with
+    repulsion=0, it draws without replacement from the softmax of hardness / (1 - hardness) * score.
+
+    `propose` returns entities [B, N]: each positive has its own. The pool [C, M] and its similarities [C, M, M] are
+    shared by a chunk. A step costs M scores for each positive, beside those of the negatives.
 
     Args:
-        num_negatives: chosen for each positive, distinct while the pool has enough.
-        pool_size: uniform candidates of a chunk, with replacement; at least num_negatives.
-        hardness: from 0 to 1.
-        repulsion: what a similarity of 1 costs beside the noise, in proportion to the hardness.
-        mask_known: choose no candidate that makes a train fact while the pool has enough others, and leave those that
-            are chosen all the same out of the loss.
+        num_negatives: negatives for each positive; distinct if the pool has enough distinct candidates.
+        pool_size: M, the uniform candidates of a chunk, with replacement; at least num_negatives.
+        hardness: from 0 (uniform) to 1 (highest scores).
+        repulsion: the weight of the similarity, relative to the noise and to the hardness; at least 0.
+        mask_known: choose candidates that make a train fact only if the pool has too few others. The loss then leaves
+            these out.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class DiverseSampler(NegativeSampler):
         self.check_options()
 
     def check_options(self) -> None:
-        """At least one negative, and a pool that has them all."""
+        """Requires 1 <= num_negatives <= pool_size."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
         require_at_least("generator.pool_size", self.pool_size, self.num_negatives)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`."""
+        """Scores a pool and chooses from it; see `NegativeSampler.propose`."""
         pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
         chunk = torch.arange(len(pool), device=pool.device).repeat_interleave(batch.chunk_size)
         noise = gumbel(batch.uniform_per_positive("noise", self.pool_size))
@@ -86,13 +87,13 @@ class DiverseSampler(NegativeSampler):
 
     @torch.no_grad()
     def _similarity(self, pool: Int64[Tensor, "C M"]) -> Float[Tensor, "C M M"]:
-        """The cosine of each two candidates' rows."""
+        """The cosine between the rows of each pair of candidates in a pool."""
         assert self.context.player is not None
         rows = normalize(self.context.player.entity(pool), dim=2)
         return rows @ rows.transpose(1, 2)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """The mean cosine of two different negatives of a positive; 1 if there is only one."""
+        """The mean cosine over all pairs of negatives of a positive; 1 if there is only one negative."""
         similarity, chunk, pick = self._chosen
         among = similarity[chunk[:, None, None], pick[:, :, None], pick[:, None]]
         own = torch.eye(self.num_negatives, dtype=torch.bool, device=among.device)
@@ -102,7 +103,7 @@ class DiverseSampler(NegativeSampler):
 
 
 def _standardised(score: Float[Tensor, "B M"]) -> Float64[Tensor, "B M"]:
-    """With mean 0 and spread 1 in each row; all 0 where they are equal."""
+    """Scores with mean 0 and standard deviation 1 in each row; all 0 where a row's scores are equal."""
     score = score.double()
     score = score - score.mean(1, keepdim=True)
     spread = score.square().mean(1, keepdim=True).sqrt()
@@ -116,7 +117,7 @@ def _choose(
     count: int,
     penalty: float,
 ) -> Int64[Tensor, "B N"]:
-    """Places in the pool, each the one of highest value less `penalty` times the similarity to those before it."""
+    """Columns of the pool, chosen one by one: the highest value minus `penalty` times the largest similarity so far."""
     if penalty == 0:
         return value.topk(count, dim=1).indices
     value, closest = value.clone(), torch.full_like(value, -1)

@@ -1,5 +1,5 @@
 """EANS (Je, Entity aware negative sampling with auxiliary loss of false negative prediction for knowledge graph
-embedding, arXiv 2210.06242): negatives from clusters that are near the target's. Without its auxiliary loss."""
+embedding, arXiv 2210.06242): negatives from clusters near the target's. The paper's auxiliary loss is left out."""
 
 import math
 from collections.abc import Mapping
@@ -19,25 +19,25 @@ from graph.int32_ids import expect_int32_ids
 from graph.known import per_positive
 
 _REACH = 9
-"""Spreads beyond which no draw falls: a uniform number of 52 bits gives at most 8.3."""
+"""No draw is further from the mean than this many standard deviations: uniform numbers of 52 bits give at most 8.3."""
 
 
 class EANSSampler(RefreshedSampler):
-    """Puts all entities in a row, clusters of like ones next to each other, and draws near the target's place.
+    """Orders all entities by cluster, with similar clusters side by side, and draws entities near the target (Je 2022).
 
-    The place of a negative is the target's place + trunc(z), modulo E, with z from a Gaussian of mean 0. That is the
-    target itself in a share 0.8 / spread of the draws, as in the paper's code: leave `mask_known` on. Each positive has
-    its own negatives, [B, N] at every chunk_size, so their scores are no matrix products.
+    place of a negative = place of the target + trunc(z), modulo E (the number of entities), with z from a Gaussian of
+    mean 0. A share 0.8 / spread of the draws is the target itself, as in the paper's code: leave `mask_known` on.
 
-    Every rank clusters all entities, iterations x E x clusters products of rows at each refresh.
+    `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. At each refresh every rank
+    clusters all entities, which costs iterations x E x clusters products of rows.
 
     Args:
         num_negatives: independent draws for each positive.
-        clusters: of k-means, on the rows of the model that is trained.
-        iterations: of k-means.
-        spread: the standard deviation, in places (the paper's code calls it a variance).
-        refresh_steps: steps from one clustering to the next; 0: once.
-        mask_known: leave negatives that make a train fact out of the loss.
+        clusters: number of k-means clusters of the trained model's rows; at most E.
+        iterations: k-means iterations.
+        spread: the standard deviation of z, in places (the paper's code calls it a variance).
+        refresh_steps: steps from one clustering to the next; 0: cluster once, when the stage starts.
+        mask_known: leave negatives that are train facts out of the loss.
     """
 
     bounded_by_entities: ClassVar[Mapping[str, int]] = {"clusters": 0}
@@ -75,11 +75,11 @@ class EANSSampler(RefreshedSampler):
 
     @property
     def knows_proposal(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def check_options(self) -> None:
-        """At least one draw."""
+        """Requires num_negatives >= 1."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     def _put(self, entity_at: Int64[Tensor, " E"]) -> None:
@@ -88,7 +88,7 @@ class EANSSampler(RefreshedSampler):
         self.place_of[entity_at] = torch.arange(len(entity_at), device=entity_at.device)
 
     def refresh(self, batch: Batch) -> None:
-        """See `RefreshedSampler.refresh`."""
+        """Clusters the rows and orders the entities; see `RefreshedSampler.refresh`."""
         key = stream("first centroids", batch.seed, batch.step)
         cluster, centroid = k_means(self.player, self.clusters, self.iterations, key)
         turn = torch.empty_like(cluster[: self.clusters])
@@ -96,7 +96,7 @@ class EANSSampler(RefreshedSampler):
         self._put(turn[cluster].argsort(stable=True))
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
+        """Clusters again if that is due, then draws; does not call `score`. Collective."""
         self.keep_fresh(batch, batch.step)
         uniform = batch.uniform_per_positive("offsets", self.num_negatives)
         offset = (self.spread * torch.special.ndtri(uniform)).long()
@@ -110,7 +110,7 @@ class EANSSampler(RefreshedSampler):
         return self.log_probability[offset % len(self.log_probability)]
 
     def made(self) -> dict[str, Tensor]:
-        """The entity in each place."""
+        """The entity at each place."""
         return {"entity_at": self.entity_at.int()}
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
@@ -119,11 +119,11 @@ class EANSSampler(RefreshedSampler):
 
 
 def log_offset_probability(spread: float, places: int) -> Float64[Tensor, " E"]:
-    """The log-probability of each offset modulo `places`, of the integer part of a Gaussian of mean 0."""
+    """The log-probability of trunc(z) modulo `places`, for z from a Gaussian of mean 0 and deviation `spread`."""
     reach = math.ceil(_REACH * spread)
     offset = torch.arange(-reach, reach + 1)
-    # By the lower tail, which is accurate: |integer part| = n for n <= |Gaussian| < n + 1.
+    # |trunc(z)| = n means n <= |z| < n + 1. Differences are taken in the lower tail, where they lose no digits.
     distance = offset.abs().double() / spread
     mass = torch.special.ndtr(-distance) - torch.special.ndtr(-distance - 1 / spread)
-    mass[reach] *= 2  # 0 is the integer part on both sides
+    mass[reach] *= 2  # trunc(z) = 0 for z on both sides of 0
     return torch.zeros(places, dtype=torch.float64).index_add_(0, offset % places, mass).log()

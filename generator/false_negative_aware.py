@@ -1,7 +1,4 @@
-"""KBGAN that learns to leave missing facts alone: some train facts are hidden from it, and drawing one costs reward.
-
-After the question that the seminar leaves open: train the generator itself to avoid false negatives.
-"""
+"""KBGAN that learns to avoid false negatives: some train facts are hidden from it, and drawing one costs reward."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,20 +16,23 @@ from graph.known import KnownTriples
 
 
 class FalseNegativeAwareSampler(KBGANSampler):
-    """KBGAN in whose eyes a share of the train facts is missing, as some true facts are missing from train.
+    """Draws like KBGAN (Cai and Wang 2018), but some train facts are not masked, and drawing one of these costs reward.
 
-    A generator that masks all the facts it knows never meets a true candidate, and draws the unknown ones gladly: they
-    are what the discriminator finds most plausible. Here hidden facts are candidates like others, and the penalty for
-    drawing one is what teaches the generator how a missing fact looks. The pool of a positive that is hidden itself has
-    its target among the candidates, for uniform ones hardly ever are facts; of a chunk's positives that share a pool,
-    as many as the pool has places. The discriminator trains on hidden facts as positives, like on all others, and never
-    as negatives: its loss leaves out the draws that are train facts.
+    The penalty is this project's addition. A generator that masks all train facts never draws a true triple in
+    training, so it can't learn to avoid missing facts, which the discriminator finds plausible. Here a share of the
+    train facts is hidden: treated as if it were missing from train. The penalty teaches the generator to avoid these.
+
+    Uniform candidates are hardly ever facts. So the targets of positives that are hidden facts are put into the pool of
+    their chunk, as many as there are places. The discriminator still trains on hidden facts as positives. Its loss
+    leaves out all negatives that are train facts.
+
+    `propose` returns entities [B, N]. Beside KBGAN's costs, each rank keeps two more indices of train facts.
 
     Args:
-        hidden_share: the share of train facts that are hidden, a function of (seed, fact), in (0, 1).
-        penalty: what drawing a train fact that is not masked costs, in units of the reward (of its spread, with
-            `normalise_reward`).
-        mask_known: never draw the facts that are not hidden; otherwise they cost the penalty too.
+        hidden_share: the share of train facts that are hidden, above 0 and below 1; a function of (seed, fact).
+        penalty: subtracted from the reward of a negative that is a train fact and not masked; at least 0. In units of
+            the reward, or of its standard deviation with `normalise_reward`.
+        mask_known: never draw train facts that are not hidden; if false, these are drawn and cost the penalty too.
         options: see `KBGANSampler`.
     """
 
@@ -54,7 +54,7 @@ class FalseNegativeAwareSampler(KBGANSampler):
         return KnownTriples(facts.to(context.site.device), context.num_entities, context.num_relations)
 
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
-        """Uniform ones, and the targets of positives that are hidden facts."""
+        """Uniform candidates, some of which are replaced by the targets of positives that are hidden facts."""
         pool = super().candidates(batch)
         places = min(batch.chunk_size, self.pool_size)
         target = batch.target.view(len(pool), batch.chunk_size)[:, :places]
@@ -62,13 +62,13 @@ class FalseNegativeAwareSampler(KBGANSampler):
         return torch.cat([torch.where(hidden, target, pool[:, :places]), pool[:, places:]], dim=1)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """As KBGAN; train facts among the draws are known to the loss, also those that the generator can't know."""
+        """Draws like KBGAN, and marks all train facts among the draws as known, the hidden ones too."""
         negatives = super().propose(batch, score)
         self._hidden_draws = self.hidden.contains(batch, negatives.entity)
         return replace(negatives, known=self.context.known.contains(batch, negatives.entity))
 
     def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
-        """As KBGAN, less the penalty; mean and spread stay those without it."""
+        """KBGAN's reward minus the penalty. Mean and standard deviation are those of the reward without penalty."""
         reward = super().earned(batch, negatives, reward)
         entity = negatives.pool if negatives.reward_pool else negatives.entity
         assert entity is not None
@@ -78,5 +78,5 @@ class FalseNegativeAwareSampler(KBGANSampler):
         return (self.hidden if self.mask_known else self.context.known).contains(batch, entity)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """KBGAN's, and the rate of hidden train facts among the draws."""
+        """KBGAN's metrics, and the share of draws that are hidden train facts."""
         return {**super().metrics(), "generator/hidden_train": self._hidden_draws.double().mean(1)}

@@ -1,5 +1,5 @@
 """HaSa (Zhang et al., HaSa: hardness and structure-aware contrastive knowledge graph embedding, WWW 2024, arXiv
-2305.10563): the hardest negatives, and others suspected of being facts that are missing from train, for `loss=hasa`."""
+2305.10563): the hardest negatives, plus some that may be facts missing from train. Made for `loss=hasa`."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -16,28 +16,28 @@ from graph.errors import InputError
 from graph.two_hops import TwoHops
 
 _WALKS = 4
-"""Walks for each suspect: the first that ends well gives it."""
+"""Random walks tried for each suspected negative; the first whose end is allowed gives it."""
 
 
 class HaSaSampler(NegativeSampler):
-    """For each positive the entities of highest score that are no train answers, then suspects near its anchor.
+    """Takes the entities of highest score that make no train fact, and adds some near the kept entity (HaSa, 2024).
 
-    A negative is suspected where it is at most two steps from the kept entity in the undirected train graph: the
-    shorter the path, the likelier a fact that is missing. Hard negatives may be suspected too. Suspects are drawn by
-    walks of one or two steps that end at no train answer, so one that many paths lead to is likelier; where none of
-    four walks ends well, a uniform entity stands in, suspected only if it is near as well.
+    An entity at most two steps from the kept entity in the undirected train graph is *suspected*: with it, the triple
+    may be a fact that is missing from train. `Negatives.suspected` marks these, also among the hard negatives.
+    Suspected negatives are drawn by random walks of one or two steps that end at no train fact, so an entity that many
+    paths lead to is more likely. If four walks fail, a uniform entity is drawn, and marked only if it is near too.
 
-    The authors' code takes a query's three hard negatives at its number instead of three times that, so that they are
-    mostly another query's, and tells its loss the width of a vector for the number of negatives. Here they are the
-    query's own, and `Negatives` has their number.
+    The authors' code has two index errors. It takes most queries' three hard negatives from another query, and it gives
+    its loss the width of a vector as the number of negatives. Here each query has its own negatives, and the loss
+    counts them.
 
-    Each positive has its own negatives. The bank is the whole table, B x E scores in float64 a step for which every
-    rank looks up all rows; or `bank_size` entities shared by a chunk, B x bank_size scores.
+    `propose` returns entities [B, N] with N = num_hard + num_suspected. With bank_size=null a step computes B x E
+    scores in float64, and every rank looks up the whole table. Otherwise it computes B x bank_size scores.
 
     Args:
-        num_hard: entities of highest score.
-        num_suspected: suspects drawn beside those.
-        bank_size: uniform candidates of a chunk that the hardest are taken from; null for the whole table.
+        num_hard: negatives of highest score for each positive; below the number of entities.
+        num_suspected: negatives near the kept entity for each positive; at least 0.
+        bank_size: take the hardest from this many uniform candidates for each chunk; null: from all entities.
     """
 
     bounded_by_entities: ClassVar[Mapping[str, int]] = {"num_hard": 1}
@@ -59,11 +59,11 @@ class HaSaSampler(NegativeSampler):
 
     @property
     def suspects(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`."""
+        """Finds the hardest entities and draws suspected ones; see `NegativeSampler.propose`. Collective."""
         hard = self._of_table(batch) if self.bank_size is None else self._of_bank(batch, score, self.bank_size)
         entity = torch.cat([hard, self._suspects(batch)], dim=1)
         known = self.context.known.contains(batch, entity)
@@ -89,13 +89,13 @@ class HaSaSampler(NegativeSampler):
         end = self.near.step(batch.anchor[:, None].expand(uniform.shape[:2]), uniform[:, :, 0])
         end = torch.where(uniform[:, :, 1] < 1 / 2, self.near.step(end, uniform[:, :, 2]), end)
         good = ~self.context.known.contains(batch, end) & (end != batch.anchor[:, None])
-        # Without a good walk, the column after the last: a uniform entity.
+        # The last column is a uniform entity, taken if no walk ended at an allowed entity.
         stand_in = batch.integers_per_positive("stand-ins for suspects", count, self.context.num_entities)
         end = torch.cat([end.view(positives, count, _WALKS), stand_in[:, :, None]], dim=2)
         return end.gather(2, _first(good.view(positives, count, _WALKS))[:, :, None])[:, :, 0]
 
     def metrics(self) -> dict[str, Float64[Tensor, " B"]]:
-        """Which share of the hardest, and of all negatives, is suspected."""
+        """The share of suspected negatives, among the hardest and among all."""
         suspected = self._suspected.double()
         return {
             "generator/suspected_of_hard": suspected[:, : self.num_hard].mean(1),
@@ -104,6 +104,6 @@ class HaSaSampler(NegativeSampler):
 
 
 def _first(good: Bool[Tensor, "B S W"]) -> Int64[Tensor, "B S"]:
-    """The place of the first that is true, or the number of places."""
+    """The index of the first true value in the last dimension; W if all are false."""
     some = torch.cat([good, torch.ones_like(good[:, :, :1])], dim=2)
     return some.long().argmax(2)

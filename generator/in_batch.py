@@ -13,27 +13,30 @@ from graph.known import per_positive
 
 
 class Slots(StrEnum):
-    """Which entities of a chunk's positives are negatives for one another."""
+    """Which entities of a chunk's positives serve as negatives for the other positives."""
 
     CORRUPTED = "corrupted"
-    """Those in the place that is corrupted: heads for a head, tails for a tail, as in PBG."""
+    """Those on the corrupted side: heads replace a head, tails replace a tail, as in PBG."""
     BOTH = "both"
-    """Heads and tails, so that each positive also meets the entity that it keeps."""
+    """Heads and tails. Each positive is then also corrupted with its own other entity."""
 
 
 class InBatchSampler(NegativeSampler):
-    """The entities of a chunk's other positives, and uniform ones that the chunk shares too.
+    """Takes the entities of the other positives of the chunk, and adds some uniform ones (Lerer et al. 2019, PBG).
 
-    Their rows are looked up anyway, so they cost no more than products. An entity comes as often as it stands in train,
-    which pushes hubs down too far: hence the uniform ones (PBG takes 50 of each by default), or a loss that corrects
-    for the proposal. A chunk mixes relations here; PBG makes batches of one relation, so that its negatives are typed
-    as well. Each positive's own target is masked, and so is everything else that makes a train fact, which PBG counts.
+    Entities are [C, N], shared by a chunk, with N = chunk_size + num_uniform (2 x chunk_size + num_uniform for
+    slots="both"). The rows of in-batch entities are looked up for the positives anyway, so they only cost their scores.
 
-    Needs trainer.chunk_size of at least 2.
+    An entity is a negative as often as it is in train triples, which lowers the scores of hubs too much. The uniform
+    negatives counter that (PBG uses 50 of each kind by default), and so does a loss that corrects for the proposal.
+
+    Differences from PBG: a chunk here has positives of several relations, while PBG's batches have one relation, so
+    that its negatives fit the relation's type. Train facts, each positive's own target among them, are always masked
+    here; PBG masks the positive's own target only.
 
     Args:
-        num_uniform: uniform negatives of a chunk, beside its own entities.
-        slots: "corrupted" or "both".
+        num_uniform: uniform negatives for each chunk, at least 0.
+        slots: "corrupted" or "both", see `Slots`.
     """
 
     least_chunk_size = 2
@@ -49,15 +52,15 @@ class InBatchSampler(NegativeSampler):
         if self.slots == Slots.BOTH:
             share = [share[0] + share[1]] * 2
         self.share = torch.stack([each / each.sum() for each in share]).to(context.site.device)
-        """Of each entity among the heads of train, and among the tails; among both for both slots."""
+        """[2, E]: the share of each entity among train's heads, then among its tails; both rows the same for BOTH."""
 
     @property
     def knows_proposal(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def check_chunk_size(self, chunk_size: int) -> None:
-        """A positive alone in its chunk would meet none but uniform entities."""
+        """Refuses chunks of one positive, which have no other positives to take entities from."""
         if chunk_size < self.least_chunk_size:
             raise InputError(
                 "generator: in-batch negatives are the entities of a chunk's other positives, but trainer.chunk_size "
@@ -65,10 +68,11 @@ class InBatchSampler(NegativeSampler):
             )
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
+        """Takes the chunk's entities and draws uniform ones; does not call `score`."""
         self.check_chunk_size(batch.chunk_size)
         own = [batch.target] if self.slots == Slots.CORRUPTED else [batch.target, batch.anchor]
-        # The last chunks of an epoch are filled up with copies of one fact, weight 0, which must not be all they meet.
+        # The last chunks of an epoch are filled up with copies of one fact, of weight 0. Random entities replace its
+        # own, because otherwise the real positives of such a chunk would have one entity many times as a negative.
         stand_in = batch.integers_per_positive("for what fills a chunk up", 1, self.context.num_entities)[:, 0]
         own = [torch.where(batch.weight > 0, each, stand_in) for each in own]
         parts = [each.view(len(batch.chunk), batch.chunk_size) for each in own]
@@ -78,7 +82,7 @@ class InBatchSampler(NegativeSampler):
         return Negatives(entity, known=known, proposal=self.proposal(batch, entity))
 
     def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"]:
-        """In expectation over the order of positives: their share of train, mixed with the uniform ones."""
+        """Averaged over the order of positives: the entity's share of train, mixed with the uniform distribution."""
         others = (batch.chunk_size - 1) * (2 if self.slots == Slots.BOTH else 1)
         in_batch = others / (others + self.num_uniform)
         row = torch.arange(len(entity), device=entity.device)

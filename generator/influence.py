@@ -1,8 +1,8 @@
-"""Negatives by their influence on facts held out for a while: what a step on each would do to the loss of others.
+"""Negatives chosen by their influence: how a training step on a candidate would change the loss of other train facts.
 
-Influence functions (Koh and Liang, Understanding black-box predictions via influence functions, ICML 2017) in the form
-of a product of gradients (Pruthi et al., Estimating training data influence by tracing gradient descent, NeurIPS 2020).
-Influence-style: the choices below are ours, not those of a published sampler.
+Influence functions are those of Koh and Liang (Understanding black-box predictions via influence functions, ICML 2017),
+computed as a product of gradients (Pruthi et al., Estimating training data influence by tracing gradient descent,
+NeurIPS 2020). The sampler itself is ours: no paper publishes it.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,38 +24,45 @@ from graph.known import per_positive
 from kernels.rows import sum_occurrences
 
 _BLOCK_NUMBERS = 1 << 21
-"""Numbers in the rows of candidates that are differentiated at a time."""
+"""Candidates are differentiated in blocks; their rows have this many numbers together."""
 
 _TINY = 1e-300
-"""Divides influences that are all zero."""
+"""The least divisor of influences, for a pool whose influences are all 0."""
 
 
 class InfluenceSampler(RefreshedSampler):
-    """Candidates whose training would lower the loss of held-out facts; those that would raise it are suspected.
+    """Draws candidates whose training would lower the loss of a sample of train facts; suspects those that raise it.
 
-    Now and then some train facts are held out as a probe: their loss L against uniform negatives has a gradient g by
-    the player's rows. A step on a candidate z against its positive moves the rows by minus the gradient of its loss, so
-    it changes L by  I(z) = -slope(z) * (g . grad s(z)),  up to the learning rate. A candidate with I > 0 works against
-    what other facts say of its rows, as a missing fact would: it is suspected, and drawn only where there are not
-    enough others. Of those that are left, draws without replacement prefer the lowest I. A candidate that shares no row
-    with the probe has I = 0. The held-out facts are trained on like all others, in steps of their own.
+    Influence is that of Koh and Liang (2017), by products of gradients (Pruthi et al. 2020). At each refresh some train
+    facts are drawn as a *probe*. Their loss L against uniform negatives has the gradient g with respect to the trained
+    model's rows. A gradient step on candidate z, against its positive, changes L by learning rate * I(z), to first
+    order:
 
-    Both losses are softplus(s- - s+), a pair at a time, whichever loss the player is trained by: it has a slope for
-    scores of every scale. Only rows count, not what a scoring function learns beside them. Influences are computed a
-    block of candidates at a time; a step costs about three more scores of the pool. A rank keeps g for the rows of the
-    probe, at most held_out * (held_out_negatives + 2) of them.
+        I(z) = -slope(z) * (g . grad s(z)),  slope(z) = sigmoid(s(z) - s(positive))
+
+    If I > 0, training z as a negative raises the loss of other facts, as for a fact that is missing from train. Such a
+    candidate is marked in `Negatives.suspected`, and drawn only if there are too few others. Draws are without
+    replacement and prefer low I. A candidate that shares no row with the probe has I = 0. The facts of the probe are
+    trained on like all others.
+
+    The probe's loss and the candidates' loss are softplus(s- - s+) for each pair, whatever loss trains the model. Only
+    the gradients of rows count, not those of other parameters of the scoring function.
+
+    `propose` returns entities [B, N]: each positive has its own. A step costs about as much as three more scores for
+    each positive and candidate. A rank keeps g for at most held_out * (held_out_negatives + 2) rows.
 
     Args:
         num_negatives: distinct draws for each positive.
-        pool_size: uniform candidates of a chunk.
-        temperature: of the softmax of -I, divided by the root of its mean square over the positive's pool; 0 takes the
-            lowest.
-        held_out: facts of a probe, drawn from train with replacement, a function of (seed, step of the stage).
-        held_out_negatives: uniform negatives of each; those that are train facts do not count.
-        refresh_steps: steps from one probe to the next; 0: there is one, of the model that the stage starts with.
-        damping: what is added to the diagonal of the probe's empirical Fisher matrix, which stands for the Hessian that
-            g is divided by (the influence of Koh and Liang); null: the Hessian is taken for the identity.
-        mask_known: never draw a train fact (where a pool has too few others, the loss leaves it out).
+        pool_size: uniform candidates of a chunk, with replacement; at least num_negatives.
+        temperature: draws are from the softmax of -I / (temperature * root mean square of I over the positive's pool);
+            0 takes the candidates of lowest I.
+        held_out: facts in a probe, drawn from train with replacement; a function of (seed, step of the stage).
+        held_out_negatives: uniform negatives of each fact of the probe; negatives that are train facts do not count.
+        refresh_steps: steps from one probe to the next; 0: one probe, when the stage starts.
+        damping: above 0: divide g by (Fisher + damping), where Fisher is the diagonal of the probe's empirical Fisher
+            matrix in place of Koh and Liang's Hessian. null: do not divide.
+        mask_known: never draw a train fact. If a pool has too few others, train facts are drawn too, and the loss
+            leaves them out.
     """
 
     def __init__(
@@ -86,7 +93,7 @@ class InfluenceSampler(RefreshedSampler):
         self.check_options()
 
     def check_options(self) -> None:
-        """At least one negative, a pool that has them all, and no negative temperature."""
+        """Requires 1 <= num_negatives <= pool_size and temperature >= 0."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
         require_at_least("generator.pool_size", self.pool_size, self.num_negatives)
         if self.temperature < 0:
@@ -94,11 +101,11 @@ class InfluenceSampler(RefreshedSampler):
 
     @property
     def suspects(self) -> bool:
-        """Those whose influence is above 0."""
+        """Always true: negatives of influence above 0 are marked."""
         return True
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; the player's rows are read, and `score` is not asked."""
+        """Computes the influence of a pool and draws from it; does not call `score`. Collective."""
         self.keep_fresh(batch, batch.step)
         pool = batch.integers("candidates", self.pool_size, self.context.num_entities)
         influence = self.influence(batch, pool)
@@ -122,7 +129,7 @@ class InfluenceSampler(RefreshedSampler):
 
     @torch.no_grad()
     def influence(self, batch: Batch, pool: Int64[Tensor, "C M"]) -> Float64[Tensor, "B M"]:
-        """What a step of learning rate 1 on each candidate would change the held-out loss by, to first order.
+        """I(z) of each candidate: the change of the probe's loss by a step of learning rate 1, to first order.
 
         Collective.
         """
@@ -141,7 +148,7 @@ class InfluenceSampler(RefreshedSampler):
 
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
-        """Holds out other facts, and takes the gradient of their loss by the player's rows; see `RefreshedSampler`."""
+        """Draws a new probe and computes the gradient of its loss; see `RefreshedSampler.refresh`."""
         probe = self._probe(batch)
         negative = probe.integers("held-out facts' negatives", self.held_out_negatives, self.context.num_entities)
         counted = ~self.context.known.contains(probe, negative)
@@ -161,7 +168,7 @@ class InfluenceSampler(RefreshedSampler):
         self._along_relation = torch.zeros_like(queries.relations).index_copy_(0, relation, along)
 
     def _probe(self, batch: Batch) -> Batch:
-        """Facts of train that every rank holds out alike; half of them ask for heads."""
+        """Train facts, the same on every rank. The first half have their head corrupted, the others their tail."""
         count = torch.arange(self.held_out)
         number = random_integers(stream("held-out facts", batch.seed, batch.step), count, len(self.context.train))
         head, relation, tail = self.context.train[number].T.contiguous().to(batch.head.device)
@@ -171,28 +178,30 @@ class InfluenceSampler(RefreshedSampler):
     def _direction(
         self, row: Int64[Tensor, "V K"], gradient: Float[Tensor, "V K W"], num_rows: int
     ) -> tuple[Int64[Tensor, " U"], Float[Tensor, "U W"]]:
-        """The gradient of each distinct row, divided by the damped Hessian if there is one.
+        """The distinct rows and the gradient of each, divided by (Fisher + damping) unless damping is null.
 
         Args:
-            row: the rows that each held-out fact uses; a fact may use one more than once.
+            row: the K rows that each of V facts uses; a fact may use a row more than once.
+            gradient: the gradient of the mean loss with respect to each of these uses.
         """
         distinct, total = sum_occurrences(row.flatten(), gradient.flatten(0, 1), num_rows, torch.float64)
         if self.damping is not None:
             fact = torch.arange(len(row), device=row.device)[:, None]
             pair, place = torch.unique((fact * num_rows + row).flatten(), return_inverse=True)
             _, of_pair = sum_occurrences(place, gradient.flatten(0, 1), len(pair), torch.float64)
-            # The mean over facts of their squared gradients, which are `held_out` times their parts of the mean loss.
+            # Fisher is the mean over facts of squared gradients. A fact's gradient is `held_out` times its part of the
+            # gradient of the mean loss, so Fisher = held_out^2 * squares / held_out.
             _, squares = sum_occurrences(pair % num_rows, of_pair.square(), num_rows, torch.float64)
             total = total / (self.held_out * squares + self.damping)
         return distinct, total.to(gradient.dtype)
 
     def _along_entity(self, entity: Int64[Tensor, "*s"]) -> Float[Tensor, "*s E"]:
-        """The probe's direction for the rows of these entities: zero where it has none."""
+        """g for the rows of these entities; 0 for entities that the probe does not use."""
         place = torch.searchsorted(self._entity, entity).clamp(max=len(self._entity) - 1)
         return self._along[place] * (self._entity[place] == entity)[..., None]
 
     def made(self) -> dict[str, Tensor]:
-        """The probe's direction: the same on every rank."""
+        """The gradient g of the probe: entities, and the gradients of entity and relation rows."""
         return {"entity": self._entity, "along": self._along, "along_relation": self._along_relation}
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
@@ -202,13 +211,13 @@ class InfluenceSampler(RefreshedSampler):
         self._along_relation = made["along_relation"].to(device)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """The share of each positive's pool that is suspected."""
+        """The share of suspected candidates in each positive's pool."""
         return {"generator/suspected": self._suspected.double().mean(1)}
 
 
 @dataclass(frozen=True)
 class _Queries:
-    """Copies of rows, so that differentiating scores leaves no gradient in the player's tables."""
+    """Queries with copies of their rows: differentiating their scores leaves no gradient in the model's tables."""
 
     model: KGEModel
     anchor: Float[Tensor, "B E"]
@@ -217,13 +226,13 @@ class _Queries:
     relations: Float[Tensor, "R_ R"]
     """The rows of all relations."""
     heads: int
-    """How many of the queries, the first ones, ask for heads."""
+    """The first `heads` queries ask for heads, the others for tails."""
 
     @classmethod
     def of(
         cls, model: KGEModel, batch: Batch, *entities: Int64[Tensor, "_ _"]
     ) -> "tuple[_Queries, list[Float[Tensor, '_ _ E']]]":
-        """The queries of a batch, and the rows of entities. Collective."""
+        """The queries of a batch, and the rows of the entities in each tensor of ids. Collective."""
         lookup, (anchor, *places) = model.entity.look_up(batch.anchor, *entities)
         relation_id, heads = model.asked(batch.relation, batch.head_rows)
         relations = model.scorer.relation.detach().to(lookup.rows.dtype)
@@ -231,7 +240,7 @@ class _Queries:
         return queries, [lookup.rows[place] for place in places]
 
     def scores(self, candidates: Float[Tensor, "B n E"]) -> Float[Tensor, "B n"]:
-        """Of each query with its own candidates."""
+        """Scores of each query with its own candidates."""
         shape = candidates.shape[:2]
         return self._score(
             self.anchor[:, None].expand(*shape, -1), self.relation[:, None].expand(*shape, -1), candidates
@@ -247,9 +256,10 @@ class _Queries:
     def gradients(
         self, candidates: Float[Tensor, "B n E"], function: Callable[[Float[Tensor, "B n"]], Float[Tensor, ""]]
     ) -> tuple[Float[Tensor, "B n"], tuple[Tensor, ...]]:
-        """Scores, and a function's derivative by the rows of each score's anchor, relation and candidate.
+        """Scores, and the gradients of function(scores) with respect to the rows of anchor, relation and candidate.
 
-        Backwards, not forwards (torch.func.jvp): scoring functions with a backward of their own have no other.
+        The gradients have shape [B, n, .], one for each score. Forward mode (torch.func.jvp) is not used, because some
+        scoring functions only define a backward.
         """
         shape = candidates.shape[:2]
         rows = (self.anchor[:, None].expand(*shape, -1), self.relation[:, None].expand(*shape, -1), candidates)

@@ -1,5 +1,7 @@
-"""Structure-aware negatives (Ahrabian et al., Structure aware negative sampling in knowledge graphs, EMNLP 2020):
-entities near the one that is kept."""
+"""Structure-aware negatives (Ahrabian et al., Structure aware negative sampling in knowledge graphs, EMNLP 2020).
+
+Negatives are entities near the one that is kept, the *anchor*: the tail if the head is corrupted, else the head.
+"""
 
 from enum import StrEnum
 from typing import Any
@@ -16,38 +18,39 @@ from graph.known import per_positive
 from graph.neighbours import Neighbours
 
 _TRIES = 3
-"""Walks for a negative: one that ends where it began is of no use."""
+"""Random walks tried for a negative: a walk that ends at the anchor is repeated."""
 
 
 class Pool(StrEnum):
-    """What is near."""
+    """How nearby entities are found."""
 
     EXACT = "exact"
-    """All entities within `hops` steps, alike."""
+    """All entities within `hops` steps, with equal probability."""
     WALKS = "walks"
-    """Ends of random walks, so an entity is as likely as walks end there: hubs, and what many short paths lead to."""
+    """The ends of random walks. Hubs, and entities that many short paths lead to, are more likely."""
 
 
 class KHopSampler(PooledSampler):
-    """Draws from the entities within `hops` steps of the kept one in the undirected train graph, itself left out.
+    """Draws entities at most `hops` steps from the kept one in the undirected train graph (Ahrabian et al. 2020, SANS).
 
-    Where there is none, a uniform entity stands in. Which pool, and what it takes:
+    `propose` returns entities [B, N]. The anchor itself is never drawn. A uniform entity is drawn where an anchor has
+    no others near.
 
-    exact: a set for each entity, 4 bytes a member on every rank, made at the start of the run (FB15k-237: 1 hop 2 MB,
-        2 hops 271 MB, 3 hops 670 MB). The paper counts walks of `hops` and of one step less instead, which takes in the
-        anchor and with 2 hops the direct neighbours, but with 3 leaves out what is only one step away.
-    walks: nothing. Each negative is a walk of its own, of 1 to `hops` steps, that starts at the anchor. The authors'
-        code keeps the ends of a few thousand walks of `hops` steps for each entity, counts an end once however many
-        walks it had, and goes on from the last end instead of from the anchor: a walk as long as all of them
-        together, which has little to do with `hops`.
+    pool=exact stores the set of nearby entities for each entity, at the start of the run: 4 bytes a member on every
+    rank (FB15k-237: 2 MB for 1 hop, 271 MB for 2, 670 MB for 3). The paper's sets differ: they have the ends of all
+    walks of exactly `hops` and `hops` - 1 steps. These include the anchor, and for 3 hops lack direct neighbours.
 
-    Known to losses that correct for the proposal: with exact pools, and uniform_share above 0 (the target of a
-    self-loop is in no pool).
+    pool=walks stores only the train edges. Each negative is the end of a new random walk of 1 to `hops` steps from the
+    anchor. The authors' code differs: it keeps the distinct ends of a few thousand walks for each entity, and starts
+    each walk where the previous one ended. That is one long walk, which may lead far beyond `hops` steps.
+
+    `Negatives.proposal` is set with pool=exact and uniform_share above 0. (With uniform_share=0 the target of a
+    self-loop can't be drawn.)
 
     Args:
-        hops: the most steps from the anchor.
+        hops: the largest distance from the anchor, in steps.
         pool: "exact" or "walks".
-        memory_mb: what exact pools may take on a rank.
+        memory_mb: the most memory that exact pools may take on a rank, in megabytes.
         options: see `PooledSampler`.
     """
 
@@ -72,11 +75,11 @@ class KHopSampler(PooledSampler):
 
     @property
     def knows_proposal(self) -> bool:
-        """See the class."""
+        """True with exact pools and uniform_share above 0, unless train facts are redrawn."""
         return super().knows_proposal and self.pools is not None and self.uniform_share > 0
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
+        """See `StaticSampler.propose`; does not call `score`."""
         self._batch = batch
         return super().propose(batch, score)
 
@@ -99,7 +102,7 @@ class KHopSampler(PooledSampler):
         return torch.where(end == anchor, -1, end)
 
     def _end(self, start: Int64[Tensor, "B N"], uniform: Float64[Tensor, "B N s"]) -> Int64[Tensor, "B N"]:
-        """Where walks of 1 to `hops` steps end, all lengths alike."""
+        """The ends of random walks; each length from 1 to `hops` steps is equally likely."""
         further = uniform[:, :, 0] * self.hops
         end = self.neighbours.step(start, uniform[:, :, 1])
         for steps in range(1, self.hops):
@@ -116,6 +119,6 @@ class KHopSampler(PooledSampler):
         return (self.uniform_share * uniform + (1 - self.uniform_share) * torch.where(size > 0, near, uniform)).log()
 
     def metrics(self) -> dict[str, Float64[Tensor, " B"]]:
-        """Which share of draws a pool was to give and gave none, so that uniform ones stood in."""
-        # Drawn a second time, which costs less than to keep them for the few steps that are logged.
+        """The share of draws for which the pool had no entity, so that a uniform one was drawn."""
+        # Drawing again for the few steps that are logged costs less than keeping the draws of every step.
         return {"generator/no_pool": (self.draw_own(self._batch, "negatives") < 0).double().mean(1)}

@@ -1,7 +1,7 @@
 """KBGAN (Cai and Wang, KBGAN: Adversarial learning for knowledge graph embeddings, NAACL 2018, arXiv 1711.04071).
 
-A small KGE model of its own scores a pool of uniform candidates and draws the negatives from their softmax; the
-discriminator's reward for what was drawn teaches it by REINFORCE (Williams 1992).
+The generator is a small KGE model. It scores a pool of uniform candidates and draws negatives from the softmax of the
+scores. It learns from the discriminator's reward for these draws by REINFORCE (Williams 1992).
 """
 
 import math
@@ -28,7 +28,7 @@ _SQUARE = "square of the reward"
 
 
 class Side(StrEnum):
-    """How the side to corrupt is chosen."""
+    """How the corrupted side is chosen: with equal probability, or as in `BernoulliSampler`."""
 
     UNIFORM = "uniform"
     BERNOULLI = "bernoulli"
@@ -38,41 +38,45 @@ class Estimator(StrEnum):
     """How the gradient of the expected reward is estimated."""
 
     REINFORCE = "reinforce"
-    """From the rewards of the draws, less a baseline."""
+    """From the rewards of the draws, minus a baseline."""
     EXACT = "exact"
-    """From the reward of every candidate of the pool: no variance, but the discriminator scores the pool too."""
+    """From the reward of every candidate of the pool. No variance, but the discriminator must score the whole pool."""
 
 
 @dataclass(frozen=True)
 class _Draw:
     logits: Float[Tensor, "B M"]
-    """What the draws were made from; with the gradient that leads to the model."""
+    """The scores of the pool, divided by the temperature; -inf where masked. Backward from here reaches the model."""
     log_prob: Float[Tensor, "B M"]
     pick: Int64[Tensor, "B N"]
 
 
 class KBGANSampler(NegativeSampler):
-    """Negatives drawn from a learned softmax over a pool of uniform candidates.
+    """Draws from the softmax of a generator model's scores of a uniform pool; the model learns from the reward.
+
+    The method is that of Cai and Wang (2018). `propose` returns entities [B, N]: each positive has its own draws from
+    the pool [C, M] of its chunk. A step costs M scores of the generator's model for each positive and their backward;
+    with estimator=exact also M scores of the discriminator in place of N.
 
     Args:
         model: makes the generator's model from its site.
-        optimizer: makes the optimiser that steps it.
+        optimizer: makes the optimiser of that model.
         dim: numbers in an entity vector of the model.
-        num_negatives: draws for each positive.
-        pool_size: candidates of a chunk, uniform with replacement; with chunk_size 1 each positive has its own.
-        temperature: divides the model's scores before the softmax.
-        side: how the side to corrupt is chosen.
-        estimator: how the gradient is estimated.
-        baseline: what REINFORCE takes off the reward; not used by the exact estimator, nor without replacement, where
-            the other draws of a positive are the baseline.
-        replacement: whether draws are independent, or else distinct places of the pool; REINFORCE then weighs them so
-            that its gradient keeps its mean (see `policy_coefficients`), and needs at least two.
-        entropy_weight: what a nat of the entropy of the draws is worth beside the reward; 0: nothing.
-        entropy_floor: the entropy, in nats, above which more of it is worth nothing; null: there is none.
-        normalise_reward: learn from rewards with mean 0 and spread 1 over the global batch, whatever the
-            discriminator's scores have. That moves REINFORCE's mean gradient a little, by one part in the batch's size.
-        mask_known: never draw a candidate that makes a train fact (if a pool has not enough others, its draws that do
-            are left out of the loss).
+        num_negatives: N, draws for each positive.
+        pool_size: M, uniform candidates of a chunk, with replacement. With chunk_size=1 each positive has its own pool.
+        temperature: divides the model's scores before the softmax; above 0.
+        side: how the corrupted side is chosen, "uniform" or "bernoulli".
+        estimator: how the gradient is estimated, "reinforce" or "exact"; see `Estimator`.
+        baseline: what REINFORCE subtracts from the reward. Used only with estimator=reinforce and replacement=true;
+            without replacement a positive's other draws are the baseline.
+        replacement: true: independent draws. false: distinct places of the pool; REINFORCE then uses
+            `policy_coefficients`, so that the gradient stays unbiased, and needs num_negatives >= 2.
+        entropy_weight: the weight, beside the reward, of the entropy of the softmax in nats; 0: no entropy term.
+        entropy_floor: no entropy term where the entropy, in nats, is at least this; null: always.
+        normalise_reward: standardise rewards to mean 0 and standard deviation 1 over the global batch. REINFORCE's
+            gradient then has a small bias, of the order of 1 / (batch size).
+        mask_known: never draw a candidate that makes a train fact. If a pool has too few others, train facts are drawn
+            too, and the loss leaves them out.
     """
 
     model: KGEModel
@@ -117,13 +121,13 @@ class KBGANSampler(NegativeSampler):
         self.mask_known = mask_known
         self.check_options()
         self.masked = context.known
-        """The facts that `mask_known` keeps from being drawn."""
+        """The facts that are never drawn if `mask_known` is true."""
         self.model = model(context.site, name="generator", dim=dim)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._make_optimizer = optimizer
         self.start_stage()
 
     def check_options(self) -> None:
-        """Draws, pool and temperature must fit each other, the estimator and the graph."""
+        """Checks num_negatives, pool_size and temperature against each other, the estimator and the graph."""
         count, pool_size, entities = self.num_negatives, self.pool_size, self.context.num_entities
         require_at_least("generator.num_negatives", count, 1)
         require_at_least("generator.pool_size", pool_size, 1)
@@ -151,28 +155,28 @@ class KBGANSampler(NegativeSampler):
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """By relation statistics, or one half."""
+        """1/2 for side=uniform; tph / (tph + hpt) of each relation for side=bernoulli."""
         return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
 
     @property
     def rewards_pool(self) -> bool:
-        """For the exact estimator."""
+        """True for the exact estimator."""
         return self.estimator == Estimator.EXACT
 
     def start_stage(self) -> None:
-        """A fresh optimiser and baseline: the model may just have been pre-trained by others."""
+        """Makes a new optimiser and resets the baseline; the model keeps what pre-training gave it."""
         self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.baseline.start(self.context)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """Scores a pool with the generator's own model and draws from its softmax."""
+        """Scores a pool with the generator's model and draws from its softmax; does not call `score`. Collective."""
         pool = self.candidates(batch)
         logits = self.model.score_candidates(batch, pool)
         if self.temperature != 1:
             logits = logits / self.temperature
         known = self.masked.contains(batch, pool) if self.mask_known else None
         if known is not None:
-            # A pool with too few others cannot be masked; the loss then leaves known draws out (Negatives.known).
+            # Rows with too few other candidates are not masked; the loss then leaves known draws out (Negatives.known).
             others = 1 if self.replacement else self.num_negatives
             logits = logits.masked_fill(known & ((~known).sum(1, keepdim=True) >= others), -torch.inf)
         self._drawn = self._draw(batch, logits)
@@ -199,15 +203,15 @@ class KBGANSampler(NegativeSampler):
         return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
 
     def statistics(self) -> Mapping[str, Statistic]:
-        """The mean square of the reward, from which its spread follows."""
+        """The mean square of the reward, which gives its standard deviation; only with `normalise_reward`."""
         return {_SQUARE: _mean_square} if self.normalise_reward else {}
 
     def earned(self, batch: Batch, negatives: Negatives, reward: Reward) -> Reward:
-        """The reward that the generator learns from: with `normalise_reward` of mean 0 and spread 1."""
+        """The reward that the generator learns from: standardised if `normalise_reward` is true."""
         return normalised(reward) if self.normalise_reward else reward
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """One step up the gradient of the expected reward."""
+        """Steps the generator's model along the estimated gradient of the expected reward (and entropy). Collective."""
         drawn = self._drawn
         weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
         reward = self.earned(batch, negatives, reward)
@@ -225,26 +229,26 @@ class KBGANSampler(NegativeSampler):
         self.optimizer.step()
 
     def _entropy_gradient(self, log_prob: Float[Tensor, "B M"], weight: Float[Tensor, " B"]) -> Float[Tensor, "B M"]:
-        """The gradient by the logits of weight times the smaller of the entropy and its floor."""
+        """The gradient, with respect to the logits, of weight * min(entropy, entropy_floor)."""
         part = torch.special.entr(log_prob.exp())
         total = part.sum(1)
         weight = torch.where(total < self.entropy_floor, weight, 0.0)
         return weight[:, None] * (part - log_prob.exp() * total[:, None])
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """The entropy of what the draws were made from, in nats."""
+        """The entropy of the softmax over the pool, in nats."""
         return {"generator/entropy": entropy(self._drawn.log_prob)}
 
     def state(self) -> dict[str, Tensor]:
-        """The baseline's."""
+        """The state of the baseline."""
         return self.baseline.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
         self.baseline.load_state(state)
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
-        """The baseline's."""
+        """The rows of the baseline."""
         return self.baseline.keyed_rows()
 
 
@@ -253,17 +257,17 @@ def _mean_square(reward: Float[Tensor, "B M"], *_: Tensor) -> Float64[Tensor, " 
 
 
 def normalised(reward: Reward) -> Reward:
-    """The same reward with mean 0 and spread 1 over the global batch; all 0 where rewards are equal."""
+    """The reward, standardised to mean 0 and standard deviation 1 over the global batch; all 0 if rewards are equal."""
     spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5
     return replace(reward, value=(reward.value - reward.mean) / (spread or 1.0), mean=0.0)
 
 
 def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
-    """The candidates at these places of each positive's pool."""
+    """The candidates at columns `pick` of each positive's pool."""
     chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
     return pool.take(pick + (chunk * pool.shape[1])[:, None])
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
-    """In nats; entries of probability 0 add nothing."""
+    """The entropy of each row in nats; entries of probability 0 add nothing."""
     return torch.special.entr(log_prob.exp()).sum(1)

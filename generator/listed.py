@@ -1,4 +1,4 @@
-"""Samplers that draw from a short list of entities for each positive."""
+"""Base of samplers that draw from a short list of entities, which is made from the trained model."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from graph.known import per_positive
 
 
 class ListedSampler(RefreshedSampler):
-    """Each positive's own negatives, uniform over its list, with replacement; a share comes from all entities instead.
+    """Draws uniformly, with replacement, from a list that each positive has. Some draws come from all entities instead.
 
-    Negatives of one's own are [B, N] at every chunk_size, so their scores are no matrix products.
+    `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. So their scores can't be
+    computed as one matrix product for a chunk, and cost more than shared ones.
 
     Args:
         num_negatives: independent draws for each positive.
-        list_size: entities in a list; fewer than the graph has.
-        uniform_share: the probability that a draw is uniform over all entities. If it is 0 no proposal is known to
-            losses that correct for one, because the target itself is in no list.
-        refresh_epochs: epochs from one making of the lists to the next; 0: they are made once, of the model that the
-            stage starts with.
-        mask_known: leave negatives that make a train fact out of the loss.
+        list_size: entities in a list; must be below the number of entities.
+        uniform_share: the probability that a draw is uniform over all entities, from 0 to 1. With 0 the target can't
+            be drawn, because it is in no list, so `Negatives.proposal` is None.
+        refresh_epochs: make the lists again after this many epochs; 0: make them once, when the stage starts.
+        mask_known: leave negatives that are train facts out of the loss.
     """
 
     bounded_by_entities: ClassVar[Mapping[str, int]] = {"list_size": 1}
@@ -59,20 +59,20 @@ class ListedSampler(RefreshedSampler):
         self.check_options()
 
     def check_options(self) -> None:
-        """At least one draw."""
+        """Requires num_negatives >= 1."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     @property
     def knows_proposal(self) -> bool:
-        """See `uniform_share`."""
+        """True if uniform_share is above 0."""
         return self.uniform_share > 0
 
     @abstractmethod
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
-        """Distinct entities for each positive, ascending, without its target. Collective."""
+        """The list of each positive: k = list_size distinct entities, ascending, without its target. Collective."""
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
+        """Makes the lists again if that is due, then draws; does not call `score`. Collective."""
         self.keep_fresh(batch, batch.epoch)
         self._lists, count = self.lists(batch), self.num_negatives
         entity = self._lists.gather(1, batch.integers_per_positive("places in the list", count, self.list_size))

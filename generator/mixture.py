@@ -1,4 +1,4 @@
-"""Several samplers side by side: each gives some of a positive's negatives."""
+"""A mixture of samplers: each draws some of the negatives of every positive."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -21,18 +21,19 @@ _Value = TypeVar("_Value")
 
 
 class MixtureSampler(NegativeSampler):
-    """The negatives of all its parts; each part's weight is its share of the negatives.
+    """Joins the negatives of several samplers, its parts: part k draws N_k of the N negatives of each positive.
 
-    Fixed numbers of draws vary less than a part drawn anew for each negative, and have the same mean. The proposal is
-    that of the whole, sum_k N_k / N q_k for all negatives whichever part drew them (the balance heuristic of Veach and
-    Guibas, SIGGRAPH 1995), where every part knows its q_k.
+    A part's weight is its share N_k / N. The numbers are fixed: that has less variance than choosing a part at random
+    for each negative, and the same mean. If every part knows its distribution q_k, the proposal is
+    sum_k N_k / N q_k for all negatives, whichever part drew them (the balance heuristic of Veach and Guibas 1995).
 
-    Train facts are masked in all parts if one of them masks. The side to corrupt is chosen with the mean of the parts'
-    probabilities. Each part learns from the rewards of what it drew; the mean reward, which baselines keep, is that
-    of all negatives. A positive gets its own row of negatives if a part has such rows.
+    `propose` returns entities [C, N], or [B, N] if a part gives each positive its own. The cost is the sum of the
+    parts'. If one part masks train facts, they are masked in all parts. The corrupted side is chosen with the mean of
+    the parts' probabilities. Each part learns from the rewards of its own negatives, but `Reward.mean` is the mean over
+    all negatives.
 
     Args:
-        parts: what makes each sampler from its context, by name; at most one of them has a model of its own.
+        parts: a function for each name that makes the part from its context. At most one part may have a model.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class MixtureSampler(NegativeSampler):
         self._take_parts()
 
     def _take_parts(self) -> None:
-        """Shows the model of a part that learns, for the trainer to save it."""
+        """Takes over the model and the optimiser of the part that has a model, so that checkpoints save them."""
         learned = [name for name, part in self.parts.items() if part.model is not None]
         if len(learned) > 1:
             raise InputError(
-                "generator.parts: at most one sampler may have a model of its own, for a run saves one generator; "
+                "generator.parts: at most one sampler may have a model, because a run saves one generator model; "
                 f"got {', '.join(learned)}"
             )
         self.learned = self.parts[learned[0]] if learned else None
@@ -58,26 +59,26 @@ class MixtureSampler(NegativeSampler):
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """The mean of the parts'."""
+        """The mean of the parts' probabilities."""
         return torch.stack([part.head_probability for part in self.parts.values()]).mean(0)
 
     @property
     def learns(self) -> bool:
-        """Whether a part does."""
+        """True if a part learns."""
         return any(part.learns for part in self.parts.values())
 
     @property
     def knows_proposal(self) -> bool:
-        """Whether every part does."""
+        """True if every part knows its own."""
         return all(part.knows_proposal for part in self.parts.values())
 
     @property
     def suspects(self) -> bool:
-        """Whether a part does."""
+        """True if a part marks suspected negatives."""
         return any(part.suspects for part in self.parts.values())
 
     def check_chunk_size(self, chunk_size: int) -> None:
-        """Every part must be able to, and learn from the negatives that it drew."""
+        """Checks every part; also refuses parts that need the reward of a whole pool."""
         self._refuse_pools()
         for name, part in self.parts.items():
             with errors_of(self.key_of(name)):
@@ -88,8 +89,8 @@ class MixtureSampler(NegativeSampler):
             if part.rewards_pool:
                 key = self.key_of(name)
                 raise InputError(
-                    f"{key} asks for the reward of candidates that it did not draw, which a mixture has not: with "
-                    f"KBGAN set {key}.estimator=reinforce"
+                    f"{key} needs the reward of all candidates of its pool, but a mixture only has the rewards of "
+                    f"negatives that were drawn: with KBGAN set {key}.estimator=reinforce"
                 )
 
     def key_of(self, name: str) -> str:
@@ -97,7 +98,7 @@ class MixtureSampler(NegativeSampler):
         return f"generator.parts.{name}"
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`."""
+        """Lets each part propose, and joins their negatives; see `NegativeSampler.propose`."""
         self._refuse_pools()
         self._drawn = {name: self.parts[name].propose(_own(batch, name), score) for name in self.taking_part(batch)}
         drawn = list(self._drawn.values())
@@ -143,7 +144,7 @@ class MixtureSampler(NegativeSampler):
         return torch.stack(parts).logsumexp(0)
 
     def statistics(self) -> Mapping[str, Statistic]:
-        """What the parts want to know, each of all negatives of the mixture."""
+        """The statistics of the parts that learn, taken over all negatives of the mixture."""
         return {
             f"{name}.{key}": statistic
             for name in self._drawn
@@ -152,7 +153,7 @@ class MixtureSampler(NegativeSampler):
         }
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """Gives each part the rewards of its own negatives, and the means that it asked for."""
+        """Passes each part the rewards of its own negatives, and the means of its statistics."""
         values = reward.value.split(list(map(_count, self._drawn.values())), dim=1)
         for (name, drawn), value in zip(self._drawn.items(), values, strict=True):
             if self.parts[name].learns:
@@ -160,7 +161,7 @@ class MixtureSampler(NegativeSampler):
                 self.parts[name].feedback(_own(batch, name), drawn, own)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """Those of the parts, with their names."""
+        """The metrics of the parts, as generator/PART/METRIC."""
         return {
             f"generator/{name}/{key.removeprefix('generator/')}": value
             for name in self._drawn
@@ -168,20 +169,20 @@ class MixtureSampler(NegativeSampler):
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Those of the parts."""
+        """The states of the parts, as PART.NAME."""
         return {f"{name}.{key}": value for name, part in self.parts.items() for key, value in part.state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
         for name, part in self.parts.items():
             part.load_state(_of_part(name, state))
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
-        """Those of the parts."""
+        """The keyed rows of the parts, as PART.NAME."""
         return {f"{name}.{key}": rows for name, part in self.parts.items() for key, rows in part.keyed_rows().items()}
 
     def start_stage(self) -> None:
-        """A new stage for every part."""
+        """Prepares every part for a new stage."""
         for part in self.parts.values():
             part.start_stage()
         if self.learned is not None:
@@ -189,14 +190,14 @@ class MixtureSampler(NegativeSampler):
 
 
 def part_of(key: str, make: Callable[[SamplerContext], NegativeSampler], context: SamplerContext) -> NegativeSampler:
-    """A part, whose errors name its own key."""
+    """Makes a part. InputErrors that it raises name the part's config key."""
     with errors_of(key):
         return make(context)
 
 
 @contextmanager
 def errors_of(key: str) -> Iterator[None]:
-    """Errors that a part raises inside name the part's key instead of the generator's."""
+    """Changes "generator" at the start of InputErrors raised inside to `key`, the config key of a part."""
     try:
         yield
     except InputError as error:
@@ -206,13 +207,13 @@ def errors_of(key: str) -> Iterator[None]:
 
 
 def _of_part(name: str, values: Mapping[str, _Value]) -> dict[str, _Value]:
-    """The values whose names begin with a part's, under the names that the part gave them."""
+    """The values whose keys start with "NAME.", with that prefix removed."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 def _own(batch: Batch, name: str) -> Batch:
-    """The batch with random numbers of a part's own: two parts of one kind must not draw the same."""
+    """The batch with a seed for this part, so that two parts of the same class draw different negatives."""
     return replace(batch, seed=stream(name, batch.seed))
 
 

@@ -1,5 +1,5 @@
 """Near-miss negatives (Kotnis and Nastase, Analysis of the impact of negative sampling on link prediction in knowledge
-graphs, arXiv 1708.06816): entities that a trained model ranks about where it ranks the true one."""
+graphs, arXiv 1708.06816): entities that a trained model ranks next to the true one."""
 
 from enum import StrEnum
 from typing import Any
@@ -20,17 +20,17 @@ _FACTS_AT_ONCE = 512
 
 
 class Window(StrEnum):
-    """Which ranks a window covers."""
+    """Which entities of the ranking are in a window."""
 
     ABOVE = "above"
-    """Those next above the positive's, then, where it is ranked too high for that, those next below."""
+    """Those ranked just above the positive. If there are too few, those just below it follow."""
     AROUND = "around"
-    """Those whose scores are closest to the positive's."""
+    """Those whose scores are closest to the positive's, above or below."""
 
 
 def _above(score: Float64[Tensor, "B n"], positive: Float64[Tensor, "B 1"]) -> Float64[Tensor, "B n"]:
     gap = score - positive
-    # Above the positive 1 for no gap and less for larger ones, but never below 0 as everything under it.
+    # Scores above the positive's: from 1 (no gap) down to 0 (large gap). Scores below it: negative.
     return torch.where(gap >= 0, 1 / (1 + gap), gap)
 
 
@@ -39,16 +39,20 @@ def _around(score: Float64[Tensor, "B n"], positive: Float64[Tensor, "B 1"]) -> 
 
 
 class NearMissSampler(ListedSampler):
-    """Draws from the window of `list_size` entities that were ranked next to the positive, for each side of each fact.
+    """Draws from the `list_size` entities that the model ranked next to the positive (Kotnis and Nastase 2017).
 
-    The paper takes the ranks of a trained model: pre-train (pretrain.discriminator.epochs) or load one
-    (pretrain.discriminator.checkpoint). Making the windows costs what a filtered ranking of train costs, 2 T E scores
-    in float64, divided among the ranks; they take 8 T list_size bytes, partitioned over ranks (44 MB on FB15k-237 with
-    20), and as much in a checkpoint. No method here meets more missing facts.
+    Each side of each train fact has such a list, its window. `propose` returns entities [B, N]. The paper uses the
+    ranking of a trained model: pre-train (pretrain.discriminator.epochs) or load one
+    (pretrain.discriminator.checkpoint).
+
+    Making the windows for T train facts costs as much as a filtered ranking of train: 2 T E scores in float64, divided
+    among the ranks. Windows take 8 x T x list_size bytes over all ranks together (44 MB on FB15k-237 with
+    list_size=20), and as much in a checkpoint. Of all samplers here, this one draws the most missing facts.
 
     Args:
-        window: which ranks: "above" or "around".
-        mask_known: leave train facts out of the windows, and out of the loss where a window had to be filled up.
+        window: "above" or "around", see `Window`.
+        mask_known: keep train facts out of the windows. A window that has too few other entities still gets some, and
+            the loss leaves these out.
         options: see `ListedSampler`.
     """
 
@@ -61,9 +65,9 @@ class NearMissSampler(ListedSampler):
         self.windows = KeyedRows(context.site, self.keys.num_keys, self.list_size)
 
     def refresh(self, batch: Batch) -> None:
-        """See `RefreshedSampler.refresh`: each rank makes the windows that it keeps."""
+        """Each rank makes the windows that it stores; see `RefreshedSampler.refresh`."""
         leave_out = self.context.known if self.mask_known else None
-        for start in range(0, self.windows.block, _FACTS_AT_ONCE):  # equally often on a rank with fewer keys
+        for start in range(0, self.windows.block, _FACTS_AT_ONCE):  # the same number of times on every rank
             facts = self.keys.batch(self.windows.key[start : start + _FACTS_AT_ONCE])
             window = preferred_entities(self.player, facts, self.list_size, self.prefer, leave_out)
             self.windows.row[start : start + _FACTS_AT_ONCE] = window.sort(1).values.int()

@@ -1,5 +1,5 @@
 """Nearest-neighbour negatives (Kotnis and Nastase, Analysis of the impact of negative sampling on link prediction in
-knowledge graphs, arXiv 1708.06816): entities close to the one that they replace, in the space of a trained model."""
+knowledge graphs, arXiv 1708.06816): entities whose embeddings are close to that of the replaced entity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,15 +16,18 @@ from graph.errors import InputError
 
 
 class NearestSampler(ListedSampler):
-    """Draws among the `list_size` entities whose rows were closest to the target's.
+    """Draws from the `list_size` entities whose embeddings are closest to that of the replaced entity.
 
-    The paper takes the rows of a trained model: pre-train (pretrain.discriminator.epochs) or load one
-    (pretrain.discriminator.checkpoint), for of initial rows the neighbours mean nothing. The neighbours of a right
-    answer are often right too, so train facts had better be masked. Every rank holds all lists, 4 bytes an entry: 23 MB
-    for the 14,541 entities of FB15k-237 and 400 neighbours. Making them takes E^2 products of rows.
+    The method is that of Kotnis and Nastase (2017). `propose` returns entities [B, N]. The paper uses the embeddings of
+    a trained model: pre-train (pretrain.discriminator.epochs) or load one (pretrain.discriminator.checkpoint), because
+    neighbours of random initial embeddings mean nothing. Neighbours of a right answer are often right too, so leave
+    `mask_known` on.
+
+    Every rank holds all lists, 4 bytes an entry: 23 MB for the 14,541 entities of FB15k-237 and list_size=400. Making
+    them compares all pairs of entities, E^2 products of rows.
 
     Args:
-        metric: what is close: "l2" distance, or the "dot" product.
+        metric: how closeness is measured: by "l2" distance or by "dot" product.
         options: see `ListedSampler`.
     """
 
@@ -41,11 +44,11 @@ class NearestSampler(ListedSampler):
         self.closest = closest_entities(self.player, self.list_size, self.metric).sort(1).values.int()
 
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
-        """The neighbours of each target."""
+        """The neighbours of each target, ascending."""
         return self.closest[batch.target].long()
 
     def made(self) -> dict[str, Tensor]:
-        """All lists."""
+        """The lists of all entities."""
         return {"closest": self.closest}
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:

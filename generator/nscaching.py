@@ -1,8 +1,8 @@
 """NSCaching (Zhang et al., NSCaching: simple and efficient negative sampling for knowledge graph embedding, ICDE 2019,
-arXiv 1812.06410): for each query a cache of hard negatives, which follows the model.
+arXiv 1812.06410): a cache of hard negatives for each query, updated with the model's scores.
 
-Unlike the authors' code, which inverts a mask bitwise and so corrupts both ends, a positive's negatives replace the one
-entity on its corrupted side.
+The authors' code inverts a mask bitwise, and so replaces both head and tail. Here a negative replaces only the entity
+on the corrupted side.
 """
 
 from enum import StrEnum
@@ -22,31 +22,35 @@ from graph.keys import QueryKeys
 
 
 class Select(StrEnum):
-    """Which entities of a pool the cache keeps."""
+    """Which candidates a cache keeps at a refresh."""
 
     IMPORTANCE = "importance"
-    """Drawn without replacement, with probability proportional to exp(score / temperature)."""
+    """Candidates drawn without replacement, with probability proportional to exp(score / temperature)."""
     TOP = "top"
-    """Those of highest score."""
+    """The candidates of highest score."""
 
 
 class NSCachingSampler(NegativeSampler):
-    """Draws uniformly from the cache of a positive's query, (relation, tail) or (head, relation).
+    """Draws uniformly from a cache of hard entities that each query has, (relation, tail) or (head, relation).
 
-    After the draw the caches of the batch's queries are refreshed: each keeps `cache_size` of its own entities and
-    `fresh_size` new uniform ones together, by the discriminator's scores. Of several positives of a batch with one
-    query, the first one's refresh is kept. Both the draws and the scored pools are each positive's own, [B, N], at
-    every chunk_size: a refresh costs cache_size + fresh_size scores a positive. Caches take 4 bytes an entry,
-    partitioned over ranks (30 MB for the 149,689 queries of FB15k-237 with 50 entries), and as much in a checkpoint.
+    The method is that of Zhang et al. (2019). After the draw the caches of the batch's queries are refreshed: the
+    entities of a cache and `fresh_size` new uniform ones are scored by the discriminator, and `cache_size` of them are
+    kept. If a batch has several positives with one query, the refresh of the first is kept. Caches start with uniform
+    entities.
+
+    `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. A refresh costs
+    cache_size + fresh_size scores for each positive. Caches take 4 bytes an entry over all ranks together (30 MB for
+    the 149,689 queries of FB15k-237 with cache_size=50), and as much in a checkpoint.
 
     Args:
         num_negatives: draws from the cache for each positive, with replacement.
-        cache_size: N1 of the paper.
-        fresh_size: N2 of the paper.
-        temperature: divides the scores before the softmax of `select=importance`; low ones keep the hardest.
-        select: what a cache keeps: "importance" or "top".
-        refresh_epochs: caches are refreshed in every so manieth epoch (n + 1 of the paper's lazy update).
-        mask_known: keep train facts out of the caches, and leave those that a cache began with out of the loss.
+        cache_size: entities in a cache, N1 of the paper.
+        fresh_size: new uniform candidates at a refresh, N2 of the paper.
+        temperature: divides the scores before the softmax of `select=importance`; a lower one keeps harder entities.
+        select: which candidates a cache keeps, "importance" or "top"; see `Select`.
+        refresh_epochs: refresh caches in one of every refresh_epochs epochs (n + 1 of the paper's lazy update).
+        mask_known: keep train facts out of the caches at a refresh, and leave negatives that are train facts out of the
+            loss.
     """
 
     def __init__(
@@ -80,23 +84,23 @@ class NSCachingSampler(NegativeSampler):
         self.start_stage()
 
     def check_options(self) -> None:
-        """At least one draw, and a temperature above 0."""
+        """Requires num_negatives >= 1 and temperature > 0."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
         if self.temperature <= 0:
             raise InputError(f"generator.temperature must be positive, got {self.temperature}")
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """As in `BernoulliSampler`."""
+        """tph / (tph + hpt) of each relation, as in `BernoulliSampler`."""
         return self.context.statistics.head_probability
 
     def start_stage(self) -> None:
-        """Caches of uniform entities, a function of (seed, query)."""
+        """Fills the caches with uniform entities, a function of (seed, query)."""
         key = stream("first caches", self.context.site.seed)
         self.caches.row.copy_(paired_integers(key, self.caches.key, self.cache_size, self.context.num_entities))
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """Draws from the caches, then refreshes them."""
+        """Draws from the caches, then refreshes those of the batch's queries. Collective."""
         key = self.keys.of(batch)
         cached = self.caches.fetch(key)
         place = batch.integers_per_positive("places in the cache", self.num_negatives, self.cache_size)
@@ -122,7 +126,7 @@ class NSCachingSampler(NegativeSampler):
         self._replaced = (kept >= self.cache_size).double().mean(1)
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """The share of each cache that was new after its refresh; 0 where there was none."""
+        """The share of entities that the last refresh replaced in each cache; 0 in a step without refresh."""
         return {"generator/cache_replaced": self._replaced}
 
     def keyed_rows(self) -> dict[str, KeyedRows]:

@@ -1,4 +1,4 @@
-"""Samplers that draw from a pool of each positive's own, which training does not change."""
+"""Base of samplers that draw from a fixed pool of entities for each positive."""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,12 +14,13 @@ from graph.errors import InputError
 
 
 class PooledSampler(StaticSampler):
-    """Draws from each positive's pool; a share of the draws is uniform over all entities instead.
+    """Draws from a pool that each positive has. Some draws are uniform over all entities instead.
 
-    Negatives of one's own are [B, N] at every chunk_size, so their scores are no matrix products.
+    `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. So their scores can't be
+    computed as one matrix product for a chunk, and cost more than shared ones.
 
     Args:
-        uniform_share: the probability that a draw is uniform.
+        uniform_share: the probability that a draw is uniform over all entities, from 0 to 1.
         options: see `StaticSampler`.
     """
 
@@ -33,7 +34,7 @@ class PooledSampler(StaticSampler):
 
     @abstractmethod
     def draw_own(self, batch: Batch, purpose: str) -> Int64[Tensor, "B N"]:
-        """Independent draws from the pool of each positive; -1 where it gives none, for which uniform ones stand in."""
+        """Independent draws from the pool of each positive; -1 where it has none, which `draw` makes a uniform draw."""
 
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "B N"]:
         """See `StaticSampler.draw`."""

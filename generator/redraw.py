@@ -1,4 +1,4 @@
-"""Draws again what turns out to be a train fact, so that negatives are unknown triples."""
+"""Replaces negatives that are train facts by new draws."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,25 @@ from graph.errors import InputError
 from graph.known import KnownTriples
 
 _ROUNDS = 20
-"""Draws of an entity beyond the first one: where a tenth is unknown, a ninth of the negatives is known after them."""
+"""New draws for each negative at most. If 9 of 10 entities make a train fact, 0.9^21 = 11% of negatives still do."""
 
 Draw = Callable[[Batch, str], Int64[Tensor, "C N"]]
-"""Negatives of some chunks; the text names the random numbers to take for them. Not Collective."""
+"""Draws negatives for the chunks of a batch; the string names the stream of random numbers. Must not be Collective."""
 
 
 def draw_unknown(
     known: KnownTriples, batch: Batch, draw: Draw, purpose: str
 ) -> tuple[Int64[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Independent draws given that they are unknown, and True where all rounds of a draw gave a known one.
+    """Draws negatives, and draws those that are train facts again, up to 20 times.
 
-    Only chunks that have a known negative are drawn for again, with random numbers of their round; so each negative is
-    still a function of (seed, epoch, chunk), and has exactly the distribution of `draw` over what is unknown.
+    A negative that is not a train fact has the distribution of `draw` given that the triple is not a train fact. Each
+    round has its own random numbers, so a negative is still a function of (seed, epoch, chunk).
+
+    Returns:
+        entity, and True where all draws of a negative gave train facts.
 
     Raises:
-        InputError: positives share negatives, of which one may be known for some of them and not for others.
+        InputError: positives share negatives. One entity may make a train fact with one positive and not with another.
     """
     entity = draw(batch, purpose)
     if len(entity) < len(batch.head):
@@ -44,9 +47,9 @@ def draw_unknown(
 
 
 def refuse_shared(chunk_size: int) -> None:
-    """Raises InputError where positives share negatives."""
+    """Raises InputError if chunks have more than one positive, which then share negatives."""
     if chunk_size > 1:
         raise InputError(
-            "generator.redraw_known needs negatives of each positive's own, but trainer.chunk_size is "
+            "generator.redraw_known needs separate negatives for each positive, but trainer.chunk_size is "
             f"{chunk_size}: set it to 1, or generator.redraw_known to false and generator.mask_known to true"
         )

@@ -1,4 +1,4 @@
-"""Samplers that draw from something made of the trained model's rows, and made again now and then."""
+"""Base of samplers that compute something from the trained model's rows (lists, clusters, ...) at intervals."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,9 +12,13 @@ from graph.batch import Batch
 
 
 class RefreshedSampler(NegativeSampler):
-    """Makes something of the trained model's rows before the first step of a stage, and again after every `period`.
+    """Calls `refresh` before the first step of a stage, and again after every `period` steps or epochs.
 
-    Between two refreshes the rows move on and what was made stays, which a checkpoint therefore holds.
+    Between two refreshes the model's rows change, but what `refresh` computed does not. So checkpoints save it.
+
+    Args:
+        key: the option's name, for the error.
+        period: steps or epochs from one refresh to the next; 0: refresh only when a stage starts.
     """
 
     def __init__(self, context: SamplerContext, *, key: str, period: int) -> None:
@@ -31,39 +35,39 @@ class RefreshedSampler(NegativeSampler):
 
     @abstractmethod
     def refresh(self, batch: Batch) -> None:
-        """Makes it of the player's rows as they are. Collective.
+        """Computes what the sampler draws from, from the current rows of `player`. Collective.
 
         Args:
-            batch: the one that is about to be proposed for; only what ranks have in common may be used.
+            batch: the batch of the coming `propose`. Use only what is equal on all ranks: seed, epoch, step.
         """
 
     def made(self) -> dict[str, Tensor]:
-        """What `refresh` made, equal on all ranks, beside `keyed_rows`."""
+        """What `refresh` computed and a checkpoint must save, beside `keyed_rows`. Equal on all ranks."""
         return {}
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
-        """Takes what `made` gave."""
+        """Restores what `made` returned."""
 
     def keep_fresh(self, batch: Batch, now: int) -> None:
-        """Refreshes if that is due. Collective.
+        """Calls `refresh` if it is due. Collective.
 
         Args:
-            now: the step or the epoch of the batch, whichever the period counts.
+            now: the step or the epoch of the batch, whichever `period` counts.
         """
         if self._made_at is None or (self.period and now >= self._made_at + self.period):
             self.refresh(batch)
             self._made_at = now
 
     def start_stage(self) -> None:
-        """What was made of a model before its training is of no use."""
+        """Makes the next `keep_fresh` call `refresh`: what was computed from an older model is out of date."""
         self._made_at = None
 
     def state(self) -> dict[str, Tensor]:
-        """What was made, and when."""
+        """What `refresh` computed, and the step or epoch of that; empty before the first refresh."""
         return {} if self._made_at is None else {"made_at": torch.tensor([self._made_at]), **self.made()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
         self._made_at = int(state["made_at"]) if state else None
         if state:
             self.load_made(state)

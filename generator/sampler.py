@@ -1,4 +1,9 @@
-"""What a negative sampler is."""
+"""The interface of negative samplers, and what they are given.
+
+B is the number of positives on this rank, C of chunks (B = C x chunk_size; the positives of a chunk have one corrupted
+side), N of negatives for each positive, M of candidates, R of relations. A method that is marked Collective exchanges
+data between ranks: every rank must call it, in the same order.
+"""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -19,58 +24,68 @@ from graph.known import KnownTriples
 from graph.statistics import RelationStatistics
 
 ScoreCandidates = Callable[[Int64[Tensor, "C M"]], Float[Tensor, "B M"]]
-"""The discriminator's scores of candidates in the corrupted place, without gradient. Collective."""
+"""Maps candidates [C, M] to the discriminator's scores [B, M] of the corrupted triples; no gradient. Collective."""
 
 Statistic = Callable[[Float[Tensor, "B M"], Float[Tensor, " B"], Float[Tensor, "B N"]], Float[Tensor, " B"]]
-"""One number a positive, from the rewards and from the scores of positives and of negatives; see `statistics`."""
+"""Maps rewards [B, M], scores of positives [B] and scores of negatives [B, N] to one number for each positive [B].
+
+See `NegativeSampler.statistics`.
+"""
 
 
 @dataclass(frozen=True)
 class SamplerContext:
-    """What every sampler is given: facts of the train set, and where a model of its own would live."""
+    """What every sampler is given: the train facts, and the device and placement for a model of its own."""
 
     num_entities: int
     num_relations: int
     known: KnownTriples
-    """The train facts, and no others."""
+    """Index of the train facts. It has no facts of valid or test."""
     statistics: RelationStatistics
     site: ModelSite
     train: Int64[Tensor, "T 3"]
-    """The train facts one by one, on the CPU."""
+    """The train facts as rows (head, relation, tail), on the CPU."""
     player: KGEModel | None = None
-    """The model that is trained on the negatives, for samplers that look at its rows; only to be read."""
+    """The model that is trained on the negatives. Samplers may read its rows, but must not change them."""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """The discriminator's answer to a sampler: higher for a negative that it finds more plausible."""
+    """The discriminator's reward for a sampler's negatives. Higher means: propose it more often."""
 
     value: Float[Tensor, "B N"]
-    """For each negative, or for each candidate of the pool if `Negatives.reward_pool`."""
+    """The reward of each negative [B, N]; of each candidate of the pool [B, M] if `Negatives.reward_pool` is set."""
     mean: float
-    """The mean over the whole global batch, the same on every rank."""
+    """The weighted mean over the global batch, the same on every rank."""
     means: Mapping[str, float] = field(default_factory=dict)
-    """The mean of each of `NegativeSampler.statistics`, likewise."""
+    """The same weighted mean of each of `NegativeSampler.statistics`, by name."""
 
 
 class NegativeSampler(ABC):
-    """Proposes negatives for a batch, and may learn from the reward that they earn.
+    """Proposes negatives for a batch. A sampler that learns also gets their reward.
 
-    A sampler does not know how many ranks there are: it sees some chunks of the global batch, and draws its random
-    numbers from the batch (`Batch.integers`, `Batch.uniform`), where they are a function of (seed, epoch, chunk).
+    The trainer calls, in each step, `propose`, then `feedback` if `learns` is true, then `metrics` if the step is
+    logged. For example, a sampler that draws uniformly:
 
-    A constructor may pass options of its base class on as `**options`: `inspect.signature` of the class shows all.
+        def propose(self, batch, score):
+            return Negatives(batch.integers("negatives", 8, self.context.num_entities))  # [C, 8]
+
+    A rank proposes for its own chunks of the global batch. Negatives must not depend on the number of ranks. So random
+    numbers are taken from the batch (`Batch.integers`, `Batch.uniform`): they are a function of (seed, epoch, chunk).
+
+    A constructor may pass options on to its base class as `**options`. `inspect.signature` of the class then shows the
+    options of both.
     """
 
     __signature__: ClassVar[inspect.Signature]
     model: KGEModel | None = None
-    """A model of the sampler's own, saved in checkpoints; None for a sampler that has none."""
+    """The sampler's own model, which checkpoints save; None if it has no model."""
     optimizer: ModelOptimizer | None = None
-    """What steps `model`."""
+    """The optimiser of `model`."""
     bounded_by_entities: ClassVar[Mapping[str, int]] = {}
-    """Options that the graph bounds: each may be at most the number of entities less the number here."""
+    """Options that a small graph limits: {"pool_size": 1} means that pool_size may be at most the entities minus 1."""
     least_chunk_size: ClassVar[int] = 1
-    """Positives that must share a chunk."""
+    """The smallest trainer.chunk_size that the sampler can work with."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -80,13 +95,13 @@ class NegativeSampler(ABC):
         self.context = context
 
     def check_options(self) -> None:
-        """Raises InputError where options that `adjust` may change have values that the sampler can't work with."""
+        """Checks the options that `adjust` may change; raises InputError if a value is not allowed."""
 
     def adjust(self, **options: int | float) -> None:
-        """Changes options of these names from the next step on.
+        """Sets options, by name, for the next and all later steps: `adjust(num_negatives=8)`.
 
         Raises:
-            InputError: the sampler can't work with the values.
+            InputError: a value is not allowed, see `check_options`.
         """
         for name, value in options.items():
             setattr(self, name, value)
@@ -94,7 +109,7 @@ class NegativeSampler(ABC):
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """For each relation, the probability that a positive has its head corrupted rather than its tail."""
+        """For each relation, the probability that the head of a positive is corrupted, and not its tail."""
         return torch.full((self.context.num_relations,), 0.5, dtype=torch.float64)
 
     @property
@@ -104,80 +119,104 @@ class NegativeSampler(ABC):
 
     @property
     def knows_proposal(self) -> bool:
-        """Whether `Negatives.proposal` is given, which some losses need."""
+        """True if `propose` sets `Negatives.proposal`, which some losses need."""
         return False
 
     @property
     def suspects(self) -> bool:
-        """Whether `Negatives.suspected` is given, which some losses need."""
+        """True if `propose` sets `Negatives.suspected`, which some losses need."""
         return False
 
     @property
     def rewards_pool(self) -> bool:
-        """Whether `Negatives.reward_pool` is set: the reward of every candidate is asked for."""
+        """True if `propose` sets `Negatives.reward_pool`: the reward of every candidate in the pool is wanted."""
         return False
 
     def check_chunk_size(self, chunk_size: int) -> None:
-        """Raises InputError if this sampler can't serve chunks of so many positives."""
+        """Raises InputError if the sampler can't work with chunks of this many positives."""
 
     @abstractmethod
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """Negatives for each chunk.
+        """Chooses entities that replace `batch.target`, the head or the tail of each positive.
 
         Args:
-            score: the discriminator's scores [B, M] of candidates [C, M], without gradient, for samplers that need its
-                opinion before they choose. Collective, so all ranks must call it equally often.
+            batch: the positives of this rank's chunks.
+            score: the discriminator's scores [B, M] of candidates [C, M], without gradient, for samplers that choose by
+                score. Collective: all ranks must call it equally often.
+
+        Returns:
+            `Negatives` whose `entity` is [C, N] if the positives of a chunk share their negatives, and [B, N] if each
+            positive has its own. The caller scores them all: one matrix product for each chunk if they are shared,
+            one row-by-row product for each negative otherwise.
         """
 
     def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
-        """The log-probability that one draw for a positive is each of these entities, over all entities; or None.
+        """The log-probability, in nats, that one draw for a positive gives each of these entities.
 
-        None where it is not known, or where a positive's own target could never be drawn. Minus infinity for other
-        entities that could not be. Asked for after `propose`, of the same batch. Collective where `propose` is.
+        Call it after `propose`, with the same batch. Collective if `propose` is.
 
         Args:
-            entity: one row for each of C equal groups of consecutive positives.
+            entity: entities for each group of B / C consecutive positives; C may be any divisor of B.
+
+        Returns:
+            Minus infinity for an entity that can't be drawn. None if the sampler does not know the probabilities, or
+            if it can never draw a positive's own target.
         """
         return None
 
     def proposal(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Proposal | None:
-        """What `log_q` says of negatives that were drawn and of the targets, for `Negatives.proposal`."""
+        """`log_q` of the drawn negatives and of the targets, as `Negatives.proposal` needs it; None if unknown."""
         negative = self.log_q(batch, entity)
         target = None if negative is None else self.log_q(batch, batch.target[:, None])
         return None if negative is None or target is None else Proposal(negative, target[:, 0])
 
     def statistics(self) -> Mapping[str, Statistic]:
-        """What `feedback` wants to know of the whole global batch, by name.
+        """Statistics whose means over the global batch `feedback` needs, by name.
 
-        The trainer takes each statistic of this rank's positives, and gives its weighted mean over the global batch
-        back as `Reward.means`. Asked for after `propose`, of a sampler that learns; all ranks must name the same.
+        The trainer calls each function with this rank's rewards [B, M], positive scores [B] and negative scores [B, N].
+        It returns one number for each positive. `feedback` gets the weighted mean over the global batch in
+        `Reward.means`, under the same name. For example, the mean square of the reward:
+
+            return {"square": lambda reward, positive, negative: reward.double().square().mean(1)}
+
+        Called after `propose`, if `learns` is true. All ranks must give the same names in the same order.
         """
         return {}
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """Learns from the reward. Learns nothing unless overridden."""
+        """Learns from the reward: called once for each `propose`, after it. Does nothing unless overridden. Collective.
+
+        Args:
+            batch: the batch that `propose` got.
+            negatives: what `propose` returned.
+            reward: without gradient; `value` is [B, N], or [B, M] if `negatives.reward_pool` is set.
+        """
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
-        """What is worth knowing of the last step, as one value a positive; asked for only when a step is logged."""
+        """Metrics of the last step by name, one value for each positive. Called only in steps that are logged."""
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the model, its optimiser and `keyed_rows`; equal on all ranks."""
+        """What a checkpoint saves beside the model, its optimiser and `keyed_rows`. It must be equal on all ranks."""
         return {}
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
-        """By name what is partitioned over ranks: each writes its own rows into a checkpoint, and reads them again."""
+        """State that is partitioned over ranks, by name: tables of rows, of which each rank keeps some.
+
+        A checkpoint saves the rows of each rank, and gives them back to whichever rank keeps them on resume. For
+        example, the caches of NSCaching: `return {"caches": self.caches}`.
+        """
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
 
     def start_stage(self) -> None:
-        """Called before the first step of a stage, when no checkpoint of that stage is resumed."""
+        """Prepares for a new stage. Called before its first step, but not when a run resumes within the stage."""
 
 
 def _whole_signature(cls: type) -> inspect.Signature:
-    """The signature of a class's constructor, with the options of its base class in the place of `**options`."""
+    """The signature of a class's constructor, with `**options` replaced by the options of its base class."""
     if "__init__" not in vars(cls):
         return inspect.signature(cls.__base__ or object)
     (_, *own) = inspect.signature(vars(cls)["__init__"]).parameters.values()

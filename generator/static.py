@@ -1,4 +1,4 @@
-"""Samplers whose negatives have a distribution that training does not change."""
+"""Base of samplers that draw from a fixed distribution: training does not change it."""
 
 from abc import abstractmethod
 
@@ -11,13 +11,16 @@ from graph.batch import Batch, Negatives
 
 
 class StaticSampler(NegativeSampler):
-    """Draws with replacement, and one of three ways to treat those that make a train fact: count, mask or redraw them.
+    """Draws negatives with replacement from a fixed distribution. Subclasses define it.
+
+    A drawn negative may be a train fact. By default it counts like any other; two options change that. Entities are
+    [C, N], shared by a chunk, or [B, N] where `own_negatives` is true.
 
     Args:
-        num_negatives: independent draws.
-        mask_known: leave negatives that make a train fact out of the loss.
-        redraw_known: draw them again, and mask those that `draw_unknown` could not replace, so that no train fact
-            counts. Losses that correct for the proposal then have none, because the target cannot be drawn.
+        num_negatives: independent draws for each positive.
+        mask_known: leave negatives that are train facts out of the loss.
+        redraw_known: replace negatives that are train facts by new draws. The few that still are train facts after all
+            rounds of `draw_unknown` are masked. The target can then never be drawn, so `Negatives.proposal` is None.
     """
 
     def __init__(self, context: SamplerContext, *, num_negatives: int, mask_known: bool, redraw_known: bool) -> None:
@@ -28,27 +31,31 @@ class StaticSampler(NegativeSampler):
         self.redraw_known = redraw_known
 
     own_negatives = False
-    """Whether `draw` gives each positive its own negatives at every chunk_size."""
+    """True if `draw` returns [B, N]: each positive has its own negatives, whatever the chunk_size."""
 
     def check_options(self) -> None:
-        """At least one draw."""
+        """Requires num_negatives >= 1."""
         require_at_least("generator.num_negatives", self.num_negatives, 1)
 
     @abstractmethod
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:
-        """Independent draws, for each chunk or for each positive; `purpose` names their random numbers."""
+        """Independent draws, [C, N] shared by a chunk or [B, N] for each positive.
+
+        Args:
+            purpose: the name of the stream of random numbers; another name gives other draws.
+        """
 
     @abstractmethod
     def log_probability(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
-        """Of one of `draw`'s draws; as `log_q` otherwise."""
+        """The log-probability of `draw`, in nats; arguments and result as in `NegativeSampler.log_q`."""
 
     @property
     def knows_proposal(self) -> bool:
-        """Not of draws that were redrawn."""
+        """False if train facts are redrawn: the distribution then depends on the train facts of each query."""
         return not self.redraw_known
 
     def check_chunk_size(self, chunk_size: int) -> None:
-        """Only negatives of each positive's own can be redrawn."""
+        """Refuses `redraw_known` where positives share their negatives."""
         if self.redraw_known and not self.own_negatives:
             refuse_shared(chunk_size)
 
@@ -57,7 +64,7 @@ class StaticSampler(NegativeSampler):
         return None if self.redraw_known else self.log_probability(batch, entity)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """See `NegativeSampler.propose`; `score` is not asked."""
+        """Draws, then masks or redraws train facts; does not call `score`."""
         if self.redraw_known:
             return Negatives(*draw_unknown(self.context.known, batch, self.draw, "negatives"))
         entity = self.draw(batch, "negatives")

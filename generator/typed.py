@@ -1,5 +1,8 @@
-"""Typed negatives (Krompass et al., Type-constrained representation learning in knowledge graphs, ISWC 2015): entities
-that train has in the same place of the same relation, for want of real types (their local closed world)."""
+"""Typed negatives (Krompass et al., Type-constrained representation learning in knowledge graphs, ISWC 2015).
+
+Entities get no types from outside. The domain and range of a relation are the heads and tails that it has in train (the
+paper's local closed-world assumption).
+"""
 
 from typing import Any
 
@@ -16,11 +19,15 @@ from graph.known import per_positive
 
 
 class TypedSampler(PooledSampler):
-    """A head is replaced by a head of other triples of its relation, a tail by a tail, all of them alike.
+    """Draws a new head uniformly from all heads that the relation has in train, and a new tail from all its tails.
 
-    The pools are seen in train alone: types that are read off all splits, as some published files are, tell a model
-    what test has. Harder than uniform negatives, and more of them are missing facts. A place that has had few entities
-    has a small pool, of which most may be train facts; `uniform_share` keeps the others trained too.
+    The method is that of Krompass et al. (2015). `propose` returns entities [B, N]. The pools take 4 bytes for each
+    distinct (relation, head) and (relation, tail). They come from train only: type files that are made from all splits
+    tell the model about test.
+
+    These negatives are harder than uniform ones, and more of them are missing facts. A relation with few heads or
+    tails has a small pool, in which most entities may be train facts. Draws by `uniform_share` also train the scores
+    of entities outside the pool.
 
     Args:
         options: see `PooledSampler`.
@@ -33,7 +40,7 @@ class TypedSampler(PooledSampler):
         offset = torch.cat([seen.domain_offset, len(seen.domain_entity) + seen.range_offset[1:]])
         entity = torch.cat([seen.domain_entity, seen.range_entity]).int()
         self.pools = EntitySets(offset, entity).to(context.site.device)
-        """The domain of each relation, then the range of each."""
+        """2 R sets: the domain of each relation, then the range of each relation."""
 
     def _pool(self, batch: Batch) -> Int64[Tensor, " B"]:
         split = batch.head_rows

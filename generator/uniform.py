@@ -13,9 +13,13 @@ from graph.batch import Batch
 
 
 class UniformSampler(StaticSampler):
-    """Entities drawn uniformly, with replacement; head or tail is corrupted with equal chance.
+    """Draws entities uniformly, with replacement; head and tail are corrupted equally often (Bordes et al. 2013).
 
-    The positives of a chunk share them. With `redraw_known` they are uniform over the entities that make no train fact.
+    `propose` returns entities [C, N], shared by the positives of a chunk. A draw costs one random number. With
+    `redraw_known` (which needs trainer.chunk_size=1) draws are uniform over the entities that make no train fact.
+
+    Args:
+        options: see `StaticSampler`.
     """
 
     def __init__(self, context: SamplerContext, **options: Any) -> None:
@@ -28,5 +32,5 @@ class UniformSampler(StaticSampler):
         return batch.integers(purpose, self.num_negatives, self.context.num_entities)
 
     def log_probability(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"]:
-        """One number for all, and no memory for more."""
+        """-log(number of entities) everywhere; a view of one number."""
         return self._log_q.expand(len(batch.head), entity.shape[1])

@@ -1,8 +1,8 @@
-"""A generator that is a completion model of its own: its negatives are its answers, out of all entities.
+"""A generator that is a KGE model and draws its negatives from all entities, not from a pool.
 
 IGAN (Wang, Li and Pan, Incorporating GAN for negative sampling in knowledge representation learning, AAAI 2018) draws
-from a softmax over all entities; in KCGAN (Zia and Windridge, A generative adversarial network for single and multi-hop
-distributional knowledge base completion, Neurocomputing 2021) the generator competes as a model of the graph itself.
+from a softmax over all entities. In KCGAN (Zia and Windridge, A generative adversarial network for single and multi-hop
+distributional knowledge base completion, Neurocomputing 2021) the generator also learns to complete the graph.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,30 +28,33 @@ from graph.errors import InputError
 @dataclass(frozen=True)
 class _Draw:
     log_total: Float64[Tensor, " B"]
-    """The logarithm of the softmax's denominator."""
+    """The logarithm of the softmax's denominator, differentiable."""
     log_prob: Float64[Tensor, "B N"]
-    """With the gradient that leads to the model, as the target's."""
+    """The log-probability of each draw, differentiable."""
     target_log_prob: Float64[Tensor, " B"]
+    """The log-probability of each positive's target, differentiable."""
 
 
 class WholeTableSoftmaxSampler(NegativeSampler):
-    """Each positive's own negatives, distinct, drawn from the softmax of the model's scores of all entities.
+    """Draws distinct negatives from the softmax of a generator model's scores of all entities (as IGAN, AAAI 2018).
 
-    Learns by the policy gradient of its draws, whose baseline is the positive's other draws (`policy_coefficients`),
-    and on request also from the positives, as a completion model does. A step scores every entity for every positive
-    three times: for the draws, for the softmax's denominator, and for its gradient; queries travel, the table
-    stays where it is. Scores of one's own negatives are no matrix products, at any chunk_size.
+    The model learns by the policy gradient of its draws, with the positive's other draws as baseline
+    (`policy_coefficients`). With supervised_weight above 0 it also learns from the positives (as KCGAN, 2021).
+
+    `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. A step computes the scores
+    [B, E] of all entities three times: for the draws, for the softmax's denominator, and for its gradient. Each rank
+    scores the queries of all ranks with its own rows, so that rows are not sent.
 
     Args:
         model: makes the generator's model from its site; its scores are the logits.
-        optimizer: makes the optimiser that steps it.
+        optimizer: makes the optimiser of that model.
         dim: numbers in an entity vector of the model.
-        num_negatives: distinct draws for each positive, at least 2.
-        side: how the side to corrupt is chosen.
-        supervised_weight: what the log-probability of the right answer is worth beside the reward; 0: nothing.
-        mask_known: leave train facts out of the softmax (where there are not enough others, out of the loss); the
-            target is one of them, so that no proposal is known to losses which correct for one. The right answer's own
-            log-probability is then that among it and the entities that are left.
+        num_negatives: distinct draws for each positive; at least 2 and below the number of entities.
+        side: how the corrupted side is chosen, "uniform" or "bernoulli".
+        supervised_weight: the weight, beside the reward, of the log-probability of the right answer; 0: not used.
+        mask_known: leave train facts out of the softmax. A query with too few other entities keeps them, and the loss
+            leaves them out. The target is a train fact and can't be drawn, so `Negatives.proposal` is None. The right
+            answer's log-probability is then taken over it and the entities that are left.
     """
 
     model: KGEModel
@@ -85,7 +88,7 @@ class WholeTableSoftmaxSampler(NegativeSampler):
         self.start_stage()
 
     def check_options(self) -> None:
-        """At least two draws, and fewer than there are entities."""
+        """Requires 2 <= num_negatives < number of entities."""
         count, entities = self.num_negatives, self.context.num_entities
         require_at_least("generator.num_negatives", count, 2)
         if count >= entities:
@@ -93,30 +96,31 @@ class WholeTableSoftmaxSampler(NegativeSampler):
 
     @property
     def head_probability(self) -> Float64[Tensor, " R"]:
-        """By relation statistics, or one half."""
+        """1/2 for side=uniform; tph / (tph + hpt) of each relation for side=bernoulli."""
         return super().head_probability if self.side == Side.UNIFORM else self.context.statistics.head_probability
 
     @property
     def knows_proposal(self) -> bool:
-        """Not where facts, the target among them, are left out of the softmax."""
+        """True unless train facts, among them the target, are left out of the softmax."""
         return not self.mask_known
 
     def start_stage(self) -> None:
-        """A fresh optimiser: the model may just have been pre-trained by others."""
+        """Makes a new optimiser; the model keeps what pre-training gave it."""
         self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
-        """Draws from the model's softmax; `score` is not asked."""
+        """Draws from the model's softmax; does not call `score`. Collective."""
         excluded = self._excluded(batch) if self.mask_known else None
         entity = draw_entities(self.model, batch, self.num_negatives, "draws from all entities", excluded)
         total = log_sum_exp(self.model, batch, excluded)
-        # One pass through the scorer, whose backward sums the gradients of relations over ranks: log_sum_exp's too.
+        # Draws and targets are scored in one call. The backward of a call adds the relations' gradients over ranks,
+        # those of log_sum_exp included.
         scores = self.model.score_candidates(batch, torch.cat([entity, batch.target[:, None]], dim=1)).double()
         target = scores[:, -1]
         log_prob = scores[:, :-1] - total[:, None]
         of_target = target - (torch.logaddexp(total, target) if self.mask_known else total)
         self._drawn = _Draw(total, log_prob, of_target)
-        # Rounding may put a sum of exponentials below its largest part.
+        # By rounding, the logarithm of the sum may be below the largest score, and a probability above 1.
         negative = log_prob.detach().clamp(max=0)
         return Negatives(
             entity,
@@ -134,14 +138,14 @@ class WholeTableSoftmaxSampler(NegativeSampler):
         return (scores - self._drawn.log_total.detach()[:, None]).clamp(max=0)
 
     def _excluded(self, batch: Batch) -> Answers:
-        """The known answers, but not of queries that would be left with too few entities."""
+        """The known answers of each query; none for a query that would be left with too few entities."""
         row, entity = self.context.known.answers(batch)
         left = self.context.num_entities - torch.bincount(row, minlength=len(batch.head))
         enough = left[row] > self.num_negatives
         return row[enough], entity[enough]
 
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
-        """One step up the gradient of the expected reward, and of the right answers' log-probability."""
+        """Steps the model along the gradient of reward + supervised_weight * log p(right answer). Collective."""
         drawn = self._drawn
         coefficient = policy_coefficients(drawn.log_prob.detach(), reward.value)
         value = (coefficient * drawn.log_prob).sum(1) + self.supervised_weight * drawn.target_log_prob

@@ -1,1 +1,1 @@
-"""Losses of positives against negatives, one a file."""
+"""Losses, one in each file. They compare positives with negatives, or with all entities."""

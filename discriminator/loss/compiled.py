@@ -1,4 +1,4 @@
-"""Losses that a kernel computes from scores, in one pass each way; by plain torch where kernels can't be used."""
+"""Losses that have a kernel: computed from scores, forward and backward, or by torch where kernels can't be used."""
 
 from typing import cast
 
@@ -21,7 +21,8 @@ def loss_of_scores(
     """The loss of each positive, differentiable.
 
     Args:
-        known: True where a negative is left out; None if none is.
+        loss: the kind of loss and its options.
+        known: True where a negative is left out; None: none is left out.
     """
     if not usable(negative):
         return (
@@ -42,12 +43,12 @@ def _softmax(positive: Tensor, negative: Tensor, known: Tensor | None) -> Tensor
 
 
 def _self_adversarial(loss: KernelLoss, positive: Tensor, negative: Tensor, known: Tensor | None) -> Tensor:
-    """Log-sigmoid with margin, negatives weighed by the softmax of temperature * score, which has no gradient."""
+    """Log-sigmoid with margin. Negatives are weighted by the softmax of temperature * score, without gradient."""
     logits = negative.detach() * loss.temperature
     if known is None:
         weight = logits.softmax(1)
     else:
-        # A row that is masked whole has nan for weights, and a masked score may be infinite: both become 0.
+        # If all negatives of a row are masked, the softmax gives nan. A masked score may be infinite. Both become 0.
         weight = logits.masked_fill(known, -torch.inf).softmax(1).masked_fill(known, 0.0)
         negative = negative.masked_fill(known, 0.0)
     return softplus(-loss.margin - positive) + (weight * softplus(loss.margin + negative)).sum(1)

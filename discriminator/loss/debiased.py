@@ -12,18 +12,18 @@ from graph.errors import InputError
 
 
 class Debiased(Loss):
-    """-log of e^s / (e^s + N g) for a positive of score s and its N negatives.
+    """-log(e^s / (e^s + N g)), with s the positive's score, N its negatives, and g a corrected mean of e^s(negative).
 
-    g = max((mean of e^s(negative) - prior e^s) / (1 - prior), e^floor): negatives are drawn from all entities, of which
-    a share `prior` answers the query; what such answers would contribute, judged by the positive, is taken away. Where
-    the floor holds, negatives have no gradient.
+    g = max((mean of e^s(negative) - prior e^s) / (1 - prior), e^floor). A share `prior` of the drawn negatives are true
+    answers. Their contribution to the mean is estimated by the positive's e^s and subtracted. Where e^floor is the
+    larger, negatives have no gradient.
 
     Args:
-        prior: the probability that a negative is a fact that is missing, tau of the paper; above 0 and below 1.
-        floor: the least that the log of the mean is taken for, -1 / temperature of the paper's bounded scores; for a
-            graph, about the score of a poor negative.
-        hardness: a negative weighs in the mean by the softmax of hardness * s(negative), without gradient; 0 weighs all
-            the same.
+        prior: the probability that a negative is a missing fact, tau of the paper; above 0 and below 1.
+        floor: the least value of log g. In the paper, with bounded scores, it is -1 / temperature. Here take about the
+            score of an easy negative.
+        hardness: at least 0. Negatives are weighted in the mean by the softmax of hardness * s(negative), without
+            gradient; 0 gives all the same weight.
     """
 
     def __init__(self, *, prior: float, floor: float, hardness: float) -> None:

@@ -1,5 +1,5 @@
 """HaSa (Zhang et al., HaSa: hardness and structure-aware contrastive knowledge graph embedding, WWW 2024, arXiv
-2305.10563): hard negatives weigh more, and what negatives near the query contribute as likely facts is taken away."""
+2305.10563): hard negatives weigh more, and the contribution of suspected missing facts is subtracted."""
 
 import math
 
@@ -14,20 +14,21 @@ from graph.errors import InputError
 
 
 class HaSa(Loss):
-    """-log of e^p / (e^p + M / (1 - prior) max(H - prior F, 0)), p the positive's score less a margin.
+    """-log(e^p / (e^p + M / (1 - prior) max(H - prior F, 0))), with p the positive's score minus a margin.
 
-    H = sum w e^s over its M negatives, w the softmax of hardness * s; F the same over those of them that the generator
-    suspects of being facts (`Negatives.suspected`), 0 if it suspects none. Weights have no gradient. Known facts count
-    nowhere. Where H is below prior F the loss is 0, as in the paper; `Debiased` has a floor instead.
+    H = sum w e^s over the M negatives of the positive, with w the softmax of hardness * s. F is the same sum over the
+    negatives that the sampler suspects of being missing facts (`Negatives.suspected`); 0 if there are none. Weights
+    have no gradient. Negatives marked in `Negatives.known` are left out of M, H and F. Where H < prior F the loss is 0,
+    as in the paper; `Debiased` has a floor instead.
 
-    The authors' code differs: its M is the width of a vector instead of the number of negatives, the suspected are
-    mostly those of other queries, and its prior of 1e-4 or less makes F of no account. It also divides a query's scores
-    by their norm before the softmax, so that weights depend on M; hardness is instead of that.
+    The authors' code differs. Its M is the width of a vector, its suspected negatives mostly belong to other queries,
+    and its prior of at most 1e-4 makes F negligible. It divides a query's scores by their norm before the softmax, so
+    that weights depend on M; here `hardness` scales them.
 
     Args:
         margin: subtracted from the positive's score; at least 0.
-        prior: the probability that a negative is a fact that is missing, tau of the paper; above 0 and below 1.
-        hardness: multiplies scores before the softmax that weighs negatives; 0 weighs all the same.
+        prior: the probability that a negative is a missing fact, tau of the paper; above 0 and below 1.
+        hardness: multiplies scores before the softmax that gives the weights; at least 0; 0 gives equal weights.
     """
 
     def __init__(self, *, margin: float, prior: float, hardness: float) -> None:
@@ -47,7 +48,7 @@ class HaSa(Loss):
         return True
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
-        """See `Loss`; InputError if the sampler suspects nothing."""
+        """See `Loss.forward`; raises InputError if the sampler does not mark suspected negatives."""
         if scores.suspected is None:
             raise no_suspects("loss=hasa")
         kept = scores.kept()

@@ -17,19 +17,19 @@ from graph.errors import InputError
 
 
 class InfoNCE(Loss):
-    """-log of the share of the positive, e^((s - margin) / temperature), in the sum of this and of the negatives.
+    """-log(e^p / (e^p + sum e^n)), with p = (s(positive) - margin) / temperature and n = s(negative) / temperature.
 
     Args:
         margin: subtracted from the positive's score; at least 0.
-        temperature: divides the scores; where it starts if it is learned.
-        learn_temperature: as the place between the two bounds in logarithms, by a sigmoid, so that it never comes to
-            either. Rows that are free can scale their scores as well, so without bounds both might go on and on.
-        least_temperature: bound of a learned temperature; above 0.
-        greatest_temperature: likewise.
-        log_q: subtract log q, the log-probability of drawing that entity, from the positive's logit and from the
-            negatives': the best logits are then log p(answer | query) plus a number of each query, whatever the sampler
-            and N (Ma and Collins, EMNLP 2018), and else lower by log q. Negatives that happen to be the target are
-            masked where the generator masks known facts (mask_known). Needs `Negatives.proposal`.
+        temperature: divides the scores; above 0. If it is learned, the initial value.
+        learn_temperature: learn log(temperature), which a sigmoid keeps between the two bounds. Without bounds it could
+            grow without end together with the embeddings, because these can scale the scores too.
+        least_temperature: the lower bound of a learned temperature; above 0.
+        greatest_temperature: the upper bound of a learned temperature.
+        log_q: subtract log q, the log-probability of drawing the entity, from the logits of the positive and the
+            negatives. The best logits are then log p(answer | query) plus a constant for each query, whatever the
+            sampler and N (Ma and Collins, EMNLP 2018); without it, they are lower by log q. Needs
+            `Negatives.proposal`. Negatives equal to the target are left out only if the sampler masks known facts.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class InfoNCE(Loss):
 
     @property
     def temperature(self) -> Float64[Tensor, "1"]:
-        """As it is now."""
+        """The current temperature."""
         if self.bounds is None:
             return torch.tensor([self.fixed], dtype=torch.float64)
         low, high = self.bounds
@@ -75,9 +75,10 @@ class InfoNCE(Loss):
         return "loss.log_q=true" if self.log_q else None
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
-        """See `Loss`; InputError if `log_q` is true and the sampler does not know what it draws from."""
+        """See `Loss.forward`; raises InputError if `log_q` is true and the sampler gives no proposal."""
         positive, negative = scores.positive - self.margin, scores.negative
-        # One a row, so that the gradient is summed over rows in float64, where their order does not show.
+        # One number for each row: the gradient is then summed over rows in float64, so that the order of rows, which
+        # depends on the number of ranks, changes no digit.
         scale = (1 / self.temperature).to(positive.device).expand(len(positive)).to(positive.dtype)
         positive, negative = positive * scale, negative * scale[:, None]
         if self.needs_proposal is not None:

@@ -1,5 +1,5 @@
 """K-vs-all (Dettmers et al., Convolutional 2D knowledge graph embeddings, AAAI 2018; with a softmax:
-Ruffinelli et al., You CAN teach an old dog new tricks, ICLR 2020): all train answers of a query are right at once."""
+Ruffinelli et al., You CAN teach an old dog new tricks, ICLR 2020): all train answers of a query have label 1."""
 
 import torch
 from jaxtyping import Float
@@ -17,17 +17,17 @@ _KINDS = ("softmax", "bce")
 
 
 class KvsAll(TableLoss):
-    """The query of each positive against every entity; its answers in train are right, all others wrong.
+    """Scores the query of each positive with every entity. The query's train answers have label 1, all others label 0.
 
-    A query comes as often as it has answers on the side that is corrupted, so frequent ones weigh more than in the
-    papers, where each comes once an epoch; trainer.subsampling=true softens that.
+    In the papers each query is trained once in an epoch. Here it is trained once for each positive, so queries with
+    many answers weigh more; trainer.subsampling=true reduces that.
 
     Args:
         known: the train facts.
-        loss: "softmax", cross-entropy with the target spread equally over the answers; or "bce", the mean over all
+        loss: "softmax": cross-entropy with equal target probabilities for the answers. "bce": the mean over all
             entities of binary cross-entropy on raw scores.
-        smoothing: the share of every target that is spread equally over all entities, at least 0 and below 1; above 0
-            it takes one more pass over the table (Dettmers et al.: 0.1 with "bce").
+        smoothing: the share of the target that is spread equally over all entities; at least 0 and below 1. Above 0 it
+            costs one more pass over the table. Dettmers et al. use 0.1 with "bce".
     """
 
     def __init__(self, known: KnownTriples, *, loss: str, smoothing: float) -> None:

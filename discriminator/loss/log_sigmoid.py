@@ -1,4 +1,4 @@
-"""Log-sigmoid with margin (Sun et al., RotatE, ICLR 2019, equation 4), all negatives weighing the same."""
+"""Log-sigmoid with margin (Sun et al., RotatE, ICLR 2019, equation 4): all negatives have the same weight."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,17 +13,16 @@ _REDUCTIONS = ("mean", "sum")
 
 
 class LogSigmoid(Loss):
-    """-log sigmoid(margin + s(positive)) - the mean, or the sum, of log sigmoid(-margin - s(negative)).
+    """-log sigmoid(margin + s(positive)) - mean (or sum) of log sigmoid(-margin - s(negative)).
 
-    With margin 0 this is binary cross-entropy on raw scores, labels 1 and 0 (conf/loss/bce.yaml).
+    With margin 0 it is binary cross-entropy on raw scores with labels 1 and 0 (conf/loss/bce.yaml).
 
-    The mean gives all negatives together the weight of one positive. The sum leaves the negative part unrestricted:
-    for scores without bounds the best ones are log N lower and rank the same, the gradient of N negatives outweighs
-    that of the positive, and only the mean is compiled.
+    With reduction=mean, all negatives together weigh as much as the positive. With reduction=sum, the N negatives weigh
+    N times as much: unbounded scores then end up lower by log N, in the same order. Only the mean has a kernel.
 
     Args:
-        margin: the score -margin is where a triple counts as even; 0 for bilinear scores, positive for distances.
-        reduction: "mean" or "sum", over the negatives of a positive.
+        margin: a triple of score -margin has probability 1/2. Use 0 for bilinear scores, and more for distances.
+        reduction: "mean" or "sum" over the negatives of a positive.
     """
 
     def __init__(self, *, margin: float, reduction: str) -> None:
@@ -35,7 +34,7 @@ class LogSigmoid(Loss):
 
     @property
     def kernel(self) -> KernelLoss | None:
-        """Self-adversarial weights at temperature 0 are all the same: the mean. The sum has no kernel."""
+        """For the mean, the self-adversarial loss at temperature 0, whose weights are equal. None for the sum."""
         return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, 0.0) if self.reduction == "mean" else None
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:

@@ -8,10 +8,10 @@ from graph.errors import InputError
 
 
 class MarginRanking(Loss):
-    """Mean over the negatives of the hinge.
+    """The mean over a positive's negatives of max(0, margin - s(positive) + s(negative)).
 
     Args:
-        margin: how far a positive should score above a negative.
+        margin: how far a positive should score above a negative, in units of the score; above 0.
     """
 
     def __init__(self, margin: float) -> None:

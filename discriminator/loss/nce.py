@@ -10,14 +10,14 @@ from discriminator.loss.loss import Loss, Scores, proposal_of, sum_of_unknown
 
 
 class NCE(Loss):
-    """Tells facts from N negatives by the logit s - log(N q), where q is the probability of drawing that entity.
+    """Binary classification of a positive and N negatives by the logit s - log(N q), q the probability of the entity.
 
-    -log sigmoid(s(positive) - log N q(positive)) - sum of log sigmoid(log N q(negative) - s(negative)). Its best scores
-    are log p(answer | query) themselves, whatever the sampler; without the correction, as in `LogSigmoid`, they are
-    lower by log q, and ranking punishes what was drawn often. N counts masked negatives too, for what is left of them
-    is still met N q times. Where facts are masked nothing holds their scores down but the positives' own correction.
+    -log sigmoid(s(positive) - log N q(positive)) - sum of log sigmoid(log N q(negative) - s(negative)). The best scores
+    are log p(answer | query), whatever the sampler. Without the correction, as in `LogSigmoid`, they are lower by
+    log q, so entities that are often drawn are ranked too low.
 
-    Needs a generator with `Negatives.proposal`.
+    N also counts negatives that are left out as known, because any other entity is still drawn N q times on average.
+    Needs a sampler that gives `Negatives.proposal`.
     """
 
     @property
@@ -26,7 +26,7 @@ class NCE(Loss):
         return "loss=nce"
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:
-        """See `Loss`; InputError if the sampler does not know what it draws from."""
+        """See `Loss.forward`; raises InputError if the sampler gives no proposal."""
         proposal, log_count = proposal_of(scores, self.needs_proposal), math.log(scores.negative.shape[1])
         positive = scores.positive - log_count - proposal.target
         negative = scores.negative - log_count - proposal.negative

@@ -10,7 +10,7 @@ from graph.batch import Batch
 
 
 class OneVsAll(TableLoss):
-    """-log of the positive's share in the softmax over all entities. Other known answers count as wrong ones."""
+    """Cross-entropy of the positive in the softmax over all entities. Other known answers count as wrong answers."""
 
     def forward(self, model: KGEModel, batch: Batch, positive: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """See `TableLoss`."""

@@ -10,11 +10,11 @@ from kernels.losses import KernelLoss, RowLoss
 
 
 class SelfAdversarial(Loss):
-    """Log-sigmoid with margin, each negative weighed by the softmax of the model's own scores, without gradient.
+    """Log-sigmoid with margin. Negatives are weighted by the softmax of temperature * score, without gradient.
 
     Args:
-        margin: the score -margin is where a triple counts as even.
-        temperature: alpha of the paper, multiplies the scores before the softmax; 0 weighs all the same.
+        margin: gamma of the paper: a triple of score -margin has probability 1/2.
+        temperature: alpha of the paper: multiplies the scores before the softmax; at least 0; 0 gives equal weights.
     """
 
     def __init__(self, margin: float, temperature: float) -> None:
@@ -26,7 +26,7 @@ class SelfAdversarial(Loss):
 
     @property
     def kernel(self) -> KernelLoss:
-        """This loss with its margin and temperature."""
+        """The self-adversarial kernel with this margin and temperature."""
         return KernelLoss(RowLoss.SELF_ADVERSARIAL, self.margin, self.temperature)
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:

@@ -11,11 +11,11 @@ SOFTMAX = KernelLoss(RowLoss.SOFTMAX)
 
 
 class Softmax(Loss):
-    """-log of the positive's share among itself and its negatives."""
+    """-log(e^s(positive) / (e^s(positive) + sum of e^s(negative)))."""
 
     @property
     def kernel(self) -> KernelLoss:
-        """Softmax, which has no options."""
+        """The softmax kernel, which has no options."""
         return SOFTMAX
 
     def forward(self, scores: Scores) -> Float[Tensor, " B"]:

@@ -1,4 +1,4 @@
-"""What a loss over all entities is: it needs no negatives, and no rank ever holds all the scores."""
+"""The interface of losses over all entities. They need no negatives, and no rank ever holds all scores at once."""
 
 from abc import ABC, abstractmethod
 
@@ -10,11 +10,17 @@ from graph.batch import Batch
 
 
 class TableLoss(nn.Module, ABC):
-    """Compares each positive with every entity of the table; the sampler's negatives are scored, and not learned from.
+    """Compares each positive with every entity. The sampler's negatives are scored, but do not influence the loss.
 
-    Take the cheapest sampler with it: generator=uniform generator.num_negatives=1.
+    So use the cheapest sampler: generator=uniform generator.num_negatives=1.
     """
 
     @abstractmethod
     def forward(self, model: KGEModel, batch: Batch, positive: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The loss of each positive, whose scores are `positive`. Collective."""
+        """The loss of each positive, differentiable with respect to the model. Collective.
+
+        Args:
+            model: computes the scores of all entities.
+            batch: this rank's B positives.
+            positive: the scores of the positives, with gradient.
+        """

@@ -1,1 +1,1 @@
-"""What is added to the loss beside the comparison with negatives: regularisers and auxiliary tasks, one a file."""
+"""Terms added to the loss: regularisers and auxiliary tasks, one in each file."""

@@ -7,10 +7,10 @@ from discriminator.term.row_penalty import RowPenalty
 
 
 class L2(RowPenalty):
-    """Of sums of squares: see `RowPenalty`, which has the options."""
+    """Penalises the sum of squares of each row. See `RowPenalty` for the formula and the options."""
 
     name = "l2"
 
     def size(self, row: Float[Tensor, "B W"], components: int) -> Float[Tensor, " B"]:
-        """The sum of squares."""
+        """The sum of squares of each row."""
         return row.square().sum(1)

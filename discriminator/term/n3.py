@@ -8,15 +8,15 @@ from discriminator.term.row_penalty import RowPenalty
 
 
 class N3(RowPenalty):
-    """Of sums of |x|^3 over the numbers x of a row: see `RowPenalty`, which has the options.
+    """Penalises the sum of |x|^3 over the numbers x of each row. See `RowPenalty` for the formula and the options.
 
-    Of complex numbers and quaternions it is the modulus that is cubed. Made for bilinear scores (DistMult, ComplEx);
-    numbers that are angles (RotatE's relations) count as they are.
+    For complex numbers and quaternions, |x| is the modulus. Angles (RotatE's relations) are taken as real numbers. N3
+    is made for bilinear scores (DistMult, ComplEx).
     """
 
     name = "n3"
 
     def size(self, row: Float[Tensor, "B W"], components: int) -> Float[Tensor, " B"]:
-        """The sum of cubes of moduli."""
+        """The sum of the cubed moduli of each row."""
         square = torch.stack(row.chunk(components, dim=1)).square().sum(0)
         return square.pow(1.5).sum(1)

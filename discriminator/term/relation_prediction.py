@@ -14,13 +14,13 @@ from graph.errors import InputError
 
 
 class RelationPrediction(Term):
-    """weight times -log p(relation | head, tail), the softmax of the scores with every relation.
+    """weight * -log p(relation | head, tail), where p is the softmax of the scores with every relation.
 
-    With reciprocal relations a positive whose head is corrupted is taken the other way round, and its relation is told
-    from those of both ways. In float64, so that sums over positives do not show how many ranks there are.
+    With reciprocal relations, a positive whose head is corrupted is scored as (tail, inverse relation, head), and the
+    softmax is over the relations of both directions. Computed in float64, so that the number of ranks changes no digit.
 
     Args:
-        weight: of the cross-entropy, beside the loss whose weight is 1.
+        weight: of this cross-entropy; the loss has weight 1. Above 0.
     """
 
     def __init__(self, *, weight: float) -> None:
@@ -38,7 +38,7 @@ class RelationPrediction(Term):
 
 
 def _scores(model: KGEModel, head: Float64[Tensor, "B E"], tail: Float64[Tensor, "B E"]) -> Float64[Tensor, "B R_"]:
-    """With every row of relations, a block at a time."""
+    """Scores of each (head, tail) with every relation, computed block by block."""
     return in_blocks(
         lambda h, t, r: model.scoring.score(h[:, :, None], r[:, None], t[:, :, None]),
         (head, tail),

@@ -1,4 +1,4 @@
-"""Regularisers that add up a size of the rows that a positive uses."""
+"""Base of regularisers that penalise the size of the embeddings that a positive uses."""
 
 from abc import abstractmethod
 
@@ -13,18 +13,18 @@ from graph.statistics import RelationStatistics
 
 
 class RowPenalty(Term):
-    """weight x (size of the head's row + size of the tail's row) + relation_weight x size of the relation's row.
+    """weight * (size of head's row + size of tail's row) + relation_weight * size of relation's row, for each positive.
 
-    Added once for each positive, a row counts as often as train uses it. That is the frequency-weighted form of Lacroix
-    et al. (ICML 2018) and of LibKGE (`regularize_args.weighted: True`). With `by_frequency` false each use counts
-    1 / (number of uses), scaled so that the weights mean the same on average: every row of train is then pulled
-    equally hard.
+    With by_frequency=true a row is penalised once for each train triple that uses it. That is the frequency-weighted
+    form of Lacroix et al. (ICML 2018) and LibKGE (`regularize_args.weighted: True`). With by_frequency=false each use
+    is divided by the row's number of uses and multiplied by the average number of uses. So all rows that train uses get
+    the same total penalty, and a weight means the same in both forms.
 
     Args:
-        statistics: of train.
-        weight: of entities' rows; 0 leaves them free.
-        relation_weight: of relations' rows; None takes `weight`, 0 leaves them free.
-        by_frequency: whether rows that train uses more often are regularised more.
+        statistics: of the train triples.
+        weight: weight of the rows of entities, at least 0; 0: no penalty.
+        relation_weight: weight of the rows of relations, at least 0; 0: no penalty; None: the same as `weight`.
+        by_frequency: penalise rows that train uses more often more.
     """
 
     name: str
@@ -47,7 +47,8 @@ class RowPenalty(Term):
         """The size of each row.
 
         Args:
-            components: how many real numbers make one number of the row, the first of all numbers first.
+            components: real numbers that make up one number of the row: 1 for real, 2 for complex numbers, 4 for
+                quaternions. The row holds the first components of all numbers, then the second ones, and so on.
         """
 
     def __call__(self, model: KGEModel, batch: Batch) -> Float[Tensor, " B"]:
@@ -65,6 +66,6 @@ class RowPenalty(Term):
 
 
 def _equal_shares(uses: Int64[Tensor, " K"]) -> Float64[Tensor, " K"]:
-    """What one use counts, so that all that are used count the same in total, and a use counts 1 on average."""
+    """The factor of one use of each row: equal totals for all rows that are used, and 1 on average over the uses."""
     used = uses.clamp(min=1).double()
     return used.reciprocal() * uses.sum() / (uses > 0).sum().clamp(min=1)

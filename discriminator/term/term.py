@@ -1,4 +1,4 @@
-"""What a term is."""
+"""The interface of terms that are added to the loss."""
 
 from abc import ABC, abstractmethod
 
@@ -10,8 +10,8 @@ from graph.batch import Batch
 
 
 class Term(ABC):
-    """Adds to the loss of each positive."""
+    """A regulariser or an auxiliary loss. It is added to the loss of each positive."""
 
     @abstractmethod
     def __call__(self, model: KGEModel, batch: Batch) -> Float[Tensor, " B"]:
-        """What is added for each positive, differentiable. Collective."""
+        """The number to add to the loss of each positive, differentiable with respect to the model. Collective."""

@@ -1,7 +1,7 @@
-"""The fused pass: one kernel makes scores, losses and gradients of a batch while its rows are in the processor's cache.
+"""The fused pass: one kernel computes scores, losses and gradients of a batch while its rows are in the cache.
 
-Without it scores are made first, then the loss from scores, and autograd goes back through both. When it is used is
-decided in one place, `discriminator/fused.py`.
+Without it, scores are computed first, then the loss from the scores, and autograd goes backward through both.
+`discriminator/fused.py` decides whether the fused pass is used.
 """
 
 from dataclasses import dataclass
@@ -22,36 +22,44 @@ from kernels.rows import GatheredGradient, PairGradient
 
 @dataclass(frozen=True)
 class FusedLoss:
-    """What the fused pass takes beside the rows: all of it is known before the scores are."""
+    """The loss that the fused pass computes, and its inputs other than rows. None of them depends on the scores."""
 
     kernel: KernelLoss
     known: Bool[Tensor, "B N"] | None
-    """True where a negative is left out of the loss; None if none is."""
+    """True where a negative is left out of the loss; None: none is left out."""
     weight: Float64[Tensor, " B"]
-    """The share of each positive's loss in the global mean."""
+    """The weight of each positive's loss in the mean over the global batch."""
 
 
 @dataclass(frozen=True)
 class FusedScores:
-    """What the fused pass gives. Backpropagate through `loss`; the scores have no gradient."""
+    """The result of the fused pass. Only `loss` is differentiable; the scores have no gradient."""
 
     positive: Float[Tensor, " B"]
     negative: Float[Tensor, "B N"]
     loss: Float64[Tensor, ""]
-    """The sum over positives of weight times loss."""
+    """The sum over positives of weight * loss."""
 
 
 def fused_scores(
     comparison: Comparison, query: Float[Tensor, "B E"], target: Candidates, candidates: Candidates, loss: FusedLoss
 ) -> FusedScores:
-    """Compares queries with their targets and with the candidates of their chunk, and makes the loss of the scores."""
+    """Scores each query with its target and with the candidates of its chunk, and computes the loss.
+
+    Args:
+        comparison: how a query vector and a row are compared.
+        query: one vector for each positive.
+        target: the row of each positive's replaced entity.
+        candidates: the rows of the negatives, [C, N] or [B, N].
+        loss: the loss and its inputs.
+    """
     lookup, place = candidates.lookup, candidates.place.contiguous()
     given = query.contiguous(), comparison, lookup, target.place.flatten(), place, loss
     return FusedScores(*cast(tuple[Tensor, Tensor, Tensor], _Fused.apply(lookup.handle, *given)))
 
 
 class _Fused(torch.autograd.Function):
-    """Forward makes all gradients, because it has the scores at hand; backward multiplies them by the loss's own."""
+    """Forward computes the gradients together with the scores; backward multiplies them by the gradient of the loss."""
 
     @staticmethod
     def forward(

@@ -132,8 +132,8 @@ def own_negatives(batch: Batch, negatives: Negatives) -> tuple[Batch, Negatives]
         (OneVsAll(), distmult, lambda *given: given, "the loss OneVsAll compares positives with all entities"),
         (LogSigmoid(margin=1.0, reduction="sum"), distmult, lambda *given: given, "the loss LogSigmoid has no kernel"),
         (Softmax(), transe, lambda *given: given, "TransE has no fused comparison with these options"),
-        (Softmax(), distmult, lambda b, n: (b, replace(n, reward_pool=True)), "the generator wants a reward for each"),
-        (Softmax(), distmult, lambda b, n: (b.chunks(0, 0), Negatives(n.entity[:0])), "there are no positives here"),
+        (Softmax(), distmult, lambda b, n: (b, replace(n, reward_pool=True)), "the generator needs a reward for each"),
+        (Softmax(), distmult, lambda b, n: (b.chunks(0, 0), Negatives(n.entity[:0])), "this rank has no positives"),
         (Softmax(), distmult, own_negatives, "fewer than 4 positives share their negatives"),
     ],
 )
@@ -149,7 +149,7 @@ def test_says_why_a_step_is_not_fused(
 def test_says_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch):
     given = Softmax(), model_of(site_of(families()), scoring=distmult), *batch_and_negatives(masked=False)
     monkeypatch.setattr(kernels.contrast, "products", lambda: None)
-    assert "no matrix product of MKL" in (why_not_fused(*given) or "")
+    assert "no MKL matrix product" in (why_not_fused(*given) or "")
     monkeypatch.setattr(kernels.library, "load", lambda: None)
     assert "kernels need a C++ compiler" in (why_not_fused(*given) or "")
 

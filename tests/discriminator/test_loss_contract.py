@@ -446,10 +446,10 @@ def test_an_option_out_of_its_range_is_an_error(name: str, options: list[str], m
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nce", [], "loss=nce needs a generator that knows what it draws from .Negatives.proposal."),
-        ("sampled_softmax", [], "loss.log_q=true needs a generator that knows what it draws from"),
-        ("infonce", ["log_q=true"], "loss.log_q=true needs a generator that knows what it draws from"),
-        ("hasa", [], "loss=hasa needs a generator that says which negatives it suspects .*generator=hasa"),
+        ("nce", [], "loss=nce needs a generator that knows the probability of each draw .Negatives.proposal."),
+        ("sampled_softmax", [], "loss.log_q=true needs a generator that knows the probability of each draw"),
+        ("infonce", ["log_q=true"], "loss.log_q=true needs a generator that knows the probability of each draw"),
+        ("hasa", [], "loss=hasa needs a generator that marks negatives that may be missing facts .*generator=hasa"),
     ],
 )
 def test_what_a_generator_does_not_say_is_an_error(name: str, options: list[str], message: str):

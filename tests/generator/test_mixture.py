@@ -140,7 +140,7 @@ def test_the_model_of_a_part_is_the_mixtures():
     ("parts", "message"),
     [
         ({}, r"generator.parts must name at least 1 sampler, got none"),
-        ({"a": kbgan_of, "b": kbgan_of}, r"generator.parts: at most one sampler may have a model of its own, .* a, b"),
+        ({"a": kbgan_of, "b": kbgan_of}, r"generator.parts: at most one sampler may have a model, .* a, b"),
         ({"a": partial(uniform, num_negatives=0)}, r"generator.parts.a.num_negatives must be at least 1, got 0"),
     ],
 )

@@ -85,9 +85,9 @@ def test_the_command_knows_what_was_typed(command):
             "loss=k_vs_all .* no negatives, so kbgan would draw them for nothing",
         ),
         (["loss=one_vs_all", "generator=nscaching"], (), "loss=one_vs_all .* take generator=uniform"),
-        (["loss=nce", "generator=kbgan"], (), "loss=nce needs a generator that knows what it draws from"),
+        (["loss=nce", "generator=kbgan"], (), "loss=nce needs a generator that knows the probability of each draw"),
         (["loss=sampled_softmax", "generator=diverse"], (), "loss.log_q=true needs a generator that knows"),
-        (["loss=hasa", "generator=kbgan"], (), "loss=hasa needs a generator that says which negatives it suspects"),
+        (["loss=hasa", "generator=kbgan"], (), "loss=hasa needs a generator that marks negatives"),
         (
             ["loss@pretrain.generator.loss=nce", "pretrain.generator.sampler.redraw_known=true"],
             (),
@@ -101,12 +101,12 @@ def test_the_command_knows_what_was_typed(command):
         (
             ["generator=mixture", "generator.parts.easy.redraw_known=true", "trainer.chunk_size=4"],
             (),
-            "generator.parts.easy.redraw_known needs negatives of each positive's own",
+            "generator.parts.easy.redraw_known needs separate negatives for each positive",
         ),
         (
             ["generator=mixture", "generator@generator.parts.hard=kbgan", "generator.parts.hard.estimator=exact"],
             (),
-            "generator.parts.hard asks for the reward of candidates",
+            "generator.parts.hard needs the reward of all candidates",
         ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (
