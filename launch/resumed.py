@@ -16,7 +16,7 @@ from trainer.stage import Stage
 
 # What is of use to a run that has nothing left to train: where it runs, where its graph is (whose content the
 # checkpoint knows), what is told of it, and how it is ranked again.
-_ALWAYS_TAKEN = ("resume", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
+_ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
 _NOTHING = object()
 
 
