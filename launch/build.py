@@ -233,7 +233,7 @@ def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpoin
 def _find_pretrained(path: Path, name: str, key: str) -> Path:
     """The best checkpoint of the stage that pre-trained the model, or of the last stage if there is none."""
     latest = find_checkpoint(path, "latest", key)
-    manifest = load_manifest(latest, "stages", "cursor")
+    manifest = load_manifest(latest, "stages")
     stages: list[str] = manifest["stages"]
     if name == "generator" and stages[-1] == "training":
         raise InputError(f"{key}: {path} is of a run whose generator has no model")
@@ -242,7 +242,7 @@ def _find_pretrained(path: Path, name: str, key: str) -> Path:
     for pointer in (f"best_pretrain_{name}", f"best_{stages[-1]}"):
         if (latest.parent / f"{pointer}.json").is_file():
             return find_checkpoint(path, pointer, key)
-    begun = stages[: manifest["cursor"]["stage"] + 1]
+    begun = stages[: load_manifest(latest, "cursor")["cursor"]["stage"] + 1]
     if f"pretrain_{name}" not in begun and stages[-1] not in begun:
         raise InputError(f"{key}: the run of {path} has not trained its {name} yet; resume it first")
     return latest

@@ -154,7 +154,7 @@ def refuse_others(cells: Sequence[Cell], limit: Mapping[str, Any]) -> None:
     for cell in cells:
         record = read_record(cell.folder)
         if (cell.has_begun or cell.is_finished) and not _is_of(record, cell, limit):
-            other = [line for line in cell.options if line not in record.get("options", [])]
+            other = [line for line in cell.options if line not in record.get("options", []) and key_of(line) != "typed"]
             what = ", ".join(other) or record.get("limit")
             raise InputError(
                 f"hydra.run.dir: {cell.folder} holds a run with other options ({what}); give the same ones as before "

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def command(monkeypatch, tmp_path, capsys) -> Iterator[Callable[..., Outcome]]:
         monkeypatch.setenv(key, "1")  # set by the commands; this undoes it
     monkeypatch.setattr("faulthandler.enable", lambda **_: None)  # torch's `record` would take pytest's
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    log_handlers = list(logging.getLogger().handlers)
 
     def run(module: ModuleType, *overrides: str) -> Outcome:
         GlobalHydra.instance().clear()
@@ -99,6 +101,7 @@ def command(monkeypatch, tmp_path, capsys) -> Iterator[Callable[..., Outcome]]:
 
     yield run
     GlobalHydra.instance().clear()
+    logging.getLogger().handlers[:] = log_handlers  # hydra's write to the output that pytest closes after a test
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -112,8 +112,8 @@ def test_a_graph_found_by_the_environment_is_found_again_without_it(command, tin
     folder = tmp_path / "data" / "nations"
     folder.mkdir(parents=True)
     facts = [f"e{n}\tr{n % 3}\te{n * n % 40}\n" for n in range(40)]
-    for split in ("train", "valid", "test"):
-        (folder / f"{split}.txt").write_text("".join(facts[:20]))
+    for start, split in enumerate(("train", "valid", "test")):
+        (folder / f"{split}.txt").write_text("".join(facts[start : start + 20]))
     plain = [line for line in tiny_plain if not line.startswith("graph.")]
     monkeypatch.setenv("ADVKGE_DATA", "data")
     assert command(train, *plain, "generator=uniform", "graph=nations", "hydra.run.dir=run").code == 0

@@ -273,7 +273,8 @@ def test_two_ranks_stop_at_a_signal_and_one_resumes(number, command, environment
         finally:
             run.kill()
     assert run.returncode == 128 + number, said
-    assert said.splitlines()[-1].endswith(f"stopped by signal {number}; go on with resume={tmp_path / 'run'}")
+    going_on = f"go on with: python {SCRIPT} resume={tmp_path / 'run'}"
+    assert said.splitlines()[-1].endswith(f"stopped by signal {number}; {going_on}")
     assert "Traceback" not in said
     assert "error" not in said
 
