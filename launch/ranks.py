@@ -14,7 +14,7 @@ from pathlib import Path
 from graph.errors import InputError
 from launch.agent import Ending, run_processes
 from launch.arguments import for_shell, key_of, override, read_arguments, value_of
-from launch.last_line import is_rank, launcher_store, rank_number
+from launch.last_line import is_rank, launcher_store, may_say, rank_number
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
 from trainer.checkpoint_files import is_file
@@ -51,12 +51,10 @@ def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
         return
     ranks = [] if alone else [f"launch.ranks={os.environ['WORLD_SIZE']}"]
     others = [line for line in arguments.overrides if alone or key_of(line) != "launch.ranks"]
-    if rank_number() == 0:
-        instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
-        print(
-            f"error: torchrun can't run a sweep (its process group does not outlive a job); type: {instead}",
-            file=sys.stderr,
-        )
+    instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
+    line = f"torchrun can't run a sweep (its process group does not outlive a job); type: {instead}"
+    if may_say(line):  # the first rank that comes here: torchrun ends the others as soon as one has ended
+        print(f"error: {line}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 
