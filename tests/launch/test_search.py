@@ -65,7 +65,7 @@ def test_what_can_not_be_varied_is_named(argument: str, message: str):
     [
         ([], "error: nothing is varied; give at least one option several values"),
         (["seed=0,1", "search.trials=0"], "error: search.trials must be at least 1, got 0"),
-        (["seed=0,1", "optimizer.rate=1"], "error: Could not override 'optimizer.rate'"),
+        (["seed=0,1", "optimizer.rate=1"], "error: optimizer.rate: there is no such option; optimizer has lr, "),
     ],
 )
 def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list[str], message: str):
@@ -112,6 +112,18 @@ def test_a_search_whose_runs_all_fail_says_why(command, tmp_path: Path):
     outcome = command(search, *RUN, *varied)
     assert outcome.code == 1
     assert "error: no run succeeds, 3 have failed: discriminator.dim must be at least 1, got -" in outcome.errors
+
+
+@pytest.mark.slow
+def test_fewer_trials_than_that_end_with_an_error_too(command, tmp_path: Path):
+    varied = ["seed=0,1", "search.trials=1", "trainer.valid_every=0", f"hydra.run.dir={tmp_path / 'search'}"]
+    outcome = command(search, *RUN, *varied)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.errors + outcome.output
+    reason = "it had no validation with valid/mrr (see trainer.valid_every)"
+    assert outcome.errors.splitlines()[-1] == f"error: no run succeeds, 1 have failed: {reason}"
+    rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
+    assert [(row["state"], row["error"]) for row in rows] == [("fail", reason)]
 
 
 @pytest.mark.slow

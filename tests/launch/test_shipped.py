@@ -61,9 +61,8 @@ def test_what_is_cut_is_said_and_what_was_typed_is_refused(
 ):
     with caplog.at_level(logging.INFO, logger="launch"):
         trainer_of("generator=kbgan")
-    assert [record.getMessage() for record in caplog.records] == [
-        "generator.pool_size: 3 instead of 20, for 3 entities"
-    ]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("launch")]
+    assert said == ["generator.pool_size: 3 instead of 20, for 3 entities"]
     with pytest.raises(InputError, match=r"generator.pool_size must not exceed the graph's 3 entities, got 20"):
         trainer_of("generator=kbgan", typed=("generator.pool_size",))
     with pytest.raises(InputError, match=r"in-batch negatives .* trainer.chunk_size is 1: set it to at least 2"):
@@ -107,6 +106,12 @@ def test_the_command_knows_what_was_typed(command):
             ["generator=mixture", "generator@generator.parts.hard=kbgan", "generator.parts.hard.estimator=exact"],
             (),
             "generator.parts.hard asks for the reward of candidates",
+        ),
+        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has no validation"),
+        (
+            ["trainer.patience=3", "trainer.valid_every=0"],
+            ("trainer.patience",),
+            "trainer.patience=3 has no effect, because trainer.valid_every=0",
         ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (
