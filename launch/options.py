@@ -53,7 +53,7 @@ _OPTIONAL = ("tracker", "quality")
 # The largest that float32 holds. A larger number is infinite once it meets a row.
 _LARGEST = 3.4e38
 _INTEGERS = 2**31
-_SEEDS = 2**64
+_SEEDS = 2**63  # as in a checkpoint's manifest
 _WIDTHS = 2**20
 """More numbers than this in a row are a slip: they would take minutes to fill before memory runs out."""
 _NAME_BYTES = 255
