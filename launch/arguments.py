@@ -120,6 +120,8 @@ def _check(line: str, *, is_sweep: bool) -> str:
     if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or key not in (*PATHS, *_RUN_FOLDERS):
         return line
     value = parsed.value()
+    if key in _RUN_FOLDERS and value in (None, ""):
+        raise InputError(f"{key} must be a folder, got {line.split('=', 1)[1]!r}")
     if value is None or (isinstance(value, str) and not value.startswith("~")):
         return line
     if isinstance(value, list | Mapping):

@@ -12,6 +12,7 @@ from generator.sampler import NegativeSampler
 from generator.uniform import UniformSampler
 from graph.errors import InputError
 from trainer.loop import Trainer
+from trainer.schedule.plateau import Plateau
 from trainer.stage import Stage
 
 
@@ -23,8 +24,19 @@ def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
     """
     for stage in reversed(trainer.stages):
         _check_stage(config, stage, is_last=stage is trainer.stages[-1])
-    sampler = trainer.stages[-1].sampler
+    last = trainer.stages[-1]
+    if isinstance(last.schedule, Plateau) and not last.valid_every:
+        raise InputError(
+            "schedule=plateau goes by the validation MRR, but this run has no validation: trainer.valid_every is 0, or "
+            "the graph has no valid triples; take another schedule, such as schedule=cosine"
+        )
+    sampler = last.sampler
     typed: list[str] = list(config.get("typed") or ())
+    if "trainer.patience" in typed and last.patience and not last.valid_every:
+        raise InputError(
+            f"trainer.patience={last.patience} has no effect, because trainer.valid_every=0 means no validation; leave "
+            "one of them out"
+        )
     reward = next((key for key in typed if key.split(".")[0] == "reward"), None)
     if reward is not None and sampler.model is None:
         raise InputError(

@@ -53,7 +53,7 @@ _OPTIONAL = ("tracker", "quality")
 # The largest float32: a larger number would become infinite.
 _LARGEST = 3.4e38
 _INTEGERS = 2**31
-_SEEDS = 2**64
+_SEEDS = 2**63  # as in a checkpoint's manifest
 _WIDTHS = 2**20
 """A larger dimension must be a mistake: it would take minutes until memory runs out."""
 _NAME_BYTES = 255

@@ -78,7 +78,8 @@ class _Search:
         self.space = {dimension.key: dimension.distribution for dimension in space}
         self.given = given
         self.folder = folder
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Of a trial that fails, optuna's warnings show a traceback; `_try` says why in a line.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
             study_name="search",
@@ -111,6 +112,10 @@ class _Search:
         left = max(0, self.options.trials - done)
         self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=(_Failed,))
         print(write_report(self.study, self.options.metric, self.given, self.folder))
+        trials = self.study.get_trials()
+        if not any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials):
+            reasons = [trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs]
+            raise InputError(f"no run succeeds, {len(reasons)} have failed: {reasons[-1] if reasons else 'none ended'}")
 
     def _try(self, trial: optuna.Trial) -> float:
         values = {key: trial._suggest(key, distribution) for key, distribution in self.space.items()}
@@ -123,14 +128,16 @@ class _Search:
 
         place = self.folder / "trials" / f"{trial.number:04d}"
         outcome = run_trial([*self.given, *lines], place, self.options.metric, threads, is_hopeless)
+        reason = outcome.error or ""
+        if not reason and outcome.best is None:
+            reason = f"it had no validation with {self.options.metric} (see trainer.valid_every)"
         shown = "none" if outcome.best is None else f"{outcome.best:.4f}"
-        end = "pruned" if outcome.pruned else outcome.error or "finished"
+        end = "pruned" if outcome.pruned else reason or "finished"
         log.info("trial %d: %s %s, %s: %s", trial.number, self.options.metric, shown, end, " ".join(lines))
         if outcome.pruned:
             raise optuna.TrialPruned
-        if outcome.error is None and outcome.best is not None:
+        if not reason and outcome.best is not None:
             return outcome.best
-        reason = outcome.error or f"it had no validation with {self.options.metric} (see trainer.valid_every)"
         trial.set_user_attr("error", reason)
         self._give_up_if_none_works(reason)
         raise _Failed

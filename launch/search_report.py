@@ -1,5 +1,7 @@
 """The results of a search: a table of its trials, a plot, and the command of the best trial."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,18 +42,15 @@ def _value(trial: FrozenTrial) -> float:
 
 def _csv(trials: Sequence[FrozenTrial], metric: str) -> str:
     keys = sorted({key for trial in trials for key in trial.params})
-    lines = [",".join(["trial", "state", metric, "validations", "seconds", *keys, "error"])]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["trial", "state", metric, "validations", "seconds", *keys, "error"])
     for trial in trials:
         seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
-        cells = [
-            str(trial.number),
-            trial.state.name.lower(),
-            f"{_value(trial):.6f}",
-            str(len(trial.intermediate_values)),
-        ]
-        cells += [seconds, *(str(trial.params.get(key, "")) for key in keys), str(trial.user_attrs.get("error", ""))]
-        lines.append(",".join(f'"{cell}"' if "," in cell or '"' in cell else cell for cell in cells))
-    return "\n".join(lines) + "\n"
+        numbers = [f"{_value(trial):.6f}", len(trial.intermediate_values), seconds]
+        options = [trial.params.get(key, "") for key in keys]
+        table.writerow([trial.number, trial.state.name.lower(), *numbers, *options, trial.user_attrs.get("error", "")])
+    return text.getvalue()
 
 
 def _draw(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial], metric: str, path: Path) -> None:

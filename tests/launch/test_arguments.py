@@ -59,3 +59,9 @@ def test_what_is_no_option_is_one_short_line(line):
     assert str(error.value).startswith(line[:200])
     assert len(str(error.value)) < 600
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["hydra.run.dir=", "hydra.run.dir=null", 'hydra.sweep.dir=""'])
+def test_a_run_folder_without_a_name_is_refused(line):  # else a run would be written into the current folder
+    with pytest.raises(InputError, match=r"hydra\.(run|sweep)\.dir must be a folder, got "):
+        read_arguments([line])

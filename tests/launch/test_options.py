@@ -93,6 +93,7 @@ def config_of(*options: str) -> DictConfig:
         (["generator.optimizer.lr=nan"], "generator.optimizer.lr must be a finite number, got nan"),
         (["generator.model.init_scale=1e308"], "generator.model.init_scale must be from .* got 1e\\+308"),
         (["generator.num_negatives=9223372036854775808"], "generator.num_negatives must be below 2147483648, got 9223"),
+        (["seed=9223372036854775808"], "seed must be below 9223372036854775808, got 9223"),
         (["trainer.epochs=9223372036854775808"], "trainer.epochs must be below 2147483648, got 9223"),
         (["discriminator.dim=2000000000"], "discriminator.dim must be below 1048576, got 2000000000"),
         (
@@ -118,7 +119,7 @@ def test_says_which_option_is_wrong_and_why(options: list[str], message: str):
 @pytest.mark.parametrize(
     "options",
     [
-        ["seed=9223372036854775808"],
+        ["seed=9223372036854775807"],
         ["generator=mixture", "+generator@generator.parts.more=typed", "+generator.parts.more._partial_=true"],
         ["discriminator@generator.model=complex", "optimizer@generator.optimizer=lazy_adam"],
         ["generator=curriculum", "generator.pool_size=[4,8]"],

@@ -115,6 +115,18 @@ def test_a_search_whose_runs_all_fail_says_why(command, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_fewer_trials_than_that_end_with_an_error_too(command, tmp_path: Path):
+    varied = ["seed=0,1", "search.trials=1", "trainer.valid_every=0", f"hydra.run.dir={tmp_path / 'search'}"]
+    outcome = command(search, *RUN, *varied)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.errors + outcome.output
+    reason = "it had no validation with valid/mrr (see trainer.valid_every)"
+    assert outcome.errors.splitlines()[-1] == f"error: no run succeeds, 1 have failed: {reason}"
+    rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
+    assert [(row["state"], row["error"]) for row in rows] == [("fail", reason)]
+
+
+@pytest.mark.slow
 def test_a_hopeless_run_is_stopped_and_a_failed_one_says_why(tmp_path: Path):
     seen: list[float] = []
 

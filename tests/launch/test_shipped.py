@@ -108,6 +108,12 @@ def test_the_command_knows_what_was_typed(command):
             (),
             "generator.parts.hard needs the reward of all candidates",
         ),
+        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has no validation"),
+        (
+            ["trainer.patience=3", "trainer.valid_every=0"],
+            ("trainer.patience",),
+            "trainer.patience=3 has no effect, because trainer.valid_every=0",
+        ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (
             ["generator.estimator=exact", "baseline@generator.baseline=running_mean"],

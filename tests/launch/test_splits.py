@@ -57,6 +57,13 @@ def test_early_stopping_that_was_asked_for_needs_valid_triples(command, folder, 
     assert not list((tmp_path / "run").iterdir())
 
 
+def test_a_schedule_that_goes_by_validation_needs_valid_triples(command, folder, tmp_path):
+    outcome = command(train, *OPTIONS, f"graph.path={folder}", "schedule=plateau")
+    assert outcome.code == 1
+    assert "error: schedule=plateau goes by the validation MRR, but this run has no validation" in outcome.errors
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_without_test_the_table_has_validation_alone(command, folder, tmp_path):
     (folder / "valid.txt").write_text("e1\tr0\te2\n")
     outcome = command(train, *OPTIONS, f"graph.path={folder}", "trainer.patience=3")
