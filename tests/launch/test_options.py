@@ -91,7 +91,7 @@ def config_of(*options: str) -> DictConfig:
         ),
         (["generator.model.dim=-1"], "generator.model.dim is set by generator.dim, which is 50, got -1"),
         (["generator.optimizer.lr=nan"], "generator.optimizer.lr must be a finite number, got nan"),
-        (["generator.model.init_range=1e308"], "generator.model.init_range must be from .* got 1e\\+308"),
+        (["generator.model.init_scale=1e308"], "generator.model.init_scale must be from .* got 1e\\+308"),
         (["generator.num_negatives=9223372036854775808"], "generator.num_negatives must be below 2147483648, got 9223"),
         (["seed=9223372036854775808"], "seed must be below 9223372036854775808, got 9223"),
         (["trainer.epochs=9223372036854775808"], "trainer.epochs must be below 2147483648, got 9223"),
