@@ -18,7 +18,7 @@ from graph.errors import InputError
 from graph.format.source import Note, ReadOptions
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _KEY = "advkge_graph"
 _log = logging.getLogger("advkge")
 

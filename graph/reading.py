@@ -20,7 +20,7 @@ from graph.format.text import TEXT
 from graph.graph_cache import cache_file, load_cached, save_cached, source_stamp
 from graph.header import header_splits
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
-from graph.same_names import equal_after_nfc
+from graph.same_names import equal_after_nfc, equal_but_for_quotes
 
 # Above this share of reversed triples, results say little about the model. FB15k has 81 %, WN18 94 %; FB15k-237 and
 # WN18RR were made to have few.
@@ -173,13 +173,16 @@ def _refuse_headers(
 
 
 def _same_name_notes(what: str, names: pa.Array) -> list[Note]:
-    same = equal_after_nfc(names)
-    if same is None:
-        return []
-    count, pair = same
-    shown_pair = " and ".join(ascii(name) for name in pair)
-    text = f"{count:,} {what} have names that differ in bytes alone and look the same (Unicode NFC), as {shown_pair}"
-    return [Note(f"{text}: they are kept apart", logging.WARNING)]
+    notes = []
+    for same, difference in (
+        (equal_after_nfc(names), "have names that differ in bytes alone and look the same (Unicode NFC)"),
+        (equal_but_for_quotes(names), "have a name in quotes that another one has without"),
+    ):
+        if same is not None:
+            count, pair = same
+            shown_pair = " and ".join(ascii(name) for name in pair)
+            notes.append(Note(f"{count:,} {what} {difference}, as {shown_pair}: they are kept apart", logging.WARNING))
+    return notes
 
 
 def _pack(names: pa.Array) -> PackedNames:

@@ -7,9 +7,12 @@ the same hydra.run.dir continues a search.
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -22,7 +25,7 @@ from optuna.trial import TrialState
 
 from graph.errors import InputError
 from launch import schema
-from launch.arguments import read_arguments
+from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.closed_pipe import unread_output_dropped
 from launch.groups import settle_choices
 from launch.help import help_of
@@ -33,10 +36,12 @@ from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors
 from launch.search_report import write_report
 from launch.search_space import Dimension, as_options, split_space
-from launch.trial import run_trial
+from launch.trial import kill_running, run_trial
 
 log = logging.getLogger(__name__)
 _space: list[Dimension] = []
+_words: list[str] = []
+"""What was typed."""
 _MOST_FAILURES = 3
 """If so many runs fail and none succeeds, the search ends: its options are wrong."""
 
@@ -57,7 +62,28 @@ def run_job(config: DictConfig) -> None:
         _check(config.search)
         typed = absolute_lines(list(job.overrides.task), config)
         given = [line for line in typed if not line.startswith("search.")]
-        _Search(config.search, _space, given, Path(job.runtime.output_dir)).run()
+        folder = Path(job.runtime.output_dir)
+        with _ending_at_signals(folder):
+            _Search(config.search, _space, given, folder).run()
+
+
+@contextmanager
+def _ending_at_signals(folder: Path) -> Iterator[None]:
+    """SIGTERM and SIGINT end the search at once, with its runs; their trials are tried again when it goes on."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        kill_running()
+        others = [word for word in _words if key_of(word) != "hydra.run.dir"]
+        command = for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
+        print(f"stopped by signal {number}; go on with: {command}", flush=True)
+        os._exit(128 + number)  # the threads of other workers would start new runs
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check(options: DictConfig) -> None:
@@ -158,6 +184,7 @@ def main() -> None:
     """The command."""
     with unread_output_dropped():
         schema.register()
+        _words[:] = sys.argv[1:]
         with one_line_errors():
             dimensions, others = split_space(sys.argv[1:])
             if read_arguments(others).wants_help:

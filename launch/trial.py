@@ -14,6 +14,7 @@ from launch.arguments import override
 _SCRIPT = Path(__file__).parent / "train.py"
 _LOOK_EVERY = 0.5
 """Seconds between two readings of a run's metrics."""
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def run_trial(
     with (folder / "log.txt").open("w") as log:
         print("$", *command[1:], file=log, flush=True)
         with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
+            _running.add(process)
             try:
                 seen = 0
                 while process.poll() is None and not pruned:
@@ -54,9 +56,16 @@ def run_trial(
                 if process.poll() is None:
                     process.kill()  # a pruned run, or a search that was stopped: no checkpoint is needed
                 code = process.wait()
+                _running.discard(process)
     values = validations(folder, metric)
     error = None if pruned or code == 0 else _last_words(folder / "log.txt", code)
     return Outcome(max(values, default=None), pruned, error)
+
+
+def kill_running() -> None:
+    """Kills the runs of all trials that are under way, of a search that is about to end by a signal."""
+    for process in list(_running):
+        process.kill()
 
 
 def validations(folder: Path, metric: str) -> list[float]:

@@ -393,6 +393,20 @@ def test_names_that_look_the_same_are_told(tmp_path, caplog):
     assert len(caplog.records) == 2
 
 
+def test_names_with_quotes_in_one_split_alone_are_told(tmp_path, caplog):
+    write(tmp_path, "train.tsv", b'"a"\t"r"\t"b"\n"\tr\t""\n"b"\t"s"\t"c"\n')
+    write(tmp_path, "valid.tsv", b"b\tr\ta\n")
+    graph = read_folder(tmp_path, cache=None)
+    assert graph.num_entities == 7
+    said = [
+        "2 entities have a name in quotes that another one has without, as '\"a\"' and 'a'",
+        "1 relations have a name in quotes that another one has without, as '\"r\"' and 'r'",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: {text}: they are kept apart" for text in said
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [

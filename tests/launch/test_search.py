@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +148,23 @@ def test_a_hopeless_run_is_stopped_and_a_failed_one_says_why(tmp_path: Path):
     failed = run_trial([*RUN, "discriminator.dim=0"], tmp_path / "two", "valid/mrr", 1, is_hopeless)
     assert failed.error == "discriminator.dim must be at least 1, got 0"
     assert failed.best is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_ends_a_search_and_its_runs(tmp_path: Path, workers: int):
+    folder = tmp_path / "search"
+    varied = ["seed=0,1,2", "trainer.epochs=100000", f"search.workers={workers}", f"hydra.run.dir={folder}"]
+    command = [sys.executable, search.__file__, *RUN, *varied]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wanted = time.monotonic() + 90
+        while len(list(folder.glob("trials/*/metrics.jsonl"))) < workers and time.monotonic() < wanted:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1].startswith("stopped by signal 15; go on with: python ")
+    lengths = [path.stat().st_size for path in sorted(folder.glob("trials/*/metrics.jsonl"))]
+    time.sleep(1)
+    assert len(lengths) == workers
+    assert [path.stat().st_size for path in sorted(folder.glob("trials/*/metrics.jsonl"))] == lengths
