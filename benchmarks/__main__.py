@@ -17,7 +17,7 @@ from benchmarks.processes import run_worker
 from benchmarks.project import compose_case
 from benchmarks.settings import Settings
 from graph.errors import InputError
-from launch.build import instantiate
+from launch.parts import instantiate
 from launch.provenance import describe
 
 

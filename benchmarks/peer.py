@@ -25,7 +25,7 @@ from benchmarks.project import compose_case
 from benchmarks.settings import Settings
 from benchmarks.timing import Timing, in_turns
 from graph.knowledge_graph import KnowledgeGraph
-from launch.build import instantiate
+from launch.parts import instantiate
 
 _MODELS = {
     "transe_l1": partial(TransE, embedding_dim=DIMENSION, scoring_fct_norm=1, entity_constrainer=None),

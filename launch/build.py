@@ -1,23 +1,16 @@
 """Makes the objects of a run from its config: graph, models, sampler, stages, trainer."""
 
-import logging
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import torch
 import torch.distributed as dist
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from discriminator.discriminator import Discriminator
-from discriminator.loss.loss import Loss
-from discriminator.loss.table_loss import TableLoss
-from discriminator.term.term import Term
 from embedding.model import KGEModel, ModelSite
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
@@ -28,21 +21,21 @@ from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.options import check_options
+from launch.parts import build_loss, build_sampler, build_term, instantiate, name_key
+from launch.pretrained import load_pretrained
 from launch.splits import without_validation
 from launch.typed import fit_to_graph, is_typed
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, Player
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
-from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import PRETRAINING, Stage
 from trainer.tracking import JsonLinesTracker, Tracker
 
-log = logging.getLogger(__name__)
 _FEWEST_LINES = 20
 _FEWEST_VALIDATIONS = 3
 
@@ -79,17 +72,6 @@ class Run:
     def evaluator(self, known: KnownTriples) -> RankingEvaluator:
         """An evaluator that filters ranks by these facts."""
         return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
-
-
-def instantiate(config: DictConfig, **options: Any) -> Any:
-    """hydra's instantiate; an InputError of a constructor gets the config key in front, without hydra's text."""
-    try:
-        return hydra.utils.instantiate(config, **options)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            key = re.search(r"full_key: (\S+)", str(error))
-            raise InputError(_with_key(key.group(1) if key else "config", error.__cause__)) from error
-        raise
 
 
 def build_run(config: DictConfig, runtime: Runtime) -> Run:
@@ -133,7 +115,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         site=site,
         train=graph.train,
     )
-    model = _name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
+    model = name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
     return Run(config, runtime, graph, context, model)
 
 
@@ -159,93 +141,67 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
     for name in () if resumed else ("generator", "discriminator"):
         # First, because a player adds its loss to what is loaded with the model.
-        _load_pretrained(run, name, models, checkpointer)
-    player = _player(run, run.discriminator, config.loss)
-    last = Stage(
-        name="training" if sampler.model is None else "adversarial",
-        trained="discriminator",
-        player=player,
-        sampler=sampler,
-        order=_order(run, sampler),
-        epochs=options.epochs,
-        valid_every=options.valid_every,
-        patience=options.patience,
-        schedule=_name_key("schedule", lambda: instantiate(config.schedule)),
-        **_fewest(config, "trainer"),
-    )
-    stages = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
+        load_pretrained(config, run.graph, name, models, checkpointer)
+    last = _last_stage(run, sampler)
+    before = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
+    stages = [*before, last]
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
     return Trainer(
         runtime,
-        [*stages, last],
+        stages,
         {name: Player(model, None) for name, model in models.items()},
         evaluator=run.evaluator(run.known_in_validation),
         valid=run.graph.valid,
         diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
-        manifest={
-            "seed": config.seed,
-            "trainer.batch_size": options.batch_size,
-            "trainer.chunk_size": options.chunk_size,
-            "trainer.sides": options.sides,
-            "trainer.subsampling": options.subsampling,
-            "generator": config.generator._target_,
-            "stages": [stage.name for stage in (*stages, last)],
-            "graph": run.graph.fingerprint(),
-        },
+        manifest=_manifest(run, stages),
         log_every=options.log_every,
         checkpoint_every=options.checkpoint_every,
         observers=_observers(run, models),
     )
 
 
+def _last_stage(run: Run, sampler: NegativeSampler) -> Stage:
+    """The run's own stage, after pre-training."""
+    config, options = run.config, run.config.trainer
+    return Stage(
+        name="training" if sampler.model is None else "adversarial",
+        trained="discriminator",
+        player=_player(run, run.discriminator, config.loss),
+        sampler=sampler,
+        order=_order(run, sampler),
+        epochs=options.epochs,
+        valid_every=options.valid_every,
+        patience=options.patience,
+        schedule=name_key("schedule", lambda: instantiate(config.schedule)),
+        **_fewest(config, "trainer"),
+    )
+
+
+def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
+    """What a run resumed from a checkpoint must share with the run that saved it."""
+    config, options = run.config, run.config.trainer
+    return {
+        "seed": config.seed,
+        "trainer.batch_size": options.batch_size,
+        "trainer.chunk_size": options.chunk_size,
+        "trainer.sides": options.sides,
+        "trainer.subsampling": options.subsampling,
+        "generator": config.generator._target_,
+        "stages": [stage.name for stage in stages],
+        "graph": run.graph.fingerprint(),
+    }
+
+
 def _observers(run: Run, models: dict[str, KGEModel]) -> list[Observer]:
     if run.config.quality is None:
         return []
     measure = instantiate(run.config.quality)
-    quality = _name_key("quality", lambda: measure(run.runtime, run.graph, run.context.known, run.config.seed))
+    quality = name_key("quality", lambda: measure(run.runtime, run.graph, run.context.known, run.config.seed))
     return [quality, Cost(run.runtime, models.values())]
-
-
-def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
-    """Makes a sampler from its config; `key` is its config key, for errors."""
-    return _name_key(key, lambda: instantiate(config, _partial_=True)(context))
-
-
-def _load_pretrained(run: Run, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer) -> None:
-    """Loads a model from `pretrain.NAME.checkpoint`, if that is given."""
-    given = run.config.pretrain[name].checkpoint
-    if given is None:
-        return
-    key = f"pretrain.{name}.checkpoint"
-    if name not in models:
-        raise InputError(f"{key}: this run has no {name} model, got {given}")
-    checkpoint = _find_pretrained(Path(given), name, key)
-    log.info("%s: takes the %s of %s", key, name, checkpoint)
-    if checkpointer.read_manifest(checkpoint, "graph")["graph"] != run.graph.fingerprint():
-        raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {run.graph.name}")
-    _name_key(key, lambda: checkpointer.load(checkpoint, {name: Player(models[name], None)}))
-
-
-def _find_pretrained(path: Path, name: str, key: str) -> Path:
-    """The best checkpoint of the stage that pre-trained the model, or of the last stage if there is none."""
-    latest = find_checkpoint(path, "latest", key)
-    manifest = load_manifest(latest, "stages")
-    stages: list[str] = manifest["stages"]
-    if name == "generator" and stages[-1] == "training":
-        raise InputError(f"{key}: {path} is of a run whose generator has no model")
-    if latest == path:
-        return path
-    for pointer in (f"best_pretrain_{name}", f"best_{stages[-1]}"):
-        if (latest.parent / f"{pointer}.json").is_file():
-            return find_checkpoint(path, pointer, key)
-    begun = stages[: load_manifest(latest, "cursor")["cursor"]["stage"] + 1]
-    if f"pretrain_{name}" not in begun and stages[-1] not in begun:
-        raise InputError(f"{key}: the run of {path} has not trained its {name} yet; resume it first")
-    return latest
 
 
 def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage]:
@@ -294,19 +250,7 @@ def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = Fa
     reward = instantiate(config.reward)
     judge = build_loss(loss, run.context.known)
     make = partial(Discriminator, model, loss=judge, reward=reward, optimizer=optimizer, terms=terms)
-    return _name_key("generator" if generator else "optimizer", make)
-
-
-def build_loss(config: DictConfig, known: KnownTriples) -> Loss | TableLoss:
-    """Makes a loss from its config. If its yaml has `_partial_: true`, it also gets the train facts."""
-    loss = instantiate(config)
-    return loss(known) if isinstance(loss, partial) else loss
-
-
-def build_term(config: DictConfig, context: SamplerContext) -> Term:
-    """Makes a term from its config. If its yaml has `_partial_: true`, it also gets the statistics of train."""
-    term = instantiate(config)
-    return term(context.statistics) if isinstance(term, partial) else term
+    return name_key("generator" if generator else "optimizer", make)
 
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
@@ -339,22 +283,3 @@ def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> Entit
 
 def _trackers(config: DictConfig) -> list[Tracker]:
     return [JsonLinesTracker(), *([instantiate(config.tracker)] if config.tracker is not None else [])]
-
-
-def _name_key(key: str, make: Callable[[], Any]) -> Any:
-    """Calls `make`, and puts the config key in front of the text of an InputError."""
-    try:
-        return make()
-    except InputError as error:
-        raise InputError(_with_key(key, error)) from error
-
-
-def _with_key(key: str, error: BaseException) -> str:
-    return str(error) if str(error).startswith(key) else f"{key}: {error}"
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The config as plain Python values, with interpolations resolved."""
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}

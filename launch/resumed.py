@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
-from launch.build import plain
+from launch.parts import plain
 from launch.strict_yaml import read_yaml
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest

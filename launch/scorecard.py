@@ -27,12 +27,12 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.budget import epochs_within
-from launch.build import instantiate, plain
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
 from launch.closed_pipe import unread_output_dropped
 from launch.groups import settle_choices
 from launch.help import help_of
 from launch.last_line import is_rank
+from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors, write_text

@@ -21,13 +21,14 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import early_signals, schema
 from launch.arguments import for_shell, key_of, override
-from launch.build import Run, build_run, build_trainer, plain
+from launch.build import Run, build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
 from launch.combinations import refuse_senseless
 from launch.groups import settle_choices
 from launch.last_line import is_rank, may_say
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
+from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments, run_ranks
 from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
@@ -159,7 +160,9 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
 
 def _resume(config: DictConfig, checkpoint: Path, trainer: Trainer) -> str | None:
     """Loads a checkpoint to resume from; returns the tracker's id of that run. Collective."""
-    manifest = trainer.checkpointer.read_manifest(checkpoint, "cursor", "tracker_run_id", "schedule", *trainer.manifest)
+    manifest = trainer.checkpointer.read_manifest(
+        checkpoint, "cursor", "tracker_run_id", "schedule", *trainer.saver.manifest
+    )
     trainer.resume(checkpoint, manifest)
     refuse_what_is_too_late(config, trainer, checkpoint)
     log.info("resumed from %s at step %d", checkpoint, trainer.cursor.step)

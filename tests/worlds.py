@@ -101,6 +101,18 @@ def distmult(dim: int) -> ScoringFunction:
     return DistMult(dim, precision="float32")
 
 
+MODEL_OPTIONS: dict[str, Any] = {
+    "max_norm": None,
+    "init": "uniform",
+    "init_scale": None,
+    "relation_init_scale": None,
+    "entity_dropout": 0.0,
+    "relation_dropout": 0.0,
+    "reciprocal": False,
+}
+"""What conf/discriminator says of most models, without their scoring function."""
+
+
 def model_of(
     site: ModelSite,
     *,
@@ -111,9 +123,7 @@ def model_of(
     reciprocal: bool = False,
     **others: Any,
 ) -> KGEModel:
-    options = {"init": "uniform", "init_scale": None, "relation_init_scale": None}
-    options |= {"entity_dropout": 0.0, "relation_dropout": 0.0}
-    options |= {"max_norm": max_norm, "reciprocal": reciprocal} | others
+    options = MODEL_OPTIONS | {"max_norm": max_norm, "reciprocal": reciprocal} | others
     return KGEModel(site, name=name, dim=dim, scoring=scoring, **options)
 
 
@@ -139,17 +149,7 @@ def set_entities(model: KGEModel, rows: Float[Tensor, "E D"]) -> None:
 
 def kbgan_of(context: SamplerContext, **options: Any) -> KBGANSampler:
     defaults: dict[str, Any] = {
-        "model": partial(
-            KGEModel,
-            scoring=distmult,
-            max_norm=None,
-            init="uniform",
-            init_scale=0.7,
-            relation_init_scale=None,
-            entity_dropout=0.0,
-            relation_dropout=0.0,
-            reciprocal=False,
-        ),
+        "model": partial(KGEModel, **MODEL_OPTIONS | {"init_scale": 0.7}, scoring=distmult),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 2,

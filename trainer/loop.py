@@ -14,7 +14,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
-from embedding.keyed_rows import KeyedRows
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -24,6 +23,7 @@ from trainer.evaluate import RankingEvaluator
 from trainer.observer import Observer
 from trainer.progress import Progress
 from trainer.runtime import Runtime
+from trainer.saver import Saver, aside_pointer, checkpoint_name
 from trainer.stage import Cursor, Stage
 from trainer.tracking import Tracker
 
@@ -96,14 +96,12 @@ class Trainer:
         self.diagnostics = diagnostics
         self.checkpointer = checkpointer
         self.trackers = trackers
-        self.manifest = manifest
+        self.saver = Saver(checkpointer, players, manifest)
         self.log_every = log_every
         self.checkpoint_every = checkpoint_every
         self.observers = observers
         self.cursor = Cursor()
         self._asked_to_stop = False
-        self._saved: str | None = None
-        """The name of the last checkpoint saved, or resumed from, in this run's folder."""
 
     def fit(self) -> None:
         """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint.
@@ -242,7 +240,7 @@ class Trainer:
         mrr = metrics["both"].get("mrr", 0.0)
         if better := mrr > cursor.best_mrr:
             cursor.best_mrr, cursor.best_step, cursor.stale = mrr, cursor.step, 0
-            cursor.best_checkpoint = self._checkpoint_name()
+            cursor.best_checkpoint = checkpoint_name(cursor)
         else:
             cursor.stale += 1
         if stage.is_regular(cursor.stage_step):
@@ -269,7 +267,7 @@ class Trainer:
         cursor = self.cursor
         cursor.finished[stage.name] = cursor.step if cursor.best_checkpoint is None else cursor.best_step
         is_last = stage is self.stages[-1]
-        if is_last and self._saved != self._checkpoint_name():
+        if is_last and not self.saver.has_saved(cursor):
             # Saves the last step with its optimisers, so that a run with more epochs can go on from here.
             self._save(stage)
         if cursor.best_checkpoint is not None:
@@ -280,38 +278,11 @@ class Trainer:
             cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
             cursor.set_aside = None
             self._save(None)
-            self.checkpointer.drop(_aside(stage))
+            self.checkpointer.drop(aside_pointer(stage))
 
-    def _save(self, stage: Stage | None, *, best: bool = False) -> Path:
-        players = {name: Player(player.model, None) for name, player in self.players.items()}
-        state: dict[str, Tensor] = {}
-        keyed: dict[str, KeyedRows] = {}
-        if stage is not None:
-            self._attach_optimizers(stage, players)
-            state, keyed = stage.sampler.state(), stage.sampler.keyed_rows()
-        run_ids = [tracker.run_id for tracker in self.trackers if tracker.run_id is not None]
-        manifest = {"cursor": self.cursor.as_dict(), "tracker_run_id": run_ids[0] if run_ids else None, **self.manifest}
-        manifest["schedule"] = {} if stage is None else stage.schedule.state()
-        for observer in self.observers:
-            manifest |= observer.state()
-        path = self.checkpointer.save(self._checkpoint_name(), players, state, manifest, keyed)
-        # "latest" moves after the checkpoint that was set aside has a pointer, so a killed run can still resume.
-        if best and stage is not None and self.cursor.set_aside is not None:
-            self._keep_what_is_aside(stage)
-        self.checkpointer.point("latest", path)
-        if best and stage is not None:
-            self.checkpointer.point(f"best_{stage.name}", path)
-        self._saved = path.name
-        return path
-
-    def _keep_what_is_aside(self, stage: Stage) -> None:
-        name = (self.cursor.set_aside or {})["best_checkpoint"]
-        if name is not None:
-            self.checkpointer.point(_aside(stage), self.checkpointer.folder / name)
-
-    def _checkpoint_name(self) -> str:
-        # With the stage's number, because the end of a stage and the start of the next have the same step.
-        return f"step_{self.cursor.step:09d}_stage_{self.cursor.stage}"
+    def _save(self, stage: Stage | None, *, best: bool = False) -> None:
+        run_id = next((tracker.run_id for tracker in self.trackers if tracker.run_id is not None), None)
+        self.saver.save(self.cursor, stage, self.observers, best=best, run_id=run_id)
 
     def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
         """Restores the position, models, optimisers and sampler of a checkpoint. Collective.
@@ -322,52 +293,4 @@ class Trainer:
         Raises:
             InputError: the checkpoint is of a run with other values of `manifest`, or its tensors do not fit this run.
         """
-        for key, value in self.manifest.items():
-            if manifest.get(key) != value:
-                raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
-        self.cursor = cursor = Cursor(**manifest["cursor"])
-        stage = self.stages[cursor.stage] if cursor.stage < len(self.stages) else None
-        if stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step):
-            cursor.take_up_again()
-        for observer in self.observers:
-            observer.load_state(manifest)
-        players = {name: Player(player.model, None) for name, player in self.players.items()}
-        keyed: dict[str, KeyedRows] = {}
-        if stage is not None and cursor.stage_step > 0:
-            stage.start()
-            stage.schedule.load_state(manifest["schedule"])
-            self._attach_optimizers(stage, players)
-            keyed = stage.sampler.keyed_rows()
-        state = self.checkpointer.load(checkpoint, players, keyed)
-        if stage is not None:
-            self._adopt_best(stage, checkpoint)
-        if stage is not None and cursor.stage_step > 0:
-            try:
-                stage.sampler.load_state(state)
-            except (KeyError, ValueError, TypeError, RuntimeError) as error:  # names, shapes or types of another make
-                raise InputError(
-                    f"resume: {checkpoint} holds a state that the sampler of the {stage.name} stage can't take: "
-                    f"{str(error).splitlines()[0]}"
-                ) from error
-        if checkpoint.parent.resolve() == self.checkpointer.folder.resolve():
-            self._saved = checkpoint.name
-
-    def _adopt_best(self, stage: Stage, checkpoint: Path) -> None:
-        """Copies the best checkpoints that the cursor names to this run's folder and points to them."""
-        aside = (self.cursor.set_aside or {}).get("best_checkpoint")
-        for pointer, name in ((_aside(stage), aside), (f"best_{stage.name}", self.cursor.best_checkpoint)):
-            if name is not None:
-                self.checkpointer.point(pointer, self.checkpointer.adopt(checkpoint.parent / name))
-        if aside is None:
-            self.checkpointer.drop(_aside(stage))
-
-    @staticmethod
-    def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
-        players[stage.trained].optimizer = stage.player.optimizer
-        if stage.sampler.optimizer is not None:
-            players["generator"].optimizer = stage.sampler.optimizer
-
-
-def _aside(stage: Stage) -> str:
-    """The pointer to the checkpoint that `Cursor.set_aside` names."""
-    return f"aside_{stage.name}"
+        self.cursor = self.saver.resume(checkpoint, manifest, self.stages, self.observers)

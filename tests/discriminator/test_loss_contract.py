@@ -24,7 +24,7 @@ from discriminator.reward import ScoreReward
 from graph.batch import Negatives, Proposal
 from graph.errors import InputError
 from graph.known import KnownTriples
-from launch.build import build_loss
+from launch.parts import build_loss
 from tests.configs import CONF, composed
 from tests.pairwise import pairwise
 from tests.worlds import adam, batch_of, distmult, graph_of, model_of, site_of

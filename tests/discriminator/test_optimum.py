@@ -13,7 +13,7 @@ from torch import Tensor
 from discriminator.loss.loss import Scores
 from graph.batch import Proposal
 from graph.known import KnownTriples
-from launch.build import build_loss
+from launch.parts import build_loss
 from tests.discriminator.test_loss_contract import config_of
 from tests.worlds import families
 

@@ -24,7 +24,7 @@ from graph.batch import Batch, Negatives, Proposal
 from graph.known import KnownTriples, per_positive
 from graph.sampling import PositiveOrder
 from graph.subsampling import subsampling_weights
-from launch.build import build_loss
+from launch.parts import build_loss
 from tests.discriminator.test_loss_contract import CASES, LEARNED, TABLE_CASES, config_of
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, context_of, families, lazy_adam, model_of, site_of

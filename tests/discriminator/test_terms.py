@@ -28,7 +28,8 @@ from embedding.scoring.rotate import RotatE
 from embedding.scoring.scoring import ScoringFunction
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from launch.build import build_run, build_term, build_trainer
+from launch.build import build_run, build_trainer
+from launch.parts import build_term
 from tests.configs import CONF, composed
 from tests.worlds import adam, batch_of, context_of, distmult, families, model_of, site_of, transe
 from trainer.runtime import Runtime

@@ -12,24 +12,14 @@ from generator.sampler import Reward, SamplerContext
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.known import KnownTriples, per_positive
-from tests.worlds import adam, batch_of, context_of, distmult, families, no_opinion, site_of
+from tests.worlds import MODEL_OPTIONS, adam, batch_of, context_of, distmult, families, no_opinion, site_of
 
 FACTS = set(map(tuple, families().train.tolist()))
 
 
 def sampler_of(context: SamplerContext | None = None, **options: Any) -> FalseNegativeAwareSampler:
     defaults: dict[str, Any] = {
-        "model": partial(
-            KGEModel,
-            scoring=distmult,
-            max_norm=None,
-            init="uniform",
-            init_scale=0.7,
-            relation_init_scale=None,
-            entity_dropout=0.0,
-            relation_dropout=0.0,
-            reciprocal=False,
-        ),
+        "model": partial(KGEModel, **MODEL_OPTIONS | {"init_scale": 0.7}, scoring=distmult),
         "optimizer": adam,
         "dim": 4,
         "num_negatives": 4,

@@ -15,7 +15,7 @@ from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.known import per_positive
-from tests.worlds import batch_of, context_of, distmult, graph_of, kbgan_of, no_opinion
+from tests.worlds import MODEL_OPTIONS, batch_of, context_of, distmult, graph_of, kbgan_of, no_opinion
 
 EVERYTHING = 2  # relation under which entity 0 has every entity as a tail
 GRAPH = graph_of(
@@ -373,17 +373,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str):
 
 
 def test_model_options_are_the_users():
-    model = partial(
-        KGEModel,
-        scoring=distmult,
-        max_norm=None,
-        init="uniform",
-        init_scale=None,
-        relation_init_scale=None,
-        entity_dropout=0.0,
-        relation_dropout=0.0,
-        reciprocal=False,
-    )
+    model = partial(KGEModel, **MODEL_OPTIONS, scoring=distmult)
     sampler = sampler_of(model=model, dim=5)
     assert sampler.model.entity.width == 5
     assert sampler.model.name == "generator"

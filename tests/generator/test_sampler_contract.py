@@ -20,7 +20,7 @@ from generator.sampler import NegativeSampler, Reward, SamplerContext
 from generator.typed import TypedSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
-from launch.build import build_sampler
+from launch.parts import build_sampler
 from tests.configs import CONF, composed
 from tests.ranks import run_on_ranks
 from tests.worlds import batch_of, context_of, families, in_order, model_of, one_rank, order_of, site_of

@@ -15,7 +15,7 @@ from graph.batch import Batch
 from graph.errors import InputError
 from graph.known import KnownTriples
 from tests.ranks import run_on_ranks
-from tests.worlds import adam, batch_of, context_of, distmult, graph_of, no_opinion, site_of, transe
+from tests.worlds import MODEL_OPTIONS, adam, batch_of, context_of, distmult, graph_of, no_opinion, site_of, transe
 from trainer.runtime import Runtime
 
 EVERYTHING = 2  # relation under which entity 0 has every entity as a tail
@@ -48,17 +48,7 @@ def fast_adam(model: KGEModel) -> ModelOptimizer:
 
 def sampler_of(runtime: Runtime | None = None, *, scoring: Any = distmult, **options: Any) -> WholeTableSoftmaxSampler:
     defaults: dict[str, Any] = {
-        "model": partial(
-            KGEModel,
-            scoring=scoring,
-            max_norm=None,
-            init="uniform",
-            init_scale=1.2,
-            relation_init_scale=None,
-            entity_dropout=0.0,
-            relation_dropout=0.0,
-            reciprocal=False,
-        ),
+        "model": partial(KGEModel, **MODEL_OPTIONS | {"init_scale": 1.2}, scoring=scoring),
         "optimizer": adam,
         "dim": 3,
         "num_negatives": 3,

@@ -8,7 +8,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from graph.knowledge_graph import KnowledgeGraph
-from launch.build import build_run, build_trainer, instantiate
+from launch.build import build_run, build_trainer
+from launch.parts import instantiate
 from tests.configs import CONF, composed
 from trainer.loop import Trainer
 from trainer.runtime import Runtime

@@ -104,7 +104,7 @@ BOMBS = {
     "tag": "!!python/object/apply:os.system [x]",
     "twice": "a: 1\na: 2\n",
     "large": "#" * 100_000,
-    "list": "[" + "a," * 30_000 + "]\n]",
+    "list": "[" + "a," * 16_000 + "]\n]",
     "number": "a: " + "9" * 5000,
     "escape": 'a: "\\e[31m"',
     "nul": 'a: "\\0"',

@@ -112,7 +112,7 @@ SMALL_RUN = ("graph.num_people=100", "discriminator.dim=4", "trainer.batch_size=
 
 
 def train_facts() -> int:
-    from launch.build import instantiate
+    from launch.parts import instantiate
 
     return len(instantiate(compose("train", [*SMALL_RUN]).graph).train)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from discriminator.discriminator import Discriminator
 from discriminator.loss.loss import Loss
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.loss.self_adversarial import SelfAdversarial
@@ -18,6 +19,7 @@ from generator.uniform import UniformSampler
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.known import KnownTriples
+from graph.sampling import PositiveOrder
 from tests.ranks import run_on_ranks
 from tests.worlds import (
     KBGANRun,
@@ -40,7 +42,6 @@ from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import Cursor, Stage
 
-CONSTANT = Constant(warm_up=0.0)
 OPTIONS = {"positives": 24, "draws": 20, "data_smoothing": 0.1, "noise_smoothing": 0.5}
 
 
@@ -53,17 +54,12 @@ def quality_of(graph=None, **options: Any) -> NegativeQuality:
 def stage_of(sampler: NegativeSampler, *, loss: Loss | None = None, chunk_size: int = 1, scoring=distmult) -> Stage:
     player = player_of(model_of(site_of(families()), scoring=scoring), loss)
     order = order_of(families(), sampler, batch_size=63, chunk_size=chunk_size)
-    return Stage(
-        "training",
-        "discriminator",
-        player,
-        sampler,
-        order,
-        epochs=1,
-        valid_every=1,
-        patience=0,
-        schedule=CONSTANT,
-    )
+    return one_epoch(player, sampler, order)
+
+
+def one_epoch(player: Discriminator, sampler: NegativeSampler, order: PositiveOrder) -> Stage:
+    options = {"epochs": 1, "valid_every": 1, "patience": 0, "schedule": Constant(warm_up=0.0)}
+    return Stage("training", "discriminator", player, sampler, order, **options)
 
 
 def uniform(num_negatives: int = 8, *, mask_known: bool = False) -> UniformSampler:
@@ -171,7 +167,7 @@ def measured_on(rank: int, world_size: int) -> dict[str, float]:
         mask_known=False,
     )
     order = order_of(graph, sampler, chunk_size=4)
-    stage = Stage("training", "discriminator", player_of(model_of(site)), sampler, order, 1, 1, 0, CONSTANT)
+    stage = one_epoch(player_of(model_of(site)), sampler, order)
     train = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
     return NegativeQuality(runtime, graph, train, 3, **OPTIONS).measure(stage, Cursor(stage_step=2))
 
@@ -273,18 +269,7 @@ def test_noise_contrastive_error_by_hand():
 
     sampler = Always(context_of(graph), num_negatives=4, mask_known=False, redraw_known=False)
     order = order_of(graph, sampler, batch_size=1)
-    player = player_of(model_of(site_of(graph)))
-    stage = Stage(
-        "training",
-        "discriminator",
-        player,
-        sampler,
-        order,
-        epochs=1,
-        valid_every=1,
-        patience=0,
-        schedule=CONSTANT,
-    )
+    stage = one_epoch(player_of(model_of(site_of(graph))), sampler, order)
     quality = quality_of(graph, positives=1, draws=8)
     found = quality.measure(stage, Cursor())["quality/nce_error"]
     data, noise = 0.9 + 0.1 / 10, 0.5 * 0.75 + 0.5 / 10

@@ -213,7 +213,7 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(shorter: int, best
 def test_resuming_something_else_names_what_differs(key: str, tmp_path: Path):
     fit(KBGANRun(tmp_path, epochs=1))
     run = KBGANRun(tmp_path, epochs=1)
-    run.trainer.manifest = {**run.trainer.manifest, key: "other"}
+    run.trainer.saver.manifest = {**run.trainer.saver.manifest, key: "other"}
     with pytest.raises(InputError, match=f"resume: {key} is other in this run, but .* in {tmp_path}"):
         resume(run)
 
@@ -408,3 +408,23 @@ def test_a_new_statistic_touches_only_the_sampler_that_wants_it(tmp_path: Path):
     gap = (step.verdict.positive[:, None] - step.verdict.negative).mean(1)
     assert sampler.means == {"loss": pytest.approx(float((gap * step.batch.weight).sum() / step.batch.global_weight))}
     assert step.loss == pytest.approx(step.verdict.loss.item())  # whatever names a sampler takes
+
+
+class Named(Trigger):
+    """A tracker that has given the run an id."""
+
+    run_id = "abc"
+
+
+def test_the_trackers_id_outlives_a_session_without_it(tmp_path: Path):
+    def ask() -> None:
+        run.runtime.stop_signal = signal.SIGTERM
+
+    run = KBGANRun(tmp_path)
+    run.trainer.trackers = [*run.trainer.trackers, Named(12, ask)]
+    with pytest.raises(Stopped):
+        fit(run)
+    again = KBGANRun(tmp_path)
+    resume(again)
+    checkpoint = find_checkpoint(tmp_path, "latest", "resume")
+    assert again.trainer.checkpointer.read_manifest(checkpoint)["tracker_run_id"] == "abc"

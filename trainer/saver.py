@@ -1,0 +1,141 @@
+"""Saves where a run stands, and resumes it from there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from embedding.keyed_rows import KeyedRows
+from graph.errors import InputError
+from trainer.checkpoint import Checkpointer, Player
+from trainer.observer import Observer
+from trainer.stage import Cursor, Stage
+
+
+class Saver:
+    """Collects what a checkpoint holds of a run: models, optimisers, sampler, schedule, observers and cursor.
+
+    Args:
+        players: all models of the run by name.
+        manifest: values that a resumed run must share with this one.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        players: Mapping[str, Player],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        self.checkpointer = checkpointer
+        self.players = players
+        self.manifest = manifest
+        self._saved: str | None = None
+        """The name of the last checkpoint saved, or resumed from, in this run's folder."""
+        self._run_id: str | None = None
+        """The last id that a tracker had, also in a session before this one."""
+
+    def has_saved(self, cursor: Cursor) -> bool:
+        """Whether the last checkpoint is of this position."""
+        return self._saved == checkpoint_name(cursor)
+
+    def save(
+        self, cursor: Cursor, stage: Stage | None, observers: Sequence[Observer], *, best: bool, run_id: str | None
+    ) -> None:
+        """Writes a checkpoint and points "latest" to it. Collective.
+
+        Args:
+            stage: the current stage, whose optimisers, sampler and schedule are saved; None between two stages.
+            best: points "best_STAGE" to the checkpoint too.
+            run_id: the id that the tracker gave this run; None keeps the id of an earlier session.
+        """
+        players = {name: Player(player.model, None) for name, player in self.players.items()}
+        state: dict[str, Tensor] = {}
+        keyed: dict[str, KeyedRows] = {}
+        if stage is not None:
+            _attach_optimizers(stage, players)
+            state, keyed = stage.sampler.state(), stage.sampler.keyed_rows()
+        self._run_id = run_id or self._run_id
+        manifest = {"cursor": cursor.as_dict(), "tracker_run_id": self._run_id, **self.manifest}
+        manifest["schedule"] = {} if stage is None else stage.schedule.state()
+        for observer in observers:
+            manifest |= observer.state()
+        path = self.checkpointer.save(checkpoint_name(cursor), players, state, manifest, keyed)
+        # "latest" moves after the checkpoint that was set aside has a pointer, so a killed run can still resume.
+        aside = (cursor.set_aside or {}).get("best_checkpoint")
+        if best and stage is not None and aside is not None:
+            self.checkpointer.point(aside_pointer(stage), self.checkpointer.folder / aside)
+        self.checkpointer.point("latest", path)
+        if best and stage is not None:
+            self.checkpointer.point(f"best_{stage.name}", path)
+        self._saved = path.name
+
+    def resume(
+        self, checkpoint: Path, manifest: Mapping[str, Any], stages: Sequence[Stage], observers: Sequence[Observer]
+    ) -> Cursor:
+        """Restores what `save` wrote, on any number of ranks; returns where the run stands. Collective.
+
+        Raises:
+            InputError: the checkpoint is of a run with other values of `manifest`, or its tensors do not fit this run.
+        """
+        for key, value in self.manifest.items():
+            if manifest.get(key) != value:
+                raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
+        self._run_id = manifest.get("tracker_run_id")
+        cursor = Cursor(**manifest["cursor"])
+        stage = stages[cursor.stage] if cursor.stage < len(stages) else None
+        if stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step):
+            cursor.take_up_again()
+        for observer in observers:
+            observer.load_state(manifest)
+        players = {name: Player(player.model, None) for name, player in self.players.items()}
+        keyed: dict[str, KeyedRows] = {}
+        if stage is not None and cursor.stage_step > 0:
+            stage.start()
+            stage.schedule.load_state(manifest["schedule"])
+            _attach_optimizers(stage, players)
+            keyed = stage.sampler.keyed_rows()
+        state = self.checkpointer.load(checkpoint, players, keyed)
+        if stage is not None:
+            self._adopt_best(stage, cursor, checkpoint)
+        if stage is not None and cursor.stage_step > 0:
+            _load_sampler(stage, state, checkpoint)
+        if checkpoint.parent.resolve() == self.checkpointer.folder.resolve():
+            self._saved = checkpoint.name
+        return cursor
+
+    def _adopt_best(self, stage: Stage, cursor: Cursor, checkpoint: Path) -> None:
+        """Copies the best checkpoints that the cursor names to this run's folder and points to them."""
+        aside = (cursor.set_aside or {}).get("best_checkpoint")
+        for pointer, name in ((aside_pointer(stage), aside), (f"best_{stage.name}", cursor.best_checkpoint)):
+            if name is not None:
+                self.checkpointer.point(pointer, self.checkpointer.adopt(checkpoint.parent / name))
+        if aside is None:
+            self.checkpointer.drop(aside_pointer(stage))
+
+
+def checkpoint_name(cursor: Cursor) -> str:
+    """The folder of the checkpoint of this position; names sort in the order of saving."""
+    # With the stage's number, because the end of a stage and the start of the next have the same step.
+    return f"step_{cursor.step:09d}_stage_{cursor.stage}"
+
+
+def aside_pointer(stage: Stage) -> str:
+    """The pointer to the checkpoint that `Cursor.set_aside` names."""
+    return f"aside_{stage.name}"
+
+
+def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
+    players[stage.trained].optimizer = stage.player.optimizer
+    if stage.sampler.optimizer is not None:
+        players["generator"].optimizer = stage.sampler.optimizer
+
+
+def _load_sampler(stage: Stage, state: Mapping[str, Tensor], checkpoint: Path) -> None:
+    try:
+        stage.sampler.load_state(state)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:  # names, shapes or types of another make
+        raise InputError(
+            f"resume: {checkpoint} holds a state that the sampler of the {stage.name} stage can't take: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
