@@ -10,7 +10,7 @@ import yaml
 from graph.errors import InputError
 from trainer.checkpoint_files import read_small_file, shown
 
-_MOST_BYTES = 1 << 15  # ours have 7,000; PyYAML takes half a second for as many as this
+_MOST_BYTES = 1 << 15  # ours have 3,000; PyYAML takes half a second for as many as this
 _MOST_LEVELS = 30
 _MOST_CHARACTERS = 5000  # of one value
 _TAG = "tag:yaml.org,2002:"

@@ -22,7 +22,7 @@ def test_a_model_pretrained_with_one_loss_goes_on_with_another(first: str, secon
     learned = {"infonce": ["loss.learn_temperature=true"], "softmax": []}
     done = trainer_of(tmp_path / "first", f"loss={first}", *learned[first])
     done.players["discriminator"].model.entity.weight.mul_(0.5)
-    saved = done.checkpointer.save("here", done.players, {}, done.manifest)
+    saved = done.checkpointer.save("here", done.players, {}, done.saver.manifest)
     given = f"pretrain.discriminator.checkpoint={saved}"
     trainer = trainer_of(tmp_path / "second", f"loss={second}", *learned[second], given)
     assert [stage.name for stage in trainer.stages] == ["pretrain_generator", "adversarial"]
