@@ -83,22 +83,22 @@ def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list
 def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     folder = tmp_path / "search"
     given = [*RUN, "optimizer.lr=tag(log,interval(1e-3,0.1))", "loss=softmax,nce", f"hydra.run.dir={folder}"]
-    first = command(search, *given, "search.trials=2")
+    first = command(search, *given, "search.trials=1")
     assert first.code == 0, first.errors
-    # As if it had been killed in its second trial.
+    # As if it had been killed in its first trial.
     journal = (folder / "study.jsonl").read_text().splitlines()
     last = max(number for number, line in enumerate(journal) if json.loads(line)["op_code"] == 6)
     (folder / "study.jsonl").write_text("\n".join(journal[:last]) + "\n")
-    outcome = command(search, *given, "search.trials=4")
+    outcome = command(search, *given, "search.trials=2")
     assert outcome.code == 0, outcome.errors
     rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     ended = [row["state"] for row in rows]
-    assert ended.count("complete") + ended.count("pruned") == 4
+    assert ended.count("complete") + ended.count("pruned") == 2
     assert ended.count("fail") == 1
     # What the killed one tried is tried again.
     killed = next(row for row in rows if row["state"] == "fail")
     assert sum(row["optimizer.lr"] == killed["optimizer.lr"] for row in rows) == 2
-    assert len({row["optimizer.lr"] for row in rows}) == 4
+    assert len({row["optimizer.lr"] for row in rows}) == 2
     best = max((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["valid/mrr"]))
     assert f"the best: python launch/train.py {' '.join(RUN)}" in outcome.output
     assert f"loss={best['loss']}" in outcome.output.split("the best: ")[1].splitlines()[0]
