@@ -95,7 +95,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
-    fit_to_graph(config, graph.num_entities)
+    fit_to_graph(config, graph.num_entities, len(graph.train))
     if not len(graph.train):
         raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
     site = ModelSite(

@@ -23,9 +23,12 @@ _FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
 """Arguments that add choices outside of conf/."""
 
 
-def settle_choices(arguments: Sequence[str]) -> list[str]:
+def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> list[str]:
     """The arguments as hydra can take them: `tracker=null` becomes `~tracker`.
 
+    Args:
+        with_recipe: `discriminator=rotate` becomes `recipe=rotate`, which also chooses that model's loss, optimiser and
+            sampler, unless a recipe or an experiment is named.
     Raises:
         InputError: a choice that its group does not have; lists the choices.
     """
@@ -46,6 +49,31 @@ def settle_choices(arguments: Sequence[str]) -> list[str]:
         elif not foreign:
             for choice in _choices(override):
                 _check(group, override.get_key_element(), choice)
+    return _with_recipe(settled) if with_recipe else settled
+
+
+def _with_recipe(arguments: list[str]) -> list[str]:
+    """Replaces `discriminator=NAME` by `recipe=NAME`; a model without a recipe gets `recipe=none`."""
+    chosen = {_group_of(argument) for argument in arguments}
+    if "discriminator" not in chosen or chosen & {"recipe", "experiment", "resume"}:
+        return arguments
+    settled = []
+    for argument in arguments:
+        override = _parsed(argument)
+        if override is None or _group_of(argument) != "discriminator":
+            settled.append(argument)
+            continue
+        names = [str(choice) for choice in _choices(override)]
+        without = [name for name in names if not (_CONF / "recipe" / f"{name}.yaml").is_file()]
+        if not without:
+            settled.append(argument.replace("discriminator=", "recipe=", 1))
+        elif len(without) == len(names):
+            settled += [argument, "recipe=none"]
+        else:
+            raise InputError(
+                f"{argument}: conf/recipe has no file for {', '.join(without)}, but one for others; add recipe=none to "
+                "train all alike, or sweep over them in two commands"
+            )
     return settled
 
 

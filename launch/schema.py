@@ -27,7 +27,7 @@ class TrainerOptions:
     """Options of the last stage, and those that all stages share."""
 
     epochs: int = MISSING
-    batch_size: int = MISSING
+    batch_size: int | None = MISSING
     chunk_size: int = MISSING
     sides: str = MISSING
     subsampling: bool = MISSING
@@ -68,6 +68,7 @@ class RunOptions:
     dtype: str = MISSING
     resume: str | None = MISSING
     typed: list[str] | None = MISSING
+    suggested: dict[str, Any] = field(default_factory=dict)
     graph: Any = MISSING
     placement: Any = MISSING
     discriminator: Any = MISSING
@@ -183,3 +184,9 @@ def register() -> None:
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.
     OmegaConf.register_new_resolver("fraction", lambda whole, part: -(-whole // part), replace=True)
+    # ${suggested:KEY,VALUE} is what the recipe gives this key, or VALUE.
+    OmegaConf.register_new_resolver("suggested", _suggested, replace=True)
+
+
+def _suggested(key: str, value: Any, *, _root_: DictConfig) -> Any:
+    return OmegaConf.select(_root_, f"suggested.{key}", default=value)

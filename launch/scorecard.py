@@ -162,7 +162,7 @@ def main() -> None:
             if read_arguments(sys.argv[1:]).wants_help:
                 print(help_of("scorecard"))
                 return
-            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
+            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:], with_recipe=False))
         with one_line_config_errors("scorecard"):
             run_job()
         if _failed_cells:

@@ -188,6 +188,8 @@ def _write_config(config: DictConfig, folder: Path) -> None:
     if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
         # It may depend on $ADVKGE_DATA, or on the folder where the run was started.
         lines.append(override("graph.root", config.graph.root))
+    if not any(key_of(line) in ("recipe", "experiment") for line in lines):
+        lines.append(override("recipe", HydraConfig.get().runtime.choices["recipe"]))
     kept = [line for line in lines if key_of(line) != "resume"]
     write_text(folder / "overrides.yaml", yaml.safe_dump(kept, allow_unicode=True))
 

@@ -17,6 +17,9 @@ from graph.partition import metis_placement
 log = logging.getLogger(__name__)
 
 _MOST_TO_A_CHUNK = 64
+_LEAST_STEPS = 50
+"""Fewest steps an epoch where `trainer.batch_size` is null, as far as `_BATCH_SIZES` allows."""
+_BATCH_SIZES = (32, 1024)
 
 
 def typed_options(overrides: Sequence[str]) -> list[str]:
@@ -49,8 +52,16 @@ def is_typed(config: DictConfig, key: str) -> bool:
     return key in (config.get("typed") or ())
 
 
-def fit_to_graph(config: DictConfig, num_entities: int) -> None:
-    """Cuts values of conf/ that need more entities than the graph has, with a log line for each."""
+def fit_to_graph(config: DictConfig, num_entities: int, num_train: int) -> None:
+    """Sets `trainer.batch_size` if it is null, and cuts values of conf/ that need more entities than the graph has.
+
+    A null batch size becomes a power of two that makes 50 to 100 steps an epoch of `num_train` positives, at least 32
+    and at most 1,024. Each change is logged.
+    """
+    if config.trainer.batch_size is None:
+        steps = max(num_train // _LEAST_STEPS, 1)
+        config.trainer.batch_size = min(max(2 ** (steps.bit_length() - 1), _BATCH_SIZES[0]), _BATCH_SIZES[1])
+        log.info("trainer.batch_size: %d, for %d train triples", config.trainer.batch_size, num_train)
     for key, node in _nodes(config, ""):
         target = get_object(node._target_)
         bounds = {"num_parts": 0} if target is metis_placement else getattr(target, "bounded_by_entities", {})

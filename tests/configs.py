@@ -15,8 +15,13 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def composed(file: str, *options: str) -> DictConfig:
-    """What `conf/FILE.yaml` with these overrides gives; a copy of the caller's own."""
-    return deepcopy(_compose(file, options))
+    """What `conf/FILE.yaml` with these overrides gives; a copy of the caller's own.
+
+    Without a recipe, unless one or an experiment is among the overrides: what a test is about should not change with
+    the options that a model is trained best with.
+    """
+    plain = file == "train" and not any(option.startswith(("recipe=", "experiment=")) for option in options)
+    return deepcopy(_compose(file, ("recipe=none", *options) if plain else options))
 
 
 @cache

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 # A run of a few seconds that goes through all of KBGAN's stages.
 TINY = (
+    "recipe=none",
     "graph.num_people=100",
     "discriminator.dim=8",
     "generator.dim=8",

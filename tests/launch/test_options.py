@@ -32,7 +32,7 @@ def composing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-composed = cache(lambda choices: compose("train", list(choices)))
+composed = cache(lambda choices: compose("train", ["recipe=none", *choices]))
 
 
 def config_of(*options: str) -> DictConfig:
@@ -143,6 +143,12 @@ def test_takes_what_is_right(options: list[str]):
         ),
         (["optimizer=mine", "--config-dir=here"], ["optimizer=mine", "--config-dir=here"]),
         (["generator=glob(*)", "optimizer.lr=null"], ["generator=glob(*)", "optimizer.lr=null"]),
+        (["seed=1", "discriminator=rotate"], ["seed=1", "recipe=rotate"]),
+        (["discriminator=rotate,transe", "-m"], ["recipe=rotate,transe", "-m"]),
+        (["discriminator=rotate", "recipe=transe"], ["discriminator=rotate", "recipe=transe"]),
+        (["discriminator=rotate", "experiment=demo"], ["discriminator=rotate", "experiment=demo"]),
+        (["discriminator@generator.model=complex"], ["discriminator@generator.model=complex"]),
+        (["discriminator=mine", "--config-dir=here"], ["discriminator=mine", "recipe=none", "--config-dir=here"]),
     ],
 )
 def test_choices_are_settled(typed: list[str], settled: list[str]):

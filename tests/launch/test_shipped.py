@@ -36,7 +36,7 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp
     def make(*options: str, typed: tuple[str, ...] = (), graph: str = "three") -> Trainer:
         GlobalHydra.instance().clear()
         three = ["graph=folder", f"graph.path={folder}"] if graph == "three" else [f"graph={graph}"]
-        three += ["discriminator.dim=4", f"typed=[{','.join(typed)}]"]
+        three += ["recipe=none", "discriminator.dim=4", f"typed=[{','.join(typed)}]"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", [*three, *options])
         trainer = build_trainer(build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0)), tmp_path / "run")
@@ -60,7 +60,7 @@ def test_what_is_cut_is_said_and_what_was_typed_is_refused(
     trainer_of: Callable[..., Trainer], caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.INFO, logger="launch"):
-        trainer_of("generator=kbgan")
+        trainer_of("generator=kbgan", "trainer.batch_size=32")
     assert [record.getMessage() for record in caplog.records if record.name.startswith("launch")] == [
         "generator.pool_size: 3 instead of 20, for 3 entities"
     ]

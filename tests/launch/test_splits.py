@@ -8,6 +8,7 @@ import pytest
 from launch import evaluate, train
 
 OPTIONS = (
+    "recipe=none",
     "graph=folder",
     "discriminator.dim=4",
     "generator.dim=4",
