@@ -16,6 +16,7 @@ _FOLDERS = {
     "wn18rr": "WN18RR",
     "wn18": "WN18",
     "fb13": "FB13",
+    "codexm": "CoDEx-M",
     "umls": "umls",
     "kinship": "kinship",
     "nations": "nations",
@@ -24,7 +25,7 @@ _PYKEEN_FOLDERS = {"umls": "umls", "kinship": "kinships", "nations": "nations"}
 
 
 def load_named(name: str, root: str | Path | None, *, cache: str | Path | None) -> KnowledgeGraph:
-    """Loads a well-known graph: fb15k237, wn18rr, wn18, fb13, umls, kinship or nations.
+    """Loads a well-known graph: fb15k237, wn18rr, wn18, fb13, codexm, umls, kinship or nations.
 
     It is searched for as a folder in `root` with a train, a valid and a test file. The folder's name may differ in case
     and in - and _. umls, kinship and nations are searched for in an installed PyKEEN too.

@@ -30,6 +30,7 @@ from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
+from launch.provenance import describe
 from launch.ranks import prepare_arguments, run_ranks
 from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
 from launch.resumed import keep_what_is_done, refuse_what_is_too_late
@@ -215,6 +216,8 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
         "triples_per_second": positives / cursor.seconds if cursor.seconds else 0.0,
         "seed": run.config.seed,
         "world_size": run.runtime.world_size,
+        "entity_numbers": run.discriminator.scoring.entity_width,
+        "made_by": describe(),
     }
     for tracker in trainer.trackers:
         tracker.finish(result)
