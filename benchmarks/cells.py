@@ -145,7 +145,9 @@ def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) ->
         )
     have = {(cell.model, cell.graph) for cell in cells}
     missing = [
-        f"{model} on {graph} ({each.mrr:.3f})" for (model, graph), each in published.items() if (model, graph) not in have
+        f"{model} on {graph} ({each.mrr:.3f})"
+        for (model, graph), each in published.items()
+        if (model, graph) not in have
     ]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if missing:
@@ -195,7 +197,7 @@ def write_page(results: Path) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description="The results of recipes, as a table.")
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of experiments")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="the folder that keeps them")
     options = parser.parse_args()
