@@ -197,7 +197,7 @@ def write_page(results: Path) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description="The results of recipes, as a table.")
+    parser = argparse.ArgumentParser("python -m benchmarks.cells", description="The results of recipes, as a table.")
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of experiments")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="the folder that keeps them")
     options = parser.parse_args()
