@@ -28,7 +28,7 @@ class TrainerOptions:
 
     epochs: int = MISSING
     batch_size: int | None = MISSING
-    chunk_size: int = MISSING
+    chunk_size: int | None = MISSING
     sides: str = MISSING
     subsampling: bool = MISSING
     valid_every: int = MISSING

@@ -62,6 +62,8 @@ def fit_to_graph(config: DictConfig, num_entities: int, num_train: int) -> None:
         steps = max(num_train // _LEAST_STEPS, 1)
         config.trainer.batch_size = min(max(2 ** (steps.bit_length() - 1), _BATCH_SIZES[0]), _BATCH_SIZES[1])
         log.info("trainer.batch_size: %d, for %d train triples", config.trainer.batch_size, num_train)
+    if config.trainer.chunk_size is None:
+        config.trainer.chunk_size = max(config.trainer.batch_size // 4, 1)
     for key, node in _nodes(config, ""):
         target = get_object(node._target_)
         bounds = {"num_parts": 0} if target is metis_placement else getattr(target, "bounded_by_entities", {})
