@@ -33,10 +33,10 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp
         (folder / f"{split}.txt").write_text(lines.replace(" ", "\t").replace(",", "\n") + "\n")
     schema.register()
 
-    def make(*options: str, typed: tuple[str, ...] = (), graph: str = "three") -> Trainer:
+    def make(*options: str, typed: tuple[str, ...] = (), graph: str = "three", recipe: str = "none") -> Trainer:
         GlobalHydra.instance().clear()
         three = ["graph=folder", f"graph.path={folder}"] if graph == "three" else [f"graph={graph}"]
-        three += ["recipe=none", "discriminator.dim=4", f"typed=[{','.join(typed)}]"]
+        three += [f"recipe={recipe}", "discriminator.dim=4", f"typed=[{','.join(typed)}]"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", [*three, *options])
         trainer = build_trainer(build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0)), tmp_path / "run")
@@ -46,10 +46,10 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp
     return make
 
 
-@pytest.mark.parametrize("graph", ["nations", "three"])
+@pytest.mark.parametrize(("graph", "recipe"), [("nations", "complex"), ("three", "none")])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_each_sampler_takes_a_step_as_shipped(name: str, graph: str, trainer_of: Callable[..., Trainer]):
-    trainer = trainer_of(f"generator={name}", graph=graph)
+def test_each_sampler_takes_a_step_as_shipped(name: str, graph: str, recipe: str, trainer_of: Callable[..., Trainer]):
+    trainer = trainer_of(f"generator={name}", graph=graph, recipe=recipe)
     for stage in trainer.stages:
         stage.player.start_stage()
         stage.sampler.start_stage()
