@@ -93,6 +93,8 @@ class _Fused(torch.autograd.Function):
         pieces = by_candidate.shape[1]
         places = place if pieces == 1 else place[:, None].expand(-1, pieces, -1)
         lookup.add(GatheredGradient(places.flatten(), by_candidate.view(-1, query.shape[1])))
-        positive = by_positive[:, None], made.positive[:, None], query
+        # Detached: the look-up would hold the graph of the queries, and that graph holds the look-up. Such a cycle goes
+        # through C++, where Python's collector can't find it.
+        positive = by_positive[:, None], made.positive[:, None], query.detach()
         lookup.add(PairGradient(target[:, None], comparison, *positive))
         return lookup.handle.new_zeros(0), by_query, None, None, None, None, None
