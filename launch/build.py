@@ -35,6 +35,7 @@ from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import PRETRAINING, Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.validation import Validation
 
 _FEWEST_LINES = 20
 _FEWEST_VALIDATIONS = 3
@@ -152,8 +153,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         runtime,
         stages,
         {name: Player(model, None) for name, model in models.items()},
-        evaluator=run.evaluator(run.known_in_validation),
-        valid=run.graph.valid,
+        validation=Validation(run.evaluator(run.known_in_validation), run.graph.valid, metric=options.metric),
         diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
@@ -190,6 +190,7 @@ def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
         "trainer.chunk_size": options.chunk_size,
         "trainer.sides": options.sides,
         "trainer.subsampling": options.subsampling,
+        "trainer.metric": options.metric,
         "generator": config.generator._target_,
         "stages": [stage.name for stage in stages],
         "graph": run.graph.fingerprint(),

@@ -41,6 +41,7 @@ from trainer.schedule.constant import Constant
 from trainer.schedule.schedule import Schedule
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.validation import Validation
 
 
 @cache
@@ -221,6 +222,7 @@ class KBGANRun:
     dtype: torch.dtype = torch.float64
     epochs: int = 2
     valid_every: int = 1
+    metric: str = "mrr"
     patience: int = 0
     log_every: int = 1
     checkpoint_every: int = 0
@@ -241,19 +243,19 @@ class KBGANRun:
             self.runtime,
             self._stages(context),
             {"discriminator": Player(self.model, None), "generator": Player(self.sampler.model, None)},
-            evaluator=RankingEvaluator(
-                known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1
-            ),
-            valid=self.graph.valid,
+            validation=Validation(self._evaluator(known), self.graph.valid, metric=self.metric),
             diagnostics=Diagnostics(
                 self.runtime, context.known, known(self.graph.hidden), known(self.graph.valid), log_digests=True
             ),
             checkpointer=Checkpointer(self.folder / "checkpoints", self.runtime, keep=2),
             trackers=[JsonLinesTracker(), *self.trackers] if self.runtime.is_first else [],
-            manifest={"seed": 3, "graph": self.graph.fingerprint()},
+            manifest={"seed": 3, "graph": self.graph.fingerprint(), "trainer.metric": self.metric},
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
         )
+
+    def _evaluator(self, known: Callable[[Tensor], KnownTriples]) -> RankingEvaluator:
+        return RankingEvaluator(known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1)
 
     def _stages(self, context: SamplerContext) -> list[Stage]:
         random = BernoulliSampler(context, num_negatives=4, mask_known=False, redraw_known=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from graph.errors import InputError
 from trainer.stage import PRETRAINING
+from trainer.validation import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class WandbTracker(Tracker):
 
     def _keep_best(self, prefix: str) -> None:
         """Makes wandb's summary show the best validation of a stage, not the last."""
-        for name in ("valid/mrr", "valid/both/mrr"):
+        for name in (f"{part}/{metric}" for part in ("valid", "valid/both") for metric in METRICS):
             self._run.define_metric(f"{prefix}{name}", step_metric="trainer/step", summary="max")
 
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:

@@ -108,11 +108,16 @@ def test_the_command_knows_what_was_typed(command):
             (),
             "generator.parts.hard needs the reward of all candidates",
         ),
-        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has no validation"),
+        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has none"),
         (
             ["trainer.patience=3", "trainer.valid_every=0"],
             ("trainer.patience",),
             "trainer.patience=3 has no effect, because trainer.valid_every=0",
+        ),
+        (
+            ["trainer.metric=hits@3", "trainer.valid_every=0", "generator=uniform"],
+            ("trainer.metric",),
+            "trainer.metric=hits@3 has no effect, because this run has no validation",
         ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (
