@@ -32,6 +32,7 @@ class TrainerOptions:
     sides: str = MISSING
     subsampling: bool = MISSING
     valid_every: int = MISSING
+    valid_sample: int | None = MISSING
     metric: str = MISSING
     patience: int = MISSING
     log_every: int = MISSING

@@ -206,7 +206,7 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
     positives = cursor.step * run.config.trainer.batch_size
     result: dict[str, Any] = {
         **ranked,
-        "metric": trainer.validation.metric,
+        "metric": trainer.validation.name,
         "best_step": cursor.finished[trainer.stages[-1].name],
         "steps": cursor.step,
         "stages": cursor.finished,

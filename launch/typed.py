@@ -49,8 +49,12 @@ def is_typed(config: DictConfig, key: str) -> bool:
     return key in (config.get("typed") or ())
 
 
-def fit_to_graph(config: DictConfig, num_entities: int) -> None:
-    """Cuts values of conf/ that need more entities than the graph has, with a log line for each."""
+def fit_to_graph(config: DictConfig, num_entities: int, num_valid: int) -> None:
+    """Cuts values of conf/ that need more entities or valid triples than the graph has, with a log line for each."""
+    sample = config.trainer.get("valid_sample")
+    if sample is not None and sample > num_valid and not is_typed(config, "trainer.valid_sample"):
+        config.trainer.valid_sample = None
+        log.info("trainer.valid_sample: all %d valid triples instead of %d", num_valid, sample)
     for key, node in _nodes(config, ""):
         target = get_object(node._target_)
         bounds = {"num_parts": 0} if target is metis_placement else getattr(target, "bounded_by_entities", {})

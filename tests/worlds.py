@@ -223,6 +223,7 @@ class KBGANRun:
     epochs: int = 2
     valid_every: int = 1
     metric: str = "mrr"
+    sample: int | None = None
     patience: int = 0
     log_every: int = 1
     checkpoint_every: int = 0
@@ -243,7 +244,9 @@ class KBGANRun:
             self.runtime,
             self._stages(context),
             {"discriminator": Player(self.model, None), "generator": Player(self.sampler.model, None)},
-            validation=Validation(self._evaluator(known), self.graph.valid, metric=self.metric),
+            validation=Validation(
+                self._evaluator(known), self.graph.valid, metric=self.metric, sample=self.sample, seed=3
+            ),
             diagnostics=Diagnostics(
                 self.runtime, context.known, known(self.graph.hidden), known(self.graph.valid), log_digests=True
             ),

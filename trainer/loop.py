@@ -245,8 +245,8 @@ class Trainer:
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
         self._track({"epoch": epoch, "stage": stage.name, **validated.metrics, **self._observe(stage)})
         if self.runtime.is_first:
-            which = self.validation.metric, value, " (best)" if better else ""
-            log.info("%s epoch %d: validation %s %.4f%s", stage.name, epoch + 1, *which)
+            said = self.validation.line(value), " (best)" if better else ""
+            log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)
         self._save(stage, best=better)
 
     def _observe(self, stage: Stage) -> dict[str, float | int]:

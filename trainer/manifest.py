@@ -71,6 +71,7 @@ _FIELDS: dict[str, Rule] = {
     "trainer.sides": ("one or both", lambda value: value in ("one", "both")),
     "trainer.subsampling": ("true or false", lambda value: isinstance(value, bool)),
     "trainer.metric": (f"one of {', '.join(METRICS)}", lambda value: value in METRICS),
+    "trainer.valid_sample": ("a number of triples or null", lambda value: value is None or _is_whole(value, 1)),
     "generator": ("the name of a class", is_name),
     "stages": ("names of stages", lambda value: isinstance(value, list) and value != [] and all(map(is_name, value))),
     "graph": (

@@ -69,10 +69,8 @@ def test_what_can_not_be_varied_is_named(argument: str, message: str):
     [
         ([], "error: nothing is varied; give at least one option several values"),
         (["seed=0,1", "search.trials=0"], "error: search.trials must be at least 1, got 0"),
-        (
-            ["trainer.metric=mrr,hits@1"],
-            "error: trainer.metric can't be varied: a search compares its runs by one",
-        ),
+        (["trainer.metric=mrr,hits@1"], "error: trainer.metric can't be varied: a search compares"),
+        (["trainer.valid_sample=9,99"], "error: trainer.valid_sample can't be varied: a search compares"),
         (["seed=0,1", "optimizer.rate=1"], "error: optimizer.rate: there is no such option"),
     ],
 )
@@ -88,6 +86,7 @@ def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list
     [
         ([], "valid/mrr"),
         (["trainer.metric=hits@3"], "valid/hits@3"),
+        (["trainer.valid_sample=9"], "valid_sample/mrr"),
         (["search.metric=valid/tail/mrr"], "valid/tail/mrr"),
     ],
 )

@@ -70,6 +70,17 @@ def test_what_is_cut_is_said_and_what_was_typed_is_refused(
         trainer_of("generator=in_batch", typed=("trainer.chunk_size",))
 
 
+def test_a_sample_of_valid_triples_is_cut_or_refused(
+    trainer_of: Callable[..., Trainer], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, logger="launch.typed"):
+        trainer = trainer_of("generator=uniform", "trainer.valid_sample=5")
+    assert caplog.messages[-1:] == ["trainer.valid_sample: all 1 valid triples instead of 5"]
+    assert trainer.validation.name == "valid/mrr"
+    with pytest.raises(InputError, match=r"trainer.valid_sample must be .* at most the 1 valid triples, .* got 5"):
+        trainer_of("generator=uniform", "trainer.valid_sample=5", typed=("trainer.valid_sample",))
+
+
 def test_the_command_knows_what_was_typed(command):
     small = ["graph=nations", "trainer.epochs=1", "launch.device=cpu", "discriminator.dim=4", "hydra.run.dir=run"]
     outcome = command(train, *small, "generator=kbgan", "generator.pool_size=20")
