@@ -129,11 +129,13 @@ def model_of(
 
 
 def adam(model: KGEModel) -> ModelOptimizer:
-    return DenseAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
+    return DenseAdam(
+        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, clip_norm=None
+    )
 
 
 def lazy_adam(model: KGEModel) -> ModelOptimizer:
-    return LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8)
+    return LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, clip_norm=None)
 
 
 def player_of(
