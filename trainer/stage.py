@@ -66,6 +66,10 @@ class Stage:
         """Whether the stage is validated here regularly, and not only because it ends."""
         return self.valid_every > 0 and stage_step % self._steps_between_validations == 0
 
+    def had_validation_before(self, stage_step: int) -> bool:
+        """Whether the stage was validated before this step."""
+        return self.valid_every > 0 and stage_step > self._steps_between_validations
+
     def goes_on_from(self, stage_step: int) -> bool:
         """Whether the stage has more steps and has no regular validation at this one."""
         return stage_step < self.steps and not self.is_regular(stage_step)
