@@ -27,6 +27,10 @@ class ModelOptimizer(ABC):
         lr: the learning rate.
         relation_lr: the learning rate of relation rows; None for `lr`.
         eps: added to denominators; positive.
+        clip_norm: the longest gradient: a longer one is scaled back to this L2 norm before the update. Norms are of the
+            gradient over the global batch, summed over ranks, of each entity row and each relation row by itself, and
+            of every other dense parameter as a whole. So a row is clipped alike on any number of ranks, and needs no
+            norm of all rows, which the ranks would have to add up. None: no limit.
     Raises:
         InputError: a number out of range.
 
@@ -36,13 +40,18 @@ class ModelOptimizer(ABC):
         optimizer.step()  # moves the parameters, then clears their gradients
     """
 
-    def __init__(self, model: KGEModel, lr: float, relation_lr: float | None, eps: float) -> None:
+    def __init__(
+        self, model: KGEModel, lr: float, relation_lr: float | None, eps: float, clip_norm: float | None
+    ) -> None:
         for name, value in (("lr", lr), ("relation_lr", relation_lr)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"optimizer.{name} must be a positive number, got {value}")
         if eps <= 0:  # a row whose gradients were all 0 would divide 0 by 0
             raise InputError(f"optimizer.eps must be positive, got {eps}")
+        if clip_norm is not None and not 0 < clip_norm < float("inf"):
+            raise InputError(f"optimizer.clip_norm must be a positive number or null, got {clip_norm}")
         self.model = model
+        self.clip_norm = clip_norm
         self._base_lr = lr
         self._relation_share = 1.0 if relation_lr is None else relation_lr / lr
         self.lr = lr
@@ -73,10 +82,22 @@ class ModelOptimizer(ABC):
         for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
             if parameter.grad is not None:
                 lr = self.lr * (self._relation_share if parameter is relation else 1.0)
-                self._update_dense(rows, parameter.grad.view(rows.shape), state, lr)
+                gradient = self._clipped(parameter.grad if parameter is relation else parameter.grad.view(1, -1))
+                self._update_dense(rows, gradient.view(rows.shape), state, lr)
                 parameter.grad = None
         self.model.relation_ball.clip_(self.model.scorer.relation.detach())
-        self._update_rows(self.model.entity.take_gradient())
+        gradient = self.model.entity.take_gradient()
+        if self.clip_norm is not None:
+            # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
+            gradient = RowGradient(gradient.row, self._clipped(gradient.value))
+        self._update_rows(gradient)
+
+    def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
+        """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""
+        if self.clip_norm is not None:
+            gradient = gradient.contiguous()
+            Ball((gradient.shape[1],), self.clip_norm).clip_(gradient)
+        return gradient
 
     @abstractmethod
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State: ...
@@ -118,6 +139,7 @@ class _RowAdam(ModelOptimizer):
         beta2: float,
         eps: float,
         weight_decay: float,
+        clip_norm: float | None,
     ) -> None:
         for name, value in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= value < 1:
@@ -126,7 +148,7 @@ class _RowAdam(ModelOptimizer):
             raise InputError(f"optimizer.weight_decay must be at least 0, got {weight_decay}")
         self.betas = (beta1, beta2)
         self.weight_decay = weight_decay
-        super().__init__(model, lr, relation_lr, eps)
+        super().__init__(model, lr, relation_lr, eps, clip_norm)
 
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
         return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
@@ -172,7 +194,8 @@ class DenseAdam(_RowAdam):
     small graphs.
 
     Args:
-        weight_decay: weight_decay * parameter is added to the gradient (L2 regularisation, KBGAN's lambda).
+        weight_decay: weight_decay * parameter is added to the gradient (L2 regularisation, KBGAN's lambda), after
+            the gradient was clipped.
     """
 
     def _update_rows(self, gradient: RowGradient) -> None:
@@ -183,9 +206,26 @@ class LazyAdam(_RowAdam):
     """Adam that updates only rows with a gradient, and their moments. Bias correction uses the number of all steps."""
 
     def __init__(
-        self, model: KGEModel, *, lr: float, relation_lr: float | None, beta1: float, beta2: float, eps: float
+        self,
+        model: KGEModel,
+        *,
+        lr: float,
+        relation_lr: float | None,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        clip_norm: float | None,
     ) -> None:
-        super().__init__(model, lr=lr, relation_lr=relation_lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0)
+        super().__init__(
+            model,
+            lr=lr,
+            relation_lr=relation_lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=0.0,
+            clip_norm=clip_norm,
+        )
 
     def _update_rows(self, gradient: RowGradient) -> None:
         self._move(
@@ -199,8 +239,10 @@ class RowwiseAdagrad(ModelOptimizer):
     Dense parameters have ordinary Adagrad: one number of state for each parameter value (Duchi et al., JMLR 2011).
     """
 
-    def __init__(self, model: KGEModel, *, lr: float, relation_lr: float | None, eps: float) -> None:
-        super().__init__(model, lr, relation_lr, eps)
+    def __init__(
+        self, model: KGEModel, *, lr: float, relation_lr: float | None, eps: float, clip_norm: float | None
+    ) -> None:
+        super().__init__(model, lr, relation_lr, eps, clip_norm)
 
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State:
         return {"square_sum": torch.zeros_like(rows)}

@@ -35,6 +35,7 @@ from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import PRETRAINING, Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.validation import Validation
 
 _FEWEST_LINES = 20
 _FEWEST_VALIDATIONS = 3
@@ -95,7 +96,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
-    fit_to_graph(config, graph.num_entities, len(graph.train))
+    fit_to_graph(config, graph)
     if not len(graph.train):
         raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
     site = ModelSite(
@@ -148,12 +149,18 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
+    validation = Validation(
+        run.evaluator(run.known_in_validation),
+        run.graph.valid,
+        metric=options.metric,
+        sample=options.valid_sample,
+        seed=config.seed,
+    )
     return Trainer(
         runtime,
         stages,
         {name: Player(model, None) for name, model in models.items()},
-        evaluator=run.evaluator(run.known_in_validation),
-        valid=run.graph.valid,
+        validation=validation,
         diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
@@ -190,6 +197,8 @@ def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
         "trainer.chunk_size": options.chunk_size,
         "trainer.sides": options.sides,
         "trainer.subsampling": options.subsampling,
+        "trainer.metric": options.metric,
+        "trainer.valid_sample": options.valid_sample,
         "generator": config.generator._target_,
         "stages": [stage.name for stage in stages],
         "graph": run.graph.fingerprint(),

@@ -27,8 +27,8 @@ def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
     last = trainer.stages[-1]
     if isinstance(last.schedule, Plateau) and not last.valid_every:
         raise InputError(
-            "schedule=plateau goes by the validation MRR, but this run has no validation: trainer.valid_every is 0, or "
-            "the graph has no valid triples; take another schedule, such as schedule=cosine"
+            "schedule=plateau goes by validation, but this run has none: trainer.valid_every is 0, or the graph has no "
+            "valid triples; take another schedule, such as schedule=cosine"
         )
     sampler = last.sampler
     typed: list[str] = list(config.get("typed") or ())
@@ -37,6 +37,12 @@ def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
             f"trainer.patience={last.patience} has no effect, because trainer.valid_every=0 means no validation; leave "
             "one of them out"
         )
+    for name in ("metric", "valid_sample"):
+        if f"trainer.{name}" in typed and not any(stage.valid_every for stage in trainer.stages):
+            raise InputError(
+                f"trainer.{name}={config.trainer[name]} has no effect, because this run has no validation: "
+                "trainer.valid_every is 0, or the graph has no valid triples; leave it out"
+            )
     reward = next((key for key in typed if key.split(".")[0] == "reward"), None)
     if reward is not None and sampler.model is None:
         raise InputError(

@@ -71,8 +71,8 @@ def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Pa
         return
     if trainer.cursor.stage_step < stage.steps:
         reason = (
-            f"stopped after {epochs:g} epochs, because its validation MRR had not risen {trainer.cursor.stale} times "
-            f"(trainer.patience={stage.patience}); to go on add trainer.patience=0"
+            f"stopped after {epochs:g} epochs, because its validation {trainer.validation.metric} had not risen "
+            f"{trainer.cursor.stale} times (trainer.patience={stage.patience}); to go on add trainer.patience=0"
         )
     else:
         reason = f"is finished, with {epochs:g} epochs; to go on give it more, as in trainer.epochs={2 * stage.epochs}"

@@ -32,6 +32,8 @@ class TrainerOptions:
     sides: str = MISSING
     subsampling: bool = MISSING
     valid_every: int = MISSING
+    valid_sample: int | None = MISSING
+    metric: str = MISSING
     patience: int = MISSING
     log_every: int = MISSING
     log_digests: bool = MISSING
@@ -116,7 +118,7 @@ class SearchOptions:
 
     trials: int = MISSING
     workers: int = MISSING
-    metric: str = MISSING
+    metric: str | None = MISSING
     first: int = MISSING
     warm_up: int = MISSING
 

@@ -62,19 +62,21 @@ def draw_plots(results: Sequence[Result], folder: Path) -> dict[str, Path]:
 
 
 def _plots(results: Sequence[Result]) -> Iterator[tuple[Any, ...]]:
+    sampled = any(moment.sampled for result in results for moment in result.moments)
+    mrr = "MRR, validation (of a sample)" if sampled else "MRR, validation"
     yield (
         "Validation MRR by candidates scored",
         "mrr_by_candidates",
         results,
         _curves(lambda moment: moment.candidates / 1e6, lambda moment: moment.mrr),
-        ("candidates scored, millions", "MRR, validation"),
+        ("candidates scored, millions", mrr),
     )
     yield (
         "Validation MRR by time",
         "mrr_by_time",
         results,
         _curves(lambda moment: moment.seconds, lambda moment: moment.mrr),
-        ("seconds of training", "MRR, validation"),
+        ("seconds of training", mrr),
     )
     yield (
         "False negatives by hardness",

@@ -11,6 +11,7 @@ from typing import Any
 from graph.errors import InputError
 from launch.cell_files import RECORD, number, read_metrics, read_record
 from trainer.checkpoint_files import read_json
+from trainer.validation import GROUPS
 
 IDENTITY = ("graph", "discriminator", "sampler", "seed", "ranks")
 
@@ -138,6 +139,9 @@ _MEASURED = tuple(column.key for column in COLUMNS if column.group in {FALSE, HA
 """The figures that `quality` measures: means over the validations of the last stage."""
 
 
+_MRR = tuple(f"{group}/mrr" for group in GROUPS)
+
+
 @dataclass(frozen=True)
 class Moment:
     """The figures of one validation."""
@@ -145,6 +149,8 @@ class Moment:
     candidates: float
     seconds: float
     mrr: float
+    sampled: bool
+    """Whether the MRR is of a sample of the valid triples (`trainer.valid_sample`)."""
     hardness: float
     active: float
 
@@ -183,12 +189,13 @@ def read_result(folder: Path) -> Result:
         Moment(
             candidates=number(path, line, "cost/candidates"),
             seconds=number(path, line, "cost/seconds"),
-            mrr=number(path, line, "valid/mrr"),
+            mrr=number(path, line, name),
+            sampled=name == _MRR[1],
             hardness=number(path, line, "quality/hardness"),
             active=number(path, line, "quality/active"),
         )
         for line in lines
-        if "valid/mrr" in line and "cost/candidates" in line and line["stage"] != "pretrain_generator"
+        if (name := _mrr_in(line)) and "cost/candidates" in line and line["stage"] != "pretrain_generator"
     ]
     result_file = folder / "result.json"
     result = read_json(result_file) if result_file.is_file() else {}
@@ -206,7 +213,12 @@ def read_result(folder: Path) -> Result:
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics; if a resumed run wrote a step again, the later line."""
     lines = read_metrics(path)
-    return list({(line["step"], line["stage"], "loss" in line, "valid/mrr" in line): line for line in lines}.values())
+    return list({(line["step"], line["stage"], "loss" in line, _mrr_in(line)): line for line in lines}.values())
+
+
+def _mrr_in(line: Mapping[str, Any]) -> str | None:
+    """The name of the MRR in the line of a validation; None in another line."""
+    return next((name for name in _MRR if name in line), None)
 
 
 def _figures(
@@ -214,7 +226,7 @@ def _figures(
 ) -> dict[str, float]:
     path, metrics = folder / "result.json", folder / "metrics.jsonl"
     measured = [line for line in lines if "quality/hardness" in line]
-    last = [line for line in measured if line["stage"] == lines[-1]["stage"] and "valid/mrr" in line]
+    last = [line for line in measured if line["stage"] == lines[-1]["stage"] and _mrr_in(line)]
     steps = [number(metrics, line, "cost/step_seconds") for line in last if "cost/step_seconds" in line]
     if not steps:
         raise InputError(

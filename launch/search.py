@@ -60,6 +60,9 @@ def run_job(config: DictConfig) -> None:
         job = HydraConfig.get()
         check_options(config)
         _check(config.search)
+        if config.search.metric is None:
+            group = "valid" if config.trainer.valid_sample is None else "valid_sample"
+            config.search.metric = f"{group}/{config.trainer.metric}"
         typed = absolute_lines(list(job.overrides.task), config)
         given = [line for line in typed if not line.startswith("search.")]
         folder = Path(job.runtime.output_dir)
@@ -91,6 +94,9 @@ def _check(options: DictConfig) -> None:
         raise InputError(
             "nothing is varied; give at least one option several values, as in loss=softmax,margin_ranking"
         )
+    for key in ("trainer.metric", "trainer.valid_sample"):
+        if any(dimension.key == key for dimension in _space):
+            raise InputError(f"{key} can't be varied: a search compares its runs by one metric of the same triples")
     for key in ("trials", "workers", "first", "warm_up"):
         if options[key] < 1:
             raise InputError(f"search.{key} must be at least 1, got {options[key]}")

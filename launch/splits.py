@@ -24,7 +24,7 @@ def without_validation(config: DictConfig, graph: KnowledgeGraph) -> None:
         patience = config.pretrain[key.split(".")[1]].patience if "." in key else config.trainer.patience
         if is_typed(config, f"{key}.patience") and patience > 0:
             raise InputError(
-                f"{key}.patience: early stopping goes by the validation MRR, but {graph.name} has no valid triples, "
+                f"{key}.patience: early stopping goes by validation, but {graph.name} has no valid triples, "
                 f"got {patience}; leave it out, or add a valid file"
             )
     for options in (config.trainer, config.pretrain.generator, config.pretrain.discriminator):

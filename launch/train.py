@@ -20,6 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import early_signals, schema
+from launch.advice import after_training, before_training
 from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
@@ -119,6 +120,9 @@ def train(config: DictConfig, folder: Path) -> None:
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
+        if checkpoint is None:  # a resumed run keeps its batch size
+            _advise(runtime, before_training(trainer, config.trainer.batch_size))
+        trains = trainer.has_steps_left
         try:
             with runtime.noting_signals():
                 trainer.fit()
@@ -129,6 +133,10 @@ def train(config: DictConfig, folder: Path) -> None:
         if not is_rank():
             early_signals.end_at_signals(_how_to_go_on(folder))
         _report(run, trainer, folder)
+        rising = after_training(trainer) if trains else None
+        if rising is not None:
+            more = _going_on(folder, f"trainer.epochs={2 * trainer.stages[-1].epochs}")
+            _advise(runtime, f"{rising}; go on with: {more}")
     except Stopped as stopped:
         line = f"stopped by signal {stopped.signal}; {_how_to_go_on(folder)}"
         if runtime.is_first and may_say(line):
@@ -136,6 +144,11 @@ def train(config: DictConfig, folder: Path) -> None:
         runtime.close()
         raise SystemExit(128 + stopped.signal) from None
     runtime.close()  # not after an error: this rank prints it first, before others notice that it is gone
+
+
+def _advise(runtime: Runtime, line: str | None) -> None:
+    if line is not None and runtime.is_first:
+        log.info("%s", line)
 
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
@@ -209,6 +222,7 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
     positives = cursor.step * run.config.trainer.batch_size
     result: dict[str, Any] = {
         **ranked,
+        "metric": trainer.validation.name,
         "best_step": cursor.finished[trainer.stages[-1].name],
         "steps": cursor.step,
         "stages": cursor.finished,

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
+from graph.knowledge_graph import KnowledgeGraph
 from graph.partition import metis_placement
 
 log = logging.getLogger(__name__)
@@ -52,26 +53,30 @@ def is_typed(config: DictConfig, key: str) -> bool:
     return key in (config.get("typed") or ())
 
 
-def fit_to_graph(config: DictConfig, num_entities: int, num_train: int) -> None:
-    """Sets `trainer.batch_size` if it is null, and cuts values of conf/ that need more entities than the graph has.
+def fit_to_graph(config: DictConfig, graph: KnowledgeGraph) -> None:
+    """Chooses sizes that are null, and cuts values of conf/ that are larger than the graph; logs each change.
 
-    A null batch size becomes a power of two that makes 50 to 100 steps an epoch of `num_train` positives, at least 32
-    and at most 1,024. Each change is logged.
+    A null `trainer.batch_size` becomes a power of two that makes 50 to 100 steps an epoch, at least 32 and at most
+    1,024; a null `trainer.chunk_size` becomes a quarter of the batch.
     """
     if config.trainer.batch_size is None:
-        steps = max(num_train // _LEAST_STEPS, 1)
-        config.trainer.batch_size = min(max(2 ** (steps.bit_length() - 1), _BATCH_SIZES[0]), _BATCH_SIZES[1])
-        log.info("trainer.batch_size: %d, for %d train triples", config.trainer.batch_size, num_train)
+        most = max(len(graph.train) // _LEAST_STEPS, 1)
+        config.trainer.batch_size = min(max(2 ** (most.bit_length() - 1), _BATCH_SIZES[0]), _BATCH_SIZES[1])
+        log.info("trainer.batch_size: %d, for %d train triples", config.trainer.batch_size, len(graph.train))
     if config.trainer.chunk_size is None:
         config.trainer.chunk_size = max(config.trainer.batch_size // 4, 1)
+    sample, num_valid = config.trainer.get("valid_sample"), len(graph.valid)
+    if sample is not None and sample > num_valid and not is_typed(config, "trainer.valid_sample"):
+        config.trainer.valid_sample = None
+        log.info("trainer.valid_sample: all %d valid triples instead of %d", num_valid, sample)
     for key, node in _nodes(config, ""):
         target = get_object(node._target_)
         bounds = {"num_parts": 0} if target is metis_placement else getattr(target, "bounded_by_entities", {})
         for name, less in bounds.items():
-            most, value = max(num_entities - less, 1), node[name]
+            most, value = max(graph.num_entities - less, 1), node[name]
             if value > most and not is_typed(config, f"{key}.{name}"):
                 node[name] = most
-                log.info("%s.%s: %d instead of %d, for %d entities", key, name, most, value, num_entities)
+                log.info("%s.%s: %d instead of %d, for %d entities", key, name, most, value, graph.num_entities)
         least = getattr(target, "least_chunk_size", 1)
         if key.startswith("generator") and config.trainer.chunk_size < least:
             _enlarge_chunks(config, key)

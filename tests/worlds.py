@@ -41,6 +41,7 @@ from trainer.schedule.constant import Constant
 from trainer.schedule.schedule import Schedule
 from trainer.stage import Stage
 from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.validation import Validation
 
 
 @cache
@@ -128,11 +129,13 @@ def model_of(
 
 
 def adam(model: KGEModel) -> ModelOptimizer:
-    return DenseAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
+    return DenseAdam(
+        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, clip_norm=None
+    )
 
 
 def lazy_adam(model: KGEModel) -> ModelOptimizer:
-    return LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8)
+    return LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, clip_norm=None)
 
 
 def player_of(
@@ -221,6 +224,8 @@ class KBGANRun:
     dtype: torch.dtype = torch.float64
     epochs: int = 2
     valid_every: int = 1
+    metric: str = "mrr"
+    sample: int | None = None
     patience: int = 0
     log_every: int = 1
     checkpoint_every: int = 0
@@ -241,19 +246,21 @@ class KBGANRun:
             self.runtime,
             self._stages(context),
             {"discriminator": Player(self.model, None), "generator": Player(self.sampler.model, None)},
-            evaluator=RankingEvaluator(
-                known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1
+            validation=Validation(
+                self._evaluator(known), self.graph.valid, metric=self.metric, sample=self.sample, seed=3
             ),
-            valid=self.graph.valid,
             diagnostics=Diagnostics(
                 self.runtime, context.known, known(self.graph.hidden), known(self.graph.valid), log_digests=True
             ),
             checkpointer=Checkpointer(self.folder / "checkpoints", self.runtime, keep=2),
             trackers=[JsonLinesTracker(), *self.trackers] if self.runtime.is_first else [],
-            manifest={"seed": 3, "graph": self.graph.fingerprint()},
+            manifest={"seed": 3, "graph": self.graph.fingerprint(), "trainer.metric": self.metric},
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
         )
+
+    def _evaluator(self, known: Callable[[Tensor], KnownTriples]) -> RankingEvaluator:
+        return RankingEvaluator(known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1)
 
     def _stages(self, context: SamplerContext) -> list[Stage]:
         random = BernoulliSampler(context, num_negatives=4, mask_known=False, redraw_known=False)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from discriminator.discriminator import Verdict
 from generator.sampler import Reward
@@ -19,13 +17,13 @@ from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
-from trainer.evaluate import RankingEvaluator
 from trainer.observer import Observer
 from trainer.progress import Progress
 from trainer.runtime import Runtime
 from trainer.saver import Saver, aside_pointer, checkpoint_name
 from trainer.stage import Cursor, Stage
 from trainer.tracking import Tracker
+from trainer.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +52,12 @@ class Step:
 class Trainer:
     """Trains the stages one after the other, from the position of the cursor.
 
-    Example: `Trainer(runtime, stages, players, evaluator=..., ...).fit()` trains from the start. Call
-    `resume(checkpoint, manifest)` before `fit()` to continue a run. Afterwards `cursor` tells the best steps and MRR.
+    Example: `Trainer(runtime, stages, players, validation=..., ...).fit()` trains from the start. Call
+    `resume(checkpoint, manifest)` before `fit()` to continue a run. Afterwards `cursor` tells the best steps.
 
     Args:
         players: all models of the run by name, trained or not; checkpoints hold all of them.
-        valid: the triples whose MRR chooses the best checkpoint of a stage.
+        validation: chooses the best checkpoint of each stage.
         manifest: values that a run resumed from a checkpoint must share.
         log_every: steps between lines of metrics; fewer in short stages.
         checkpoint_every: steps between checkpoints, besides those after validations; 0: only after validations.
@@ -75,8 +73,7 @@ class Trainer:
         stages: Sequence[Stage],
         players: Mapping[str, Player],
         *,
-        evaluator: RankingEvaluator,
-        valid: Int64[Tensor, "T 3"],
+        validation: Validation,
         diagnostics: Diagnostics,
         checkpointer: Checkpointer,
         trackers: Sequence[Tracker],
@@ -91,8 +88,7 @@ class Trainer:
         self.runtime = runtime
         self.stages = stages
         self.players = players
-        self.evaluator = evaluator
-        self.valid = valid
+        self.validation = validation
         self.diagnostics = diagnostics
         self.checkpointer = checkpointer
         self.trackers = trackers
@@ -159,8 +155,9 @@ class Trainer:
             if cursor.step % log_every == 0:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
-            best = cursor.best_mrr if cursor.best_checkpoint is not None else None
-            progress.advance(positives, loss=step.loss, reward=step.reward, valid_mrr=best)
+            best = cursor.best_value if cursor.best_checkpoint is not None else None
+            shown = {"loss": step.loss, "reward": step.reward, f"best {self.validation.name}": best}
+            progress.advance(positives, **shown)
             if stage.validates_after(cursor.stage_step):
                 self._validate(stage)
                 logged = time.perf_counter(), cursor.step
@@ -236,20 +233,21 @@ class Trainer:
         cursor = self.cursor
         if not stage.is_regular(cursor.stage_step):
             cursor.set_best_aside()
-        metrics = self.evaluator.evaluate(stage.player.model, self.valid).as_dict()
-        mrr = metrics["both"].get("mrr", 0.0)
-        if better := mrr > cursor.best_mrr:
-            cursor.best_mrr, cursor.best_step, cursor.stale = mrr, cursor.step, 0
+        validated = self.validation.of(stage.player.model)
+        value = validated.value
+        if better := value > cursor.best_value:
+            cursor.best_value, cursor.best_step, cursor.stale = value, cursor.step, 0
             cursor.best_checkpoint = checkpoint_name(cursor)
         else:
             cursor.stale += 1
         if stage.is_regular(cursor.stage_step):
-            stage.schedule.validated(mrr)
-        flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
+            stage.schedule.validated(value)
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
-        self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
+        place = {"epoch": epoch, "stage": stage.name, "train/seconds": cursor.seconds}
+        self._track({**place, **validated.metrics, **self._observe(stage)})
         if self.runtime.is_first:
-            log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")
+            said = self.validation.line(value), " (best)" if better else ""
+            log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)
         self._save(stage, best=better)
 
     def _observe(self, stage: Stage) -> dict[str, float | int]:
@@ -275,7 +273,7 @@ class Trainer:
             self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
         if not is_last:
             cursor.stage, cursor.stage_step = cursor.stage + 1, 0
-            cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
+            cursor.best_value, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
             cursor.set_aside = None
             self._save(None)
             self.checkpointer.drop(aside_pointer(stage))

@@ -9,8 +9,9 @@ from typing import Any
 from graph.errors import InputError
 from trainer.checkpoint_files import digest_of, is_file, read_json, shown
 from trainer.stage import BEST, Cursor
+from trainer.validation import METRICS
 
-FORMAT = 1
+FORMAT = 2
 _LARGEST = 1 << 63
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
 _FILE = re.compile(r"(?P<kind>[a-z_]+?)(_(?P<rank>\d{1,6})_of_(?P<ranks>\d{1,6}))?\.safetensors", re.ASCII)
@@ -48,7 +49,7 @@ _CURSOR: dict[str, Rule] = {
     "stage": _at_least(0),
     "stage_step": _at_least(0),
     "step": _at_least(0),
-    "best_mrr": ("a number from -1 to 1", lambda value: _is_number(value, -1.0, 1.0)),
+    "best_value": ("a number from -1 to 1", lambda value: _is_number(value, -1.0, 1.0)),
     "best_step": _at_least(0),
     "best_checkpoint": ("the name of a checkpoint or null", lambda value: value is None or is_name(value)),
     "stale": _at_least(0),
@@ -69,6 +70,8 @@ _FIELDS: dict[str, Rule] = {
     "trainer.chunk_size": _at_least(1),
     "trainer.sides": ("one or both", lambda value: value in ("one", "both")),
     "trainer.subsampling": ("true or false", lambda value: isinstance(value, bool)),
+    "trainer.metric": (f"one of {', '.join(METRICS)}", lambda value: value in METRICS),
+    "trainer.valid_sample": ("a number of triples or null", lambda value: value is None or _is_whole(value, 1)),
     "generator": ("the name of a class", is_name),
     "stages": ("names of stages", lambda value: isinstance(value, list) and value != [] and all(map(is_name, value))),
     "graph": (
@@ -101,6 +104,8 @@ def load_manifest(checkpoint: Path, *needed: str) -> dict[str, Any]:
     digest = manifest.pop("digest")
     if digest != digest_of(manifest):
         raise InputError(f"{path} is damaged: its content does not have the SHA-256 that it states")
+    if "format" in manifest:  # first: fields of an earlier format are not damage
+        _check_fields(path, "", {"format": manifest["format"]}, _FIELDS, ())
     _check_fields(path, "", manifest, _FIELDS, ("format", "files", *needed))
     _check_files(path, manifest["files"])
     if "cursor" in manifest:

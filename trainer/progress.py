@@ -1,4 +1,4 @@
-"""The progress bar of a stage: rate, time left, loss, reward and the best validation MRR. Shown on a terminal only."""
+"""The progress bar of a stage: rate, time left, loss, reward and the best validation. Shown on a terminal only."""
 
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType

@@ -9,7 +9,7 @@ from graph.errors import InputError
 from graph.sampling import PositiveOrder
 from trainer.schedule.schedule import Schedule
 
-BEST = ("best_mrr", "best_step", "best_checkpoint", "stale")
+BEST = ("best_value", "best_step", "best_checkpoint", "stale")
 
 PRETRAINING = "pretrain_"
 """The start of the names of pre-training stages."""
@@ -33,7 +33,7 @@ class Stage:
     valid_every: int
     """Epochs between validations; 0 for none."""
     patience: int
-    """Validations without a better MRR before the stage ends; 0 for never."""
+    """Validations without a better metric before the stage ends; 0 for never."""
     schedule: Schedule
     """The schedule of the learning rates of the trained model's optimiser."""
     fewest_validations: int = 0
@@ -66,6 +66,10 @@ class Stage:
         """Whether the stage is validated here regularly, and not only because it ends."""
         return self.valid_every > 0 and stage_step % self._steps_between_validations == 0
 
+    def had_validation_before(self, stage_step: int) -> bool:
+        """Whether the stage was validated before this step."""
+        return self.valid_every > 0 and stage_step > self._steps_between_validations
+
     def goes_on_from(self, stage_step: int) -> bool:
         """Whether the stage has more steps and has no regular validation at this one."""
         return stage_step < self.steps and not self.is_regular(stage_step)
@@ -93,8 +97,8 @@ class Cursor:
     """Steps of this stage done."""
     step: int = 0
     """Steps of all stages done."""
-    best_mrr: float = -1.0
-    """Best validation MRR of this stage, -1 before the first."""
+    best_value: float = -1.0
+    """Best value of the validation metric in this stage, -1 before the first."""
     best_step: int = 0
     """Step of the best validation."""
     best_checkpoint: str | None = None
@@ -106,13 +110,13 @@ class Cursor:
     finished: dict[str, int] = field(default_factory=dict)
     """The step that each finished stage went back to: of its best validation, or its last."""
     set_aside: dict[str, Any] | None = None
-    """What `best_mrr` to `stale` were before a validation that was due only because the stage ended, if there was one.
+    """What `best_value` to `stale` were before a validation that was due only because the stage ended, if there was.
 
     A run that is given more epochs takes them up again, because it would not have validated there.
     """
 
     def set_best_aside(self) -> None:
-        """Copies `best_mrr`, `best_step`, `best_checkpoint` and `stale` to `set_aside`."""
+        """Copies `best_value`, `best_step`, `best_checkpoint` and `stale` to `set_aside`."""
         self.set_aside = {key: getattr(self, key) for key in BEST}
 
     def take_up_again(self) -> None:

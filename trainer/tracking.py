@@ -5,11 +5,13 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
 from trainer.stage import PRETRAINING
+from trainer.validation import GROUPS, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +139,9 @@ class WandbTracker(Tracker):
 
     def _keep_best(self, prefix: str) -> None:
         """Makes wandb's summary show the best validation of a stage, not the last."""
-        for name in ("valid/mrr", "valid/both/mrr"):
-            self._run.define_metric(f"{prefix}{name}", step_metric="trainer/step", summary="max")
+        for group, side, metric in product(GROUPS, ("", "both/"), METRICS):
+            name = f"{prefix}{group}/{side}{metric}"
+            self._run.define_metric(name, step_metric="trainer/step", summary="max")
 
     def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
         """Logs the metrics; those of a pre-training stage have its name in front."""

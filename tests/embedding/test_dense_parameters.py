@@ -38,10 +38,12 @@ MODELS: dict[str, Callable[..., KGEModel]] = {
 }
 OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
     "dense_adam": lambda model: DenseAdam(
-        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01
+        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01, clip_norm=None
     ),
-    "lazy_adam": lambda model: LazyAdam(model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8),
-    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, relation_lr=None, eps=1e-10),
+    "lazy_adam": lambda model: LazyAdam(
+        model, lr=0.02, relation_lr=None, beta1=0.9, beta2=0.99, eps=1e-8, clip_norm=None
+    ),
+    "rowwise_adagrad": lambda model: RowwiseAdagrad(model, lr=0.05, relation_lr=None, eps=1e-10, clip_norm=None),
 }
 # What float32 rows make of a gradient is rounded; dense parameters are not, so their sums differ by less than that.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-6}
@@ -174,6 +176,29 @@ class Scaled(DistMult):
         return super().head_query(tail, relation) * self.scale * self.weights
 
     combination = None
+
+
+@pytest.mark.parametrize("name", ["TuckER", "HAKE", "ConvE"])
+def test_relations_are_clipped_by_row_and_others_as_a_whole(name: str) -> None:
+    model = MODELS[name](site_of(families()))
+    model.attach("more", nn.Linear(2, 3).double())
+    batch = batch_of(families().train[:6], heads=3)
+    loss = model.score(batch, batch.target[:, None])[0].sum() + sum(
+        (each * each).sum() for each in model.attached.parameters()
+    )
+    loss.backward()
+    gradients = [each.grad.clone() for each in model.dense_parameters() if each.grad is not None]
+    assert len(gradients) == len(model.dense_parameters())
+    norms = [each.norm(dim=1) if place == 0 else each.norm()[None] for place, each in enumerate(gradients)]
+    limit = float(torch.cat(norms)[torch.cat(norms) > 0].median()) * 1.001
+    optimizer = LazyAdam(model, lr=0.1, relation_lr=None, beta1=0.5, beta2=0.9, eps=1e-8, clip_norm=limit)
+    optimizer.step()
+    state = optimizer.dense_state()
+    for place, (gradient, norm) in enumerate(zip(gradients, norms, strict=True)):
+        factor = (limit / norm.clamp(min=limit)).view(-1, *[1] * (gradient.dim() - 1))
+        expected = (gradient * factor).flatten() / 2  # the first moment after one step with beta1 = 1/2
+        torch.testing.assert_close(state[f"{place}.exp_avg"].flatten(), expected, rtol=1e-12, atol=1e-15)
+    assert (torch.cat(norms) > limit).any()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache, partial
-from itertools import product
 
 import pytest
 import torch
@@ -22,16 +21,18 @@ from trainer.runtime import Runtime
 
 ENTITIES, RELATIONS, DIM = 11, 3, 4
 OPTIMIZERS: dict[str, Callable[..., ModelOptimizer]] = {
-    "dense_adam": lambda model, relation_lr=None: DenseAdam(
-        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.01
+    "dense_adam": lambda model, relation_lr=None, clip_norm=None: DenseAdam(
+        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-8, weight_decay=0.01, clip_norm=clip_norm
     ),
-    "lazy_adam": lambda model, relation_lr=None: LazyAdam(
-        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-14
+    "lazy_adam": lambda model, relation_lr=None, clip_norm=None: LazyAdam(
+        model, lr=0.05, relation_lr=relation_lr, beta1=0.8, beta2=0.95, eps=1e-14, clip_norm=clip_norm
     ),
-    "rowwise_adagrad": lambda model, relation_lr=None: RowwiseAdagrad(
-        model, lr=0.05, relation_lr=relation_lr, eps=1e-10
+    "rowwise_adagrad": lambda model, relation_lr=None, clip_norm=None: RowwiseAdagrad(
+        model, lr=0.05, relation_lr=relation_lr, eps=1e-10, clip_norm=clip_norm
     ),
 }
+CLIPS = (None, 1.5)
+"""The second is shorter than some gradients of rows here and longer than others."""
 
 TOLERANCE = {torch.float64: {"rtol": 1e-12, "atol": 1e-13}, torch.float32: {"rtol": 1e-6, "atol": 1e-7}}
 
@@ -67,19 +68,22 @@ def all_parameters(model: KGEModel) -> Tensor:
     return torch.cat([rows.double().flatten(), model.scorer.relation.detach().flatten()])
 
 
-def train_on_rank(rank: int, world_size: int, name: str, dtype: torch.dtype, steps: int) -> Tensor:
+def train_on_rank(rank: int, world_size: int, name: str, dtype: torch.dtype, clip: float | None) -> Tensor:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
     model = tiny_model(runtime, max_norm=1.0, dtype=dtype)
-    optimizer = OPTIMIZERS[name](model)
-    for batch in batches(steps):
+    optimizer = OPTIMIZERS[name](model, clip_norm=clip)
+    for batch in batches(9):
         loss_of(model, runtime.share(batch)).backward()
         optimizer.step()
     return all_parameters(model)
 
 
+CASES = [(name, dtype, clip) for name in OPTIMIZERS for dtype in TOLERANCE for clip in CLIPS]
+
+
 @cache  # one rank's is compared with two and with three
 def train_all(rank: int, world_size: int) -> list[Tensor]:
-    return [train_on_rank(rank, world_size, name, dtype, 9) for dtype in TOLERANCE for name in OPTIMIZERS]
+    return [train_on_rank(rank, world_size, *case) for case in CASES]
 
 
 @pytest.mark.slow
@@ -87,16 +91,19 @@ def train_all(rank: int, world_size: int) -> list[Tensor]:
 def test_training_is_the_same_on_any_number_of_ranks(world_size: int) -> None:
     alone = train_all(0, 1)
     for found in run_on_ranks(world_size, train_all):
-        for place, (dtype, name) in enumerate(product(TOLERANCE, OPTIMIZERS)):
-            tolerance = TOLERANCE[dtype]
-            torch.testing.assert_close(found[place], alone[place], **tolerance, msg=partial(named, f"{name} {dtype}"))
+        for case, mine, expected in zip(CASES, found, alone, strict=True):
+            torch.testing.assert_close(mine, expected, **TOLERANCE[case[1]], msg=partial(named, f"{case}"))
 
 
 def named(case: str, message: str) -> str:
     return f"{case}: {message}"
 
 
-def reference_steps(name: str, steps: int) -> Tensor:
+def clipped(rows: Tensor, longest: float) -> Tensor:
+    return torch.stack([row * min(1.0, longest / max(float(row.norm()), 1e-30)) for row in rows])
+
+
+def reference_steps(name: str, steps: int, clip: float | None) -> Tensor:
     """The same training with a plain table, autograd and torch's optimisers."""
     model = tiny_model()
     rows = model.entity.gather_all(model.entity.weight.detach()).clone().requires_grad_()
@@ -120,7 +127,11 @@ def reference_steps(name: str, steps: int) -> Tensor:
         first = torch.arange(len(head)) < batch.head_rows
         negative = torch.where(first[:, None], heads, tails)
         (2.0 - positive[:, None] + negative).square().mean().backward()
-        assert rows.grad is not None
+        assert rows.grad is not None and relation.grad is not None
+        if clip is not None:
+            norms = torch.cat([rows.grad, relation.grad]).norm(dim=1)
+            assert (norms > clip).any() and ((norms > 0) & (norms < clip)).any()
+            rows.grad, relation.grad = clipped(rows.grad, clip), clipped(relation.grad, clip)
         touched = torch.cat([batch.head, batch.tail, entity.flatten()]).unique()
         if name == "lazy_adam":
             rows.grad = torch.sparse_coo_tensor(touched[None], rows.grad[touched], rows.shape).coalesce()
@@ -136,14 +147,15 @@ def reference_steps(name: str, steps: int) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+@pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_updates_are_those_of_torch(name: str) -> None:
+def test_updates_are_those_of_torch(name: str, clip: float | None) -> None:
     model = tiny_model()
-    optimizer = OPTIMIZERS[name](model)
+    optimizer = OPTIMIZERS[name](model, clip_norm=clip)
     for batch in batches(7):
         loss_of(model, batch).backward()
         optimizer.step()
-    torch.testing.assert_close(all_parameters(model), reference_steps(name, 7), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(all_parameters(model), reference_steps(name, 7, clip), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -174,7 +186,7 @@ def test_lazy_adams_eps_is_adams() -> None:
     ids, target = torch.arange(ENTITIES), torch.linspace(-1, 1, ENTITIES, dtype=torch.float64)[:, None]
     options = {"lr": 0.05, "eps": 0.1}
     model = tiny_model()
-    optimizer = LazyAdam(model, relation_lr=None, beta1=0.8, beta2=0.95, **options)
+    optimizer = LazyAdam(model, relation_lr=None, beta1=0.8, beta2=0.95, clip_norm=None, **options)
     rows = model.entity(ids).detach().requires_grad_()
     reference = torch.optim.Adam([rows], betas=(0.8, 0.95), **options)
     for _ in range(5):
@@ -213,28 +225,41 @@ def test_rows_stay_in_the_ball(name: str) -> None:
     ("make", "message"),
     [
         (
-            lambda m: RowwiseAdagrad(m, lr=0.0, relation_lr=None, eps=1e-10),
+            lambda m: RowwiseAdagrad(m, lr=0.0, relation_lr=None, eps=1e-10, clip_norm=None),
             "optimizer.lr must be a positive number, got 0.0",
         ),
         (
-            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=1.0, beta2=0.9, eps=1e-8),
+            lambda m: RowwiseAdagrad(m, lr=0.1, relation_lr=None, eps=1e-10, clip_norm=0.0),
+            "optimizer.clip_norm must be a positive number or null, got 0.0",
+        ),
+        (
+            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=1.0, beta2=0.9, eps=1e-8, clip_norm=None),
             r"optimizer.beta1 must be in \[0, 1\), got 1.0",
         ),
         (
-            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=-0.1, eps=1e-8, weight_decay=0.0),
+            lambda m: DenseAdam(
+                m, lr=0.1, relation_lr=None, beta1=0.9, beta2=-0.1, eps=1e-8, weight_decay=0.0, clip_norm=None
+            ),
             r"optimizer.beta2 must be in \[0, 1\), got -0.1",
         ),
-        (lambda m: RowwiseAdagrad(m, lr=0.1, relation_lr=None, eps=0.0), "optimizer.eps must be positive, got 0.0"),
         (
-            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=-1e-8),
-            "optimizer.eps must be positive, got -1e-08",
-        ),
-        (
-            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=0.0, weight_decay=0.0),
+            lambda m: RowwiseAdagrad(m, lr=0.1, relation_lr=None, eps=0.0, clip_norm=None),
             "optimizer.eps must be positive, got 0.0",
         ),
         (
-            lambda m: DenseAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=1e-8, weight_decay=-1.0),
+            lambda m: LazyAdam(m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=-1e-8, clip_norm=None),
+            "optimizer.eps must be positive, got -1e-08",
+        ),
+        (
+            lambda m: DenseAdam(
+                m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=0.0, weight_decay=0.0, clip_norm=None
+            ),
+            "optimizer.eps must be positive, got 0.0",
+        ),
+        (
+            lambda m: DenseAdam(
+                m, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.9, eps=1e-8, weight_decay=-1.0, clip_norm=None
+            ),
             "optimizer.weight_decay must be at least 0, got -1.0",
         ),
     ],
@@ -264,4 +289,4 @@ def test_a_factor_and_relations_own_rate(name: str):
 @pytest.mark.parametrize(("lr", "relation_lr"), [(0.05, 0.0), (0.05, float("nan")), (0.05, float("inf"))])
 def test_a_bad_rate_of_relations_is_named(lr: float, relation_lr: float):
     with pytest.raises(InputError, match=rf"optimizer.relation_lr must be a positive number, got {relation_lr}"):
-        RowwiseAdagrad(tiny_model(), lr=lr, relation_lr=relation_lr, eps=1e-10)
+        RowwiseAdagrad(tiny_model(), lr=lr, relation_lr=relation_lr, eps=1e-10, clip_norm=None)

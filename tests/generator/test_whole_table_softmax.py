@@ -43,7 +43,9 @@ class Recorder:
 
 
 def fast_adam(model: KGEModel) -> ModelOptimizer:
-    return DenseAdam(model, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
+    return DenseAdam(
+        model, lr=0.1, relation_lr=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, clip_norm=None
+    )
 
 
 def sampler_of(runtime: Runtime | None = None, *, scoring: Any = distmult, **options: Any) -> WholeTableSoftmaxSampler:

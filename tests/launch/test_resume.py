@@ -70,6 +70,31 @@ def test_what_a_finished_run_can_t_follow_is_refused(option, message, command, c
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_run_keeps_the_metric_that_chooses_its_best(command, tiny_plain):
+    options = [
+        *tiny_plain,
+        "generator=uniform",
+        "trainer.metric=hits@10",
+        "trainer.valid_sample=40",
+        "trainer.epochs=4",
+    ]
+    assert command(train, *options, "hydra.run.dir=run").code == 0
+    result, lines = read(Path("run"))
+    name = "valid_sample/hits@10"
+    best = max((line for line in lines if name in line), key=lambda line: line[name])
+    assert result["metric"] == name
+    assert best["valid_sample/both/count"] == 80 < result["valid"]["both"]["count"]
+    assert result["best_step"] == best["step"]
+    for option, said in (
+        ("trainer.metric=mrr", "trainer.metric is mrr in this run, but hits@10 in "),
+        ("trainer.valid_sample=null", "trainer.valid_sample is None in this run, but 40 in "),
+    ):
+        refused = command(train, "resume=run", option, "trainer.epochs=6")
+        assert (refused.code, refused.errors.count("\n")) == (1, 1)
+        assert f"error: resume: {said}" in refused.errors
+    assert command(train, "resume=run", "trainer.epochs=6").code == 0
+
+
 def test_a_run_that_stopped_early_says_how_it_goes_on(command, tiny_plain):
     options = [*tiny_plain, "generator=uniform", "optimizer.lr=1e-9", "trainer.patience=1", "trainer.epochs=9"]
     assert command(train, *options, "hydra.run.dir=run").code == 0

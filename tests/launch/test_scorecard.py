@@ -191,6 +191,17 @@ def test_figures_of_a_cell_are_means_over_its_last_stage(made):
     assert [(moment.candidates, moment.mrr) for moment in result.moments] == [(5e5, 0.15), (1e6, 0.3)]
 
 
+def test_a_cell_that_validated_a_sample_is_read(made):
+    cell = made / "cells/uniform-transe-synthetic-1"
+    whole = read_result(cell)
+    metrics = cell / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("valid/mrr", "valid_sample/mrr"))
+    result = read_result(cell)
+    assert result.figures == whole.figures
+    assert [(moment.mrr, moment.sampled) for moment in result.moments] == [(0.15, True), (0.3, True)]
+    assert not any(moment.sampled for moment in whole.moments)
+
+
 def test_a_cell_whose_graph_has_no_valid_split_says_so(tmp_path):
     cell = make_cell(tmp_path, "uniform", 0, 0.2)
     result = json.loads((cell / "result.json").read_text())

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from graph.errors import InputError
 from launch import search
 from launch.search_space import Dimension, as_options, split_space
-from launch.trial import run_trial, validations
+from launch.trial import Outcome, run_trial, validations
 
 RUN = (
     "graph.num_people=100",
@@ -69,6 +69,8 @@ def test_what_can_not_be_varied_is_named(argument: str, message: str):
     [
         ([], "error: nothing is varied; give at least one option several values"),
         (["seed=0,1", "search.trials=0"], "error: search.trials must be at least 1, got 0"),
+        (["trainer.metric=mrr,hits@1"], "error: trainer.metric can't be varied: a search compares"),
+        (["trainer.valid_sample=9,99"], "error: trainer.valid_sample can't be varied: a search compares"),
         (["seed=0,1", "optimizer.rate=1"], "error: optimizer.rate: there is no such option"),
     ],
 )
@@ -77,6 +79,30 @@ def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list
     assert outcome.code == 1
     assert outcome.errors.startswith(message)
     assert not (tmp_path / "search" / "trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "metric"),
+    [
+        ([], "valid/mrr"),
+        (["trainer.metric=hits@3"], "valid/hits@3"),
+        (["trainer.valid_sample=9"], "valid_sample/mrr"),
+        (["search.metric=valid/tail/mrr"], "valid/tail/mrr"),
+    ],
+)
+def test_trials_are_compared_by_the_metric_of_their_runs(
+    options: list[str], metric: str, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def trial(options: object, folder: object, metric: str, *_: object) -> Outcome:
+        asked.append(metric)
+        return Outcome(0.5, pruned=False, error=None)
+
+    asked: list[str] = []
+    monkeypatch.setattr(search, "run_trial", trial)
+    outcome = command(search, *RUN, "seed=0,1", *options, "search.trials=1", f"hydra.run.dir={tmp_path / 'search'}")
+    assert outcome.code == 0, outcome.errors
+    assert asked == [metric]
+    assert metric in outcome.output.splitlines()[0]
 
 
 @pytest.mark.slow

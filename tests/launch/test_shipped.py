@@ -70,6 +70,17 @@ def test_what_is_cut_is_said_and_what_was_typed_is_refused(
         trainer_of("generator=in_batch", typed=("trainer.chunk_size",))
 
 
+def test_a_sample_of_valid_triples_is_cut_or_refused(
+    trainer_of: Callable[..., Trainer], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, logger="launch.typed"):
+        trainer = trainer_of("generator=uniform", "trainer.valid_sample=5")
+    assert caplog.messages[-1:] == ["trainer.valid_sample: all 1 valid triples instead of 5"]
+    assert trainer.validation.name == "valid/mrr"
+    with pytest.raises(InputError, match=r"trainer.valid_sample must be .* at most the 1 valid triples, .* got 5"):
+        trainer_of("generator=uniform", "trainer.valid_sample=5", typed=("trainer.valid_sample",))
+
+
 def test_the_command_knows_what_was_typed(command):
     small = ["graph=nations", "trainer.epochs=1", "launch.device=cpu", "discriminator.dim=4", "hydra.run.dir=run"]
     outcome = command(train, *small, "generator=kbgan", "generator.pool_size=20")
@@ -108,11 +119,16 @@ def test_the_command_knows_what_was_typed(command):
             (),
             "generator.parts.hard needs the reward of all candidates",
         ),
-        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has no validation"),
+        (["schedule=plateau", "trainer.valid_every=0"], (), "schedule=plateau .* this run has none"),
         (
             ["trainer.patience=3", "trainer.valid_every=0"],
             ("trainer.patience",),
             "trainer.patience=3 has no effect, because trainer.valid_every=0",
+        ),
+        (
+            ["trainer.metric=hits@3", "trainer.valid_every=0", "generator=uniform"],
+            ("trainer.metric",),
+            "trainer.metric=hits@3 has no effect, because this run has no validation",
         ),
         (["generator=uniform", "reward=band"], ("reward",), "reward: uniform does not learn from rewards"),
         (

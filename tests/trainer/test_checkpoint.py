@@ -32,7 +32,7 @@ MANIFEST = {"cursor": Cursor(step=7).as_dict(), "seed": 3}
 
 
 def adagrad(model: KGEModel) -> ModelOptimizer:
-    return RowwiseAdagrad(model, lr=0.1, relation_lr=None, eps=1e-10)
+    return RowwiseAdagrad(model, lr=0.1, relation_lr=None, eps=1e-10, clip_norm=None)
 
 
 OPTIMIZERS = {"adam": adam, "lazy adam": lazy_adam, "adagrad": adagrad}

@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 import signal
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from tests.worlds import KBGANRun, order_of
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
 from trainer.runtime import Runtime
+from trainer.schedule.constant import Constant
 from trainer.tracking import Tracker
 
 STEPS = 10  # of a stage: two epochs of five
@@ -164,7 +166,7 @@ def test_a_run_goes_on_in_another_folder(unbroken: Any, tmp_path: Path):
     run = KBGANRun(tmp_path / "first", valid_every=1)
     # After the stage's best validation: the best checkpoint lies in the first folder.
     scores = iter([0.9, 0.1] * 3)
-    run.trainer.evaluator = evaluator = ScriptedEvaluator(run, scores)
+    run.trainer.validation.evaluator = evaluator = ScriptedEvaluator(run, scores)
 
     def ask() -> None:
         run.runtime.stop_signal = signal.SIGTERM
@@ -174,7 +176,7 @@ def test_a_run_goes_on_in_another_folder(unbroken: Any, tmp_path: Path):
         fit(run)
     best = evaluator.seen[-1]
     again = KBGANRun(tmp_path / "second")
-    again.trainer.evaluator = ScriptedEvaluator(again, scores)
+    again.trainer.validation.evaluator = ScriptedEvaluator(again, scores)
     found = resume(again, tmp_path / "first")
     assert found["discriminator entity"].equal(best["discriminator entity"])
     assert again.trainer.cursor.finished["adversarial"] == 25
@@ -193,7 +195,7 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(shorter: int, best
     def run(folder: str, epochs: int, mrr: list[float]) -> KBGANRun:
         made = KBGANRun(tmp_path / folder, epochs=epochs, valid_every=2, patience=3)
         made.trainer.stages[0].__dict__["epochs"] = made.trainer.stages[1].__dict__["epochs"] = 2
-        made.trainer.evaluator = ScriptedEvaluator(made, mrr)
+        made.trainer.validation.evaluator = ScriptedEvaluator(made, mrr)
         return made
 
     at_2, at_4, at_6 = (0.4, 0.5, 0.3) if best == "at the shorter end" else (0.4, 0.2, 0.3)
@@ -209,7 +211,7 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(shorter: int, best
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("key", ["seed", "graph"])
+@pytest.mark.parametrize("key", ["seed", "graph", "trainer.metric"])
 def test_resuming_something_else_names_what_differs(key: str, tmp_path: Path):
     fit(KBGANRun(tmp_path, epochs=1))
     run = KBGANRun(tmp_path, epochs=1)
@@ -234,27 +236,54 @@ def test_a_state_of_another_make_is_refused(state: dict[str, Tensor], tmp_path: 
 
 
 class ScriptedEvaluator:
-    """Gives these validation MRRs one after the other, and remembers the parameters that it saw."""
+    """Gives these validation metrics one after the other, and remembers the parameters that it saw."""
 
-    def __init__(self, run: KBGANRun, mrr: Any) -> None:
+    def __init__(self, run: KBGANRun, values: Any, metric: str = "mrr") -> None:
         self.run = run
-        self.mrr = iter(mrr)
+        self.values = iter(values)
+        self.metric = metric
         self.seen: list[dict[str, Tensor]] = []
 
     def evaluate(self, *_: Any) -> Any:
         from trainer.evaluate import RankingMetrics
 
         self.seen.append(self.run.parameters())
-        return RankingMetrics(both={"mrr": next(self.mrr)}, head={}, tail={})
+        value = next(self.values)
+        return RankingMetrics(both={"mrr": 1 - value, self.metric: value}, head={}, tail={})
 
 
 def test_a_stage_ends_when_validation_stops_rising(tmp_path: Path):
     run = KBGANRun(tmp_path, epochs=9, patience=2)
     mrr = [0.1, 0.3, 0.2, 0.3, *[0.5, 0.4, 0.6, 0.1, 0.1], *[0.2, 0.2, 0.1]]
-    run.trainer.evaluator = evaluator = ScriptedEvaluator(run, mrr)
+    run.trainer.validation.evaluator = evaluator = ScriptedEvaluator(run, mrr)
     fit(run)
     assert len(evaluator.seen) == len(mrr)
     assert run.trainer.cursor.finished == {"pretrain_generator": 10, "pretrain_discriminator": 35, "adversarial": 50}
+
+
+def test_another_metric_chooses_the_best_ends_a_stage_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    seen: list[float] = []
+
+    class Schedule(Constant):
+        def validated(self, metric: float) -> None:
+            seen.append(metric)
+
+    run = KBGANRun(tmp_path, epochs=9, patience=2, metric="hits@10", schedule=Schedule(warm_up=0.0))
+    values = [0.1, 0.3, 0.2, 0.3, *[0.5, 0.4, 0.6, 0.1, 0.1], *[0.2, 0.2, 0.1]]  # the MRR falls as it rises
+    run.trainer.validation.evaluator = ScriptedEvaluator(run, values, "hits@10")
+    with caplog.at_level(logging.INFO, logger="trainer"):
+        fit(run)
+    assert run.trainer.cursor.finished == {"pretrain_generator": 10, "pretrain_discriminator": 35, "adversarial": 50}
+    assert run.trainer.cursor.best_value == 0.2
+    assert seen == values
+    said = [record.getMessage() for record in caplog.records]
+    assert said[1:3] == [
+        "pretrain_generator epoch 2: validation hits@10 0.3000 (best)",
+        "pretrain_generator epoch 3: validation hits@10 0.2000",
+    ]
+    validations = [line for line in lines_of(tmp_path) if "valid/mrr" in line]
+    assert [line["valid/hits@10"] for line in validations] == values
+    assert [line["valid/mrr"] for line in validations] == [1 - value for value in values]
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
@@ -262,7 +291,7 @@ def test_a_stage_ends_with_its_best_parameters(stage: int, tmp_path: Path):
     run = KBGANRun(tmp_path, epochs=3)
     mrr = [0.1, 0.2, 0.3] * 3
     mrr[3 * stage : 3 * stage + 3] = [0.1, 0.9, 0.3]
-    run.trainer.evaluator = evaluator = ScriptedEvaluator(run, mrr)
+    run.trainer.validation.evaluator = evaluator = ScriptedEvaluator(run, mrr)
     parameters = fit(run)
     # What was trained is back at the second validation: seen after the stage, or at the next stage's first validation.
     trained = "generator" if stage == 0 else "discriminator"
@@ -379,10 +408,10 @@ def test_the_same_run_at_every_number_of_ranks(world_size: int, tmp_path: Path):
 def test_the_bar_shows_no_validation_before_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown: list[float | None] = []
     monkeypatch.setattr(
-        "trainer.loop.Progress.advance", lambda _, positives, **fields: shown.append(fields["valid_mrr"])
+        "trainer.loop.Progress.advance", lambda _, positives, **fields: shown.append(fields["best valid/mrr"])
     )
     run = KBGANRun(tmp_path, epochs=2)
-    run.trainer.evaluator = ScriptedEvaluator(run, [0.25, 0.5] * 3)
+    run.trainer.validation.evaluator = ScriptedEvaluator(run, [0.25, 0.5] * 3)
     fit(run)
     of_a_stage = [*[None] * 5, *[0.25] * 5]
     assert shown == of_a_stage * 3

@@ -1,4 +1,4 @@
-"""A learning rate that falls when the validation MRR stops improving: torch's ReduceLROnPlateau."""
+"""A learning rate that falls when the validation metric stops improving: torch's ReduceLROnPlateau."""
 
 from collections.abc import Mapping
 from typing import Any

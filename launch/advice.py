@@ -1,0 +1,33 @@
+"""Lines of advice that a run gives: before it begins, and at its end."""
+
+from trainer.loop import Trainer
+
+_FEW_STEPS = 10
+
+
+def before_training(trainer: Trainer, batch_size: int) -> str | None:
+    """What to say of a run that makes few steps an epoch; None for any other."""
+    order = trainer.stages[-1].order
+    if order.steps_per_epoch >= _FEW_STEPS:
+        return None
+    steps = "1 step" if order.steps_per_epoch == 1 else f"{order.steps_per_epoch} steps"
+    return (
+        f"an epoch is only {steps}, because trainer.batch_size={batch_size} is large for this graph; with a smaller "
+        "one the model learns more in each epoch"
+    )
+
+
+def after_training(trainer: Trainer) -> str | None:
+    """What to say of a run whose last validation is its best; None for any other.
+
+    Early stopping ends a run after validations that were no better, so it never leaves the best one last.
+    """
+    stage, cursor = trainer.stages[-1], trainer.cursor
+    is_best = cursor.best_checkpoint is not None and cursor.best_step == cursor.step
+    if not is_best or not stage.had_validation_before(cursor.stage_step):
+        return None
+    name, value = trainer.validation.metric, cursor.best_value
+    line = f"validation {name} was still rising: its last value, {value:.4f}, is its best"
+    if stage.schedule.factor(stage.epochs, stage.epochs) < 1:
+        line += " (the learning rate was small by then, which helps; more epochs raise it again)"
+    return line

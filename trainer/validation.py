@@ -1,0 +1,90 @@
+"""Validation during training: ranks valid triples, and tells by one metric how good a model is."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from embedding.model import KGEModel
+from graph.counter_random import random_bits, stream
+from graph.errors import InputError
+from trainer.evaluate import RankingEvaluator
+
+METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
+"""The metrics that can choose a checkpoint; the higher the better."""
+GROUPS = ("valid", "valid_sample")
+"""What names of metrics begin with: of all valid triples, and of a sample of them."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The result of a validation."""
+
+    value: float
+    """The metric that chooses the best checkpoint, over heads and tails."""
+    metrics: dict[str, float]
+    """All metrics by the names that trackers show, such as `valid/mrr` and `valid/tail/hits@10`.
+
+    Of a sample the names begin with `valid_sample`, so that they are not taken for those of all valid triples.
+    """
+
+
+class Validation:
+    """Ranks the valid triples. One metric chooses best checkpoints, early stopping and the plateau schedule.
+
+    Args:
+        evaluator: filters by the facts that validation may know.
+        valid: the valid triples.
+        metric: one of `METRICS`.
+        sample: how many of the valid triples are ranked, always the same ones; None: all.
+        seed: the seed that the sample is drawn by.
+
+    Raises:
+        InputError: there is no such metric, or there are not so many valid triples.
+    """
+
+    def __init__(
+        self,
+        evaluator: RankingEvaluator,
+        valid: Int64[Tensor, "T 3"],
+        *,
+        metric: str,
+        sample: int | None,
+        seed: int,
+    ) -> None:
+        if metric not in METRICS:
+            raise InputError(f"trainer.metric must be one of {', '.join(METRICS)}, got {metric!r}")
+        if sample is not None and not 1 <= sample <= len(valid):
+            raise InputError(
+                f"trainer.valid_sample must be at least 1 and at most the {len(valid)} valid triples, or null, "
+                f"got {sample}"
+            )
+        self.evaluator = evaluator
+        self.triples = valid if sample is None else _drawn(valid, sample, seed)
+        self.metric = metric
+        self.group = "valid" if sample is None else "valid_sample"
+
+    @property
+    def name(self) -> str:
+        """The name of the metric in `metrics.jsonl`, such as `valid/mrr`."""
+        return f"{self.group}/{self.metric}"
+
+    def line(self, value: float) -> str:
+        """A value of the metric as a text for the log."""
+        of = "" if self.group == "valid" else f" of {len(self.triples)} sampled triples"
+        return f"validation {self.metric}{of} {value:.4f}"
+
+    def of(self, model: KGEModel) -> Validated:
+        """Ranks the triples by a model. Collective."""
+        metrics = self.evaluator.evaluate(model, self.triples).as_dict()
+        both = metrics["both"]
+        named = {f"{self.group}/{name}": both[name] for name in ("mrr", self.metric)}
+        named |= {f"{self.group}/{side}/{name}": value for side, of in metrics.items() for name, value in of.items()}
+        return Validated(both[self.metric], named)
+
+
+def _drawn(valid: Int64[Tensor, "T 3"], count: int, seed: int) -> Int64[Tensor, "S 3"]:
+    """Distinct triples, in their order, each equally likely; a function of the seed alone."""
+    bits = random_bits(stream("validation sample", seed), torch.arange(len(valid)))
+    return valid[bits.argsort(stable=True)[:count].sort().values]
