@@ -91,7 +91,7 @@ def _validations(metrics: Path) -> str:
         if f"{kind}/both/mrr" in record:
             values = [record[key] for key in (f"{kind}/both/mrr", f"{kind}/both/hits@10")]
             numbers = [f"{value:.4f}" for value in values]
-            table.writerow([record["step"], record["epoch"] + 1, f"{record['train/seconds']:.0f}", *numbers])
+            table.writerow([record["step"], record["epoch"] + 1, f"{record['speed/seconds']:.0f}", *numbers])
     return text.getvalue()
 
 

@@ -28,6 +28,6 @@ def after_training(trainer: Trainer) -> str | None:
         return None
     name, value = trainer.validation.metric, cursor.best_value
     line = f"validation {name} was still rising: its last value, {value:.4f}, is its best"
-    if stage.schedule.factor(stage.epochs, stage.epochs) < 1:
+    if stage.schedule.factor(float(stage.epochs), stage.epochs) < 1:
         line += " (the learning rate was small by then, which helps; more epochs raise it again)"
     return line

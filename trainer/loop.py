@@ -243,7 +243,7 @@ class Trainer:
         if stage.is_regular(cursor.stage_step):
             stage.schedule.validated(value)
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
-        place = {"epoch": epoch, "stage": stage.name, "train/seconds": cursor.seconds}
+        place = {"epoch": epoch, "stage": stage.name, "speed/seconds": cursor.seconds}
         self._track({**place, **validated.metrics, **self._observe(stage)})
         if self.runtime.is_first:
             said = self.validation.line(value), " (best)" if better else ""

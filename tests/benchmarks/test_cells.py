@@ -23,7 +23,7 @@ def run_folder(folder: Path, *options: str, mrr: float = 0.6) -> Path:
     lines: list[dict[str, float | str]] = [{"step": 5, "epoch": 0, "loss": 1.0}]
     for step, (seconds, value) in enumerate([(50.0, 0.3), (120.0, 0.67)]):
         lines.append({"step": step, "epoch": step, "valid/both/mrr": value, "valid/both/hits@10": 0.5})
-        lines[-1]["train/seconds"] = seconds
+        lines[-1]["speed/seconds"] = seconds
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
