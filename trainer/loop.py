@@ -17,6 +17,7 @@ from discriminator.discriminator import Verdict
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
+from trainer.averaging.average import Ranking
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
@@ -104,7 +105,8 @@ class Trainer:
         self._asked_to_stop = False
 
     def fit(self) -> None:
-        """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint.
+        """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint, or
+        with the average that was best.
 
         Collective.
 
@@ -152,6 +154,7 @@ class Trainer:
             step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
+            stage.after_step(cursor.stage_step)
             seconds = time.perf_counter() - started
             cursor.seconds += seconds
             for observer in self.observers:
@@ -236,8 +239,9 @@ class Trainer:
         cursor = self.cursor
         if not stage.is_regular(cursor.stage_step):
             cursor.set_best_aside()
-        metrics = self.evaluator.evaluate(stage.player.model, self.valid).as_dict()
-        mrr = metrics["both"].get("mrr", 0.0)
+        model, valid = stage.player.model, self.valid
+        ranking = stage.rank(lambda: Ranking.of(self.evaluator.evaluate(model, valid)), cursor.stage_step)
+        mrr = ranking.value
         if better := mrr > cursor.best_mrr:
             cursor.best_mrr, cursor.best_step, cursor.stale = mrr, cursor.step, 0
             cursor.best_checkpoint = checkpoint_name(cursor)
@@ -245,9 +249,8 @@ class Trainer:
             cursor.stale += 1
         if stage.is_regular(cursor.stage_step):
             stage.schedule.validated(mrr)
-        flat = {f"valid/{side}/{name}": value for side, values in metrics.items() for name, value in values.items()}
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
-        self._track({"epoch": epoch, "stage": stage.name, "valid/mrr": mrr, **flat, **self._observe(stage)})
+        self._track({"epoch": epoch, "stage": stage.name, **ranking.metrics, **self._observe(stage)})
         if self.runtime.is_first:
             log.info("%s epoch %d: validation MRR %.4f%s", stage.name, epoch + 1, mrr, " (best)" if better else "")
         self._save(stage, best=better)
@@ -272,7 +275,9 @@ class Trainer:
             self._save(stage)
         if cursor.best_checkpoint is not None:
             best = self.checkpointer.folder / cursor.best_checkpoint
-            self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
+            self.checkpointer.load_trained(best, {stage.trained: stage.player.model})
+        else:
+            stage.use_average()
         if not is_last:
             cursor.stage, cursor.stage_step = cursor.stage + 1, 0
             cursor.best_mrr, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
