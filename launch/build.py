@@ -184,6 +184,7 @@ def _last_stage(run: Run, sampler: NegativeSampler) -> Stage:
         valid_every=options.valid_every,
         patience=options.patience,
         schedule=name_key("schedule", lambda: instantiate(config.schedule)),
+        average=None if config.average is None else name_key("average", lambda: instantiate(config.average)),
         **_fewest(config, "trainer"),
     )
 
@@ -240,6 +241,7 @@ def _pretraining(run: Run, name: str, models: dict[str, KGEModel]) -> list[Stage
         valid_every=options.valid_every,
         patience=options.patience,
         schedule=Constant(warm_up=0.0),
+        average=None,
         **_fewest(run.config, f"pretrain.{name}"),
     )
     return [stage]

@@ -30,6 +30,8 @@ def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
             "schedule=plateau goes by validation, but this run has none: trainer.valid_every is 0, or the graph has no "
             "valid triples; take another schedule, such as schedule=cosine"
         )
+    if last.average is not None:
+        last.average.check_stage(last.steps, validated=last.valid_every > 0)
     sampler = last.sampler
     typed: list[str] = list(config.get("typed") or ())
     if "trainer.patience" in typed and last.patience and not last.valid_every:

@@ -15,7 +15,7 @@ from graph.errors import InputError
 from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
-_OPTIONAL = ("tracker", "quality", "experiment")
+_OPTIONAL = ("average", "tracker", "quality", "experiment")
 """Groups that a run need not choose from."""
 _FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are used before there is a config to check."""

@@ -22,6 +22,7 @@ from embedding.scoring.scoring import ScoringFunction
 from generator.baseline import Baseline
 from generator.sampler import NegativeSampler
 from graph.errors import InputError
+from trainer.averaging.average import Average
 from trainer.observer import Observer
 from trainer.tracking import Tracker
 
@@ -43,12 +44,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": (ModelOptimizer,),
     "baseline": (Baseline,),
     "generator": (NegativeSampler,),
+    "average": (Average,),
     "tracker": (Tracker,),
     "quality": (Observer,),
 }
 """For a folder of conf/, the types that its choices may have."""
-_CHOSEN = ("graph", "placement", "discriminator", "loss", "reward", "optimizer", "generator", "tracker", "quality")
-_OPTIONAL = ("tracker", "quality")
+_OPTIONAL = ("average", "tracker", "quality")
+_CHOSEN = ("graph", "placement", "discriminator", "loss", "reward", "optimizer", "generator", *_OPTIONAL)
 
 # The largest float32: a larger number would become infinite.
 _LARGEST = 3.4e38

@@ -9,7 +9,7 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.parts import name_key
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, find_checkpoint
 from trainer.manifest import load_manifest
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def load_pretrained(
     config: DictConfig, graph: KnowledgeGraph, name: str, models: dict[str, KGEModel], checkpointer: Checkpointer
 ) -> None:
-    """Loads a model from `pretrain.NAME.checkpoint`, if that is given."""
+    """Loads a model from `pretrain.NAME.checkpoint`, if that is given: with its averaged weights, if it has any."""
     given = config.pretrain[name].checkpoint
     if given is None:
         return
@@ -29,7 +29,7 @@ def load_pretrained(
     log.info("%s: takes the %s of %s", key, name, checkpoint)
     if checkpointer.read_manifest(checkpoint, "graph")["graph"] != graph.fingerprint():
         raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {graph.name}")
-    name_key(key, lambda: checkpointer.load(checkpoint, {name: Player(models[name], None)}))
+    name_key(key, lambda: checkpointer.load_trained(checkpoint, {name: models[name]}))
 
 
 def _find_pretrained(path: Path, name: str, key: str) -> Path:

@@ -24,7 +24,7 @@ from trainer.checkpoint_files import shown
 
 _OF_THE_USER = ("launch", "tracker", "resume")
 _CACHE = ["graph", "cache"]
-_OPTIONAL = {"quality", "pretrain"}
+_OPTIONAL = {"average", "quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _MOST_BRACKETS = 30  # in one line, because hydra's parser is recursive
 

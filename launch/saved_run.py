@@ -11,7 +11,7 @@ from launch.build import Run, build_run
 from launch.own_targets import check_plain
 from launch.schema import RunOptions, SavedRunOptions
 from launch.strict_yaml import read_yaml
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, find_checkpoint
 from trainer.checkpoint_files import is_file
 from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
@@ -29,7 +29,8 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
             the graph are now, None for where they were when the run was trained.
         runtime: the ranks of this command, which may be more or fewer than when the run was trained.
     Returns:
-        The run, whose `discriminator` has the weights of the checkpoint, and the folder of that checkpoint.
+        The run, whose `discriminator` has the weights of the checkpoint, or their average if the run made one; and the
+        folder of that checkpoint.
     Raises:
         InputError: no such run or checkpoint, a damaged one, or a graph whose content has changed since training.
 
@@ -52,7 +53,7 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
             f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
             f"{run.graph.fingerprint()}: {changed}"
         )
-    checkpointer.load(checkpoint, {"discriminator": Player(run.discriminator, None)})
+    checkpointer.load_trained(checkpoint, {"discriminator": run.discriminator})
     return run, checkpoint
 
 

@@ -79,6 +79,7 @@ class RunOptions:
     reward: Any = MISSING
     optimizer: Any = MISSING
     schedule: Any = MISSING
+    average: Any = None
     generator: Any = MISSING
     tracker: Any = None
     quality: Any = None
@@ -107,6 +108,7 @@ class ScorecardOptions:
 class ScorecardRunOptions(RunOptions):
     """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
+    average: Any = MISSING
     tracker: Any = MISSING
     quality: Any = MISSING
     scorecard: ScorecardOptions = MISSING
@@ -127,6 +129,7 @@ class SearchOptions:
 class SearchRunOptions(RunOptions):
     """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
+    average: Any = MISSING
     tracker: Any = MISSING
     quality: Any = MISSING
     search: SearchOptions = MISSING

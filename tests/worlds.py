@@ -32,6 +32,7 @@ from graph.partition import random_placement
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.synthetic import family_graph
+from trainer.averaging.average import Average
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingEvaluator
@@ -234,6 +235,7 @@ class KBGANRun:
     baseline: Baseline = field(default_factory=PreviousEpoch)
     trackers: list[Tracker] = field(default_factory=list)
     schedule: Schedule = field(default_factory=lambda: Constant(warm_up=0.0))
+    average: Average | None = None
 
     def __post_init__(self) -> None:
         # A third of the triples: 5 steps an epoch.
@@ -283,7 +285,15 @@ class KBGANRun:
                 **common,
             ),
             Stage("pretrain_discriminator", "discriminator", trained, one, order(one), **common),
-            Stage("adversarial", "discriminator", trained, self.sampler, order(self.sampler), **common),
+            Stage(
+                "adversarial",
+                "discriminator",
+                trained,
+                self.sampler,
+                order(self.sampler),
+                **common,
+                average=self.average,
+            ),
         ]
 
     def fit(self) -> None:

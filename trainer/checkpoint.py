@@ -2,51 +2,38 @@
 
 A checkpoint is a folder of safetensors files, which execute no code when loaded. `rows_K_of_W.safetensors` has the
 entity rows of rank K, the entity of each row, and this rank's part of a sampler's keyed rows. `dense.safetensors` has
-the tensors that are equal on all ranks. `manifest.json` has the position in the run and the SHA-256 of each file and of
-itself. A rank finds the rows of its entities in any of the files, so ranks and placement may differ from those that
-saved.
+the tensors that are equal on all ranks. Both have the averages of weights beside the weights. `manifest.json` has the
+position in the run and the SHA-256 of each file and of itself. A rank finds the rows of its entities in any of the
+files, so ranks and placement may differ from those that saved.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
 from trainer.checkpoint_files import (
     digest_of,
     digest_of_file,
     is_file,
-    open_tensors,
-    shown,
     sync_folder,
     verify,
     write_tensors,
     write_text,
 )
-from trainer.keyed_shards import keyed_tensors, load_keyed
+from trainer.keyed_shards import keyed_tensors
 from trainer.manifest import FORMAT, load_manifest
+from trainer.player import Player, dense_tensors, load_players, row_tensors
 from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
-from trainer.row_check import check_entities, check_finite
 from trainer.runtime import Runtime
-
-
-@dataclass
-class Player:
-    """A model to save or load, and its optimiser; None if no optimiser updates it now."""
-
-    model: KGEModel
-    optimizer: ModelOptimizer | None
 
 
 class Checkpointer:
@@ -92,10 +79,10 @@ class Checkpointer:
         final = self.folder / name
         temporary = self.folder / f"{name}.tmp"
         rows = temporary / f"rows_{self.runtime.rank}_of_{self.runtime.world_size}.safetensors"
-        dense = _dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
+        dense = dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
         try:
             self._attempt(lambda: self._prepare(temporary), first_only=True)
-            self._attempt(lambda: write_tensors(rows, _row_tensors(players) | keyed_tensors(keyed)))
+            self._attempt(lambda: write_tensors(rows, row_tensors(players) | keyed_tensors(keyed)))
             self._attempt(lambda: write_tensors(temporary / "dense.safetensors", dense), first_only=True)
             self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
         except InputError:
@@ -163,18 +150,31 @@ class Checkpointer:
     def load(
         self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows] = MappingProxyType({})
     ) -> dict[str, Tensor]:
-        """Loads the players' models, their optimisers and keyed rows in place; returns the state tensors. Collective.
+        """Loads all that a run needs to go on: the players' models, optimisers and averages, and keyed rows, in place.
 
-        Call `read_manifest` first, which checks the files.
+        Call `read_manifest` first, which checks the files. Returns the state tensors. Collective.
 
         Raises:
             InputError: a tensor has another shape or type than this run's, an entity has no row or two, or a number is
                 nan or infinite.
         """
+        return self._load(checkpoint, players, keyed, averaged=False)
+
+    def load_trained(self, checkpoint: Path, models: Mapping[str, KGEModel]) -> None:
+        """Loads models as they are used after training: with the average of their weights, if the checkpoint has one.
+
+        As `load` otherwise. Collective.
+        """
+        players = {name: Player(model, None) for name, model in models.items()}
+        self._load(checkpoint, players, {}, averaged=True)
+
+    def _load(
+        self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows], *, averaged: bool
+    ) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         error = None
         try:
-            state = _load(checkpoint, players, keyed)
+            state = load_players(checkpoint, players, keyed, averaged=averaged)
         except InputError as failure:  # of this rank's rows; all ranks raise it
             error = str(failure)
         self.runtime.agree(error)
@@ -244,87 +244,3 @@ def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
         f"{key}: no checkpoint at {path}: expected a checkpoint folder with manifest.json, or a run folder with "
         f"checkpoints/{pointer}.json"
     )
-
-
-def _row_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, player in players.items():
-        # All tables use the run's placement, so they have the same entities on this rank.
-        tensors["entity"] = player.model.entity.entity
-        tensors[f"{name}/weight"] = player.model.entity.weight.detach()
-        if player.optimizer is not None:
-            tensors |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
-    return tensors
-
-
-def _dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, player in players.items():
-        tensors |= {f"{name}/dense/{key}": value for key, value in player.model.dense_tensors().items()}
-        if player.optimizer is not None:
-            tensors |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.dense_state().items()}
-    return tensors
-
-
-def _load(checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
-    files = [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
-    with open_tensors(checkpoint / "dense.safetensors") as dense:
-        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
-    for key, value in tensors.items():
-        check_finite(checkpoint, key, value)
-    for name, player in players.items():
-        # Rows first, so that another optimizer is noticed by the names of its row state.
-        _load_rows(checkpoint, files, name, player)
-        _load_dense(checkpoint, name, player, tensors)
-    load_keyed(checkpoint, files, keyed)
-    return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
-
-
-@torch.no_grad()
-def _load_dense(checkpoint: Path, name: str, player: Player, tensors: Mapping[str, Tensor]) -> None:
-    for key, parameter in player.model.dense_tensors().items():
-        saved = tensors.get(f"{name}/dense/{key}")
-        parameter.copy_(_fitting(checkpoint, f"{name}/dense/{key}", saved, parameter, parameter.shape))
-    if player.optimizer is not None:
-        state = {
-            key: _fitting(checkpoint, f"{name}/optimizer/{key}", tensors.get(f"{name}/optimizer/{key}"), own, own.shape)
-            for key, own in player.optimizer.dense_state().items()
-        }
-        if int(state["steps"]) < 0:
-            raise InputError(f"{checkpoint}: '{name}/optimizer/steps' must be at least 0, got {int(state['steps'])}")
-        player.optimizer.load_dense_state(state)
-
-
-@torch.no_grad()
-def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player) -> None:
-    table = player.model.entity
-    wanted = {f"{name}/weight": table.weight}
-    if player.optimizer is not None:
-        wanted |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
-    first_row = int(table.row_of_entity[table.entity[0]]) if len(table.entity) else 0
-    check_entities(checkpoint, files, len(table.row_of_entity))
-    for file in files:
-        with open_tensors(checkpoint / file) as saved:
-            row = table.row_of_entity[saved.get_tensor("entity").to(table.entity.device)] - first_row
-            mine = (row >= 0) & (row < len(table.entity))
-            for key, own in wanted.items():
-                value = saved.get_tensor(key) if key in saved.keys() else None  # noqa: SIM118 (not a dict)
-                value = _fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
-                check_finite(checkpoint, key, value)
-                own[row[mine]] = value.to(own.dtype)
-
-
-def _fitting(
-    checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
-) -> Tensor:
-    """Returns the saved tensor; raises InputError if it is missing or has another shape or kind of number."""
-    if value is None:
-        raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
-    if value.shape != torch.Size(shape):
-        raise InputError(
-            f"{checkpoint}: {key!r} has shape {shown(list(value.shape))}, this run's has {list(shape)}: "
-            "it was made with another model, dimension or graph"
-        )
-    if value.is_floating_point() != own.is_floating_point():
-        raise InputError(f"{checkpoint}: {key!r} is of {value.dtype}, this run's is of {own.dtype}")
-    return value

@@ -100,7 +100,8 @@ class Trainer:
         self._asked_to_stop = False
 
     def fit(self) -> None:
-        """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint.
+        """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint, or
+        with the average that was best.
 
         Collective.
 
@@ -148,6 +149,7 @@ class Trainer:
             step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
+            stage.after_step(cursor.stage_step)
             seconds = time.perf_counter() - started
             cursor.seconds += seconds
             for observer in self.observers:
@@ -233,8 +235,9 @@ class Trainer:
         cursor = self.cursor
         if not stage.is_regular(cursor.stage_step):
             cursor.set_best_aside()
-        validated = self.validation.of(stage.player.model)
-        value = validated.value
+        model = stage.player.model
+        ranking = stage.rank(lambda: self.validation.of(model), cursor.stage_step)
+        value = ranking.value
         if better := value > cursor.best_value:
             cursor.best_value, cursor.best_step, cursor.stale = value, cursor.step, 0
             cursor.best_checkpoint = checkpoint_name(cursor)
@@ -244,7 +247,7 @@ class Trainer:
             stage.schedule.validated(value)
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
         place = {"epoch": epoch, "stage": stage.name, "speed/seconds": cursor.seconds}
-        self._track({**place, **validated.metrics, **self._observe(stage)})
+        self._track({**place, **ranking.metrics, **self._observe(stage)})
         if self.runtime.is_first:
             said = self.validation.line(value), " (best)" if better else ""
             log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)
@@ -270,7 +273,9 @@ class Trainer:
             self._save(stage)
         if cursor.best_checkpoint is not None:
             best = self.checkpointer.folder / cursor.best_checkpoint
-            self.checkpointer.load(best, {stage.trained: Player(stage.player.model, None)})
+            self.checkpointer.load_trained(best, {stage.trained: stage.player.model})
+        else:
+            stage.use_average()
         if not is_last:
             cursor.stage, cursor.stage_step = cursor.stage + 1, 0
             cursor.best_value, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0

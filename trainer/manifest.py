@@ -45,6 +45,14 @@ def _is_best(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == set(BEST) and all(_CURSOR[key][1](value[key]) for key in BEST)
 
 
+def _is_average(value: Any) -> bool:
+    """Whether the value is null, or the name of an average and its numbers."""
+    if not isinstance(value, dict):
+        return value is None
+    numbers = [each for key, each in value.items() if key != "name"]
+    return is_name(value.get("name")) and all(_is_number(each, -1e300) for each in numbers)
+
+
 _CURSOR: dict[str, Rule] = {
     "stage": _at_least(0),
     "stage_step": _at_least(0),
@@ -83,6 +91,7 @@ _FIELDS: dict[str, Rule] = {
         "numbers by name",
         lambda value: isinstance(value, dict) and all(is_name(k) and _is_number(v, -1e300) for k, v in value.items()),
     ),
+    "average": ("the name of an average and its numbers, or null", _is_average),
 }
 
 

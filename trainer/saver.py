@@ -14,7 +14,7 @@ from trainer.stage import Cursor, Stage
 
 
 class Saver:
-    """Collects what a checkpoint holds of a run: models, optimisers, sampler, schedule, observers and cursor.
+    """Collects what a checkpoint holds of a run: models, optimisers, sampler, schedule, average, observers and cursor.
 
     Args:
         players: all models of the run by name.
@@ -45,7 +45,7 @@ class Saver:
         """Writes a checkpoint and points "latest" to it. Collective.
 
         Args:
-            stage: the current stage, whose optimisers, sampler and schedule are saved; None between two stages.
+            stage: the current stage, whose optimisers, sampler, schedule and average are saved; None between stages.
             best: points "best_STAGE" to the checkpoint too.
             run_id: the id that the tracker gave this run; None keeps the id of an earlier session.
         """
@@ -53,11 +53,13 @@ class Saver:
         state: dict[str, Tensor] = {}
         keyed: dict[str, KeyedRows] = {}
         if stage is not None:
-            _attach_optimizers(stage, players)
+            _attach(stage, players)
             state, keyed = stage.sampler.state(), stage.sampler.keyed_rows()
         self._run_id = run_id or self._run_id
         manifest = {"cursor": cursor.as_dict(), "tracker_run_id": self._run_id, **self.manifest}
         manifest["schedule"] = {} if stage is None else stage.schedule.state()
+        average = None if stage is None else stage.average
+        manifest["average"] = None if average is None else {"name": average.name, **average.state()}
         for observer in observers:
             manifest |= observer.state()
         path = self.checkpointer.save(checkpoint_name(cursor), players, state, manifest, keyed)
@@ -84,7 +86,8 @@ class Saver:
         self._run_id = manifest.get("tracker_run_id")
         cursor = Cursor(**manifest["cursor"])
         stage = stages[cursor.stage] if cursor.stage < len(stages) else None
-        if stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step):
+        goes_on = stage is not None and cursor.set_aside is not None and stage.goes_on_from(cursor.stage_step)
+        if goes_on:
             cursor.take_up_again()
         for observer in observers:
             observer.load_state(manifest)
@@ -93,13 +96,16 @@ class Saver:
         if stage is not None and cursor.stage_step > 0:
             stage.start()
             stage.schedule.load_state(manifest["schedule"])
-            _attach_optimizers(stage, players)
+            _restore_average(stage, manifest.get("average"), checkpoint)
+            _attach(stage, players)
             keyed = stage.sampler.keyed_rows()
         state = self.checkpointer.load(checkpoint, players, keyed)
         if stage is not None:
             self._adopt_best(stage, cursor, checkpoint)
         if stage is not None and cursor.stage_step > 0:
             _load_sampler(stage, state, checkpoint)
+            if goes_on and stage.average is not None:
+                stage.average.take_up_again()
         if checkpoint.parent.resolve() == self.checkpointer.folder.resolve():
             self._saved = checkpoint.name
         return cursor
@@ -125,10 +131,23 @@ def aside_pointer(stage: Stage) -> str:
     return f"aside_{stage.name}"
 
 
-def _attach_optimizers(stage: Stage, players: dict[str, Player]) -> None:
+def _attach(stage: Stage, players: dict[str, Player]) -> None:
+    """Adds the optimisers of a stage, and the average of the trained model, to the players."""
     players[stage.trained].optimizer = stage.player.optimizer
+    if stage.average is not None:
+        players[stage.trained].averages = stage.average.saved()
     if stage.sampler.optimizer is not None:
         players["generator"].optimizer = stage.sampler.optimizer
+
+
+def _restore_average(stage: Stage, saved: Mapping[str, Any] | None, checkpoint: Path) -> None:
+    """Restores the numbers of an average, before its weights are loaded. `saved` is None for a run without one."""
+    own = None if stage.average is None else stage.average.name
+    other = None if saved is None else saved["name"]
+    if own != other:
+        raise InputError(f"resume: average is {own or 'null'} in this run, but {other or 'null'} in {checkpoint}")
+    if stage.average is not None and saved is not None:
+        stage.average.load_state(stage.player.model, saved)
 
 
 def _load_sampler(stage: Stage, state: Mapping[str, Tensor], checkpoint: Path) -> None:

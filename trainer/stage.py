@@ -7,6 +7,7 @@ from discriminator.discriminator import Discriminator
 from generator.sampler import NegativeSampler
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
+from trainer.averaging.average import Average, Rank, Ranking
 from trainer.schedule.schedule import Schedule
 
 BEST = ("best_value", "best_step", "best_checkpoint", "stale")
@@ -36,6 +37,8 @@ class Stage:
     """Validations without a better metric before the stage ends; 0 for never."""
     schedule: Schedule
     """The schedule of the learning rates of the trained model's optimiser."""
+    average: Average | None = None
+    """The average of the trained model's weights that validation ranks and the stage ends with; None: the model."""
     fewest_validations: int = 0
     """The stage is validated at least this often, whatever `valid_every` is, if it has enough steps."""
     fewest_lines: int = 0
@@ -53,10 +56,32 @@ class Stage:
         return self.epochs * self.order.steps_per_epoch
 
     def start(self) -> None:
-        """Resets the optimiser, the sampler and the schedule for the start of the stage."""
+        """Resets the optimiser, the sampler, the schedule and the average for the start of the stage."""
         self.player.start_stage()
         self.sampler.start_stage()
         self.schedule.start_stage()
+        if self.average is not None:
+            self.average.start_stage()
+
+    def after_step(self, stage_step: int) -> None:
+        """Updates the average after a step; `stage_step` counts from 1."""
+        if self.average is not None:
+            self.average.after_step(self.player.model, stage_step, self.steps)
+
+    def rank(self, rank: Rank, stage_step: int) -> Ranking:
+        """The ranking of the average after `stage_step` steps, or of the model if the stage has no average. Collective.
+
+        Args:
+            rank: ranks with the weights that the model has now.
+        """
+        if self.average is None:
+            return rank()
+        return self.average.validate(self.player.model, rank, regular=self.is_regular(stage_step))
+
+    def use_average(self) -> None:
+        """Overwrites the model with the average, if there is one. The stage can't go on after this."""
+        if self.average is not None and self.average.weights is not None:
+            self.average.weights.copy_to(self.player.model)
 
     def validates_after(self, stage_step: int) -> bool:
         """Whether the stage is validated after `stage_step` steps: regularly, and after its last step."""

@@ -18,12 +18,12 @@ GROUPS = ("valid", "valid_sample")
 
 
 @dataclass(frozen=True)
-class Validated:
+class Ranking:
     """The result of a validation."""
 
     value: float
-    """The metric that chooses the best checkpoint, over heads and tails."""
-    metrics: dict[str, float]
+    """The metric that chooses the best checkpoint, over heads and tails. Equal on all ranks."""
+    metrics: dict[str, float | int]
     """All metrics by the names that trackers show, such as `valid/mrr` and `valid/tail/hits@10`.
 
     Of a sample the names begin with `valid_sample`, so that they are not taken for those of all valid triples.
@@ -75,13 +75,13 @@ class Validation:
         of = "" if self.group == "valid" else f" of {len(self.triples)} sampled triples"
         return f"validation {self.metric}{of} {value:.4f}"
 
-    def of(self, model: KGEModel) -> Validated:
+    def of(self, model: KGEModel) -> Ranking:
         """Ranks the triples by a model. Collective."""
         metrics = self.evaluator.evaluate(model, self.triples).as_dict()
         both = metrics["both"]
-        named = {f"{self.group}/{name}": both[name] for name in ("mrr", self.metric)}
+        named: dict[str, float | int] = {f"{self.group}/{name}": both[name] for name in ("mrr", self.metric)}
         named |= {f"{self.group}/{side}/{name}": value for side, of in metrics.items() for name, value in of.items()}
-        return Validated(both[self.metric], named)
+        return Ranking(both[self.metric], named)
 
 
 def _drawn(valid: Int64[Tensor, "T 3"], count: int, seed: int) -> Int64[Tensor, "S 3"]:

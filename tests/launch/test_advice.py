@@ -13,7 +13,14 @@ from launch.advice import after_training, before_training
 from tests.trainer.test_trainer import ScriptedEvaluator
 from tests.worlds import KBGANRun
 
-PLAIN = ("recipe=none", "generator=uniform", "discriminator.dim=4", "graph.num_people=100", "launch.device=cpu", "hydra.run.dir=run")
+PLAIN = (
+    "recipe=none",
+    "generator=uniform",
+    "discriminator.dim=4",
+    "graph.num_people=100",
+    "launch.device=cpu",
+    "hydra.run.dir=run",
+)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,9 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (lambda manifest: manifest.update({"format": 1}) or manifest.pop("trainer.metric"), "format must be 2, which"),
         (put("tracker_run_id", "a\nb"), r"tracker_run_id must be an id or null, got 'a\nb'"),
         (put("generator", "x" * 5000), "(5002 characters)"),
+        (put("average", "ema"), "average must be the name of an average and its numbers, or null, got 'ema'"),
+        (put("average", {"updates": 1}), "average must be the name of an average and its numbers, or null"),
+        (put("average", {"name": "ema", "updates": "1"}), "average must be the name of an average and its numbers"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_file_and_field(
