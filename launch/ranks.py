@@ -80,6 +80,8 @@ def _continue_run(arguments: list[str]) -> list[str]:
         saved, _ = saved_options(run / "overrides.yaml", given | {"graph.root"} if "graph" in given else given)
     except InputError as error:
         raise SystemExit(f"error: resume: {error}") from error
+    if not {"recipe", "experiment"} & {*given, *map(key_of, saved)}:
+        saved = ["recipe=none", *saved]  # a run of a version before recipes
     folder = [override("hydra.run.dir", str(run))] if goes_on_in_place else []
     return [*saved, *folder, *arguments]
 

@@ -16,7 +16,6 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from graph.errors import InputError
-from launch.arguments import key_of
 from launch.own_targets import CONF
 from launch.schema import RunOptions
 from launch.strict_yaml import read_yaml
@@ -50,8 +49,6 @@ def saved_options(file: Path, given: Collection[str]) -> tuple[list[str], list[s
         else:
             _check(file, line, option)
             taken.append(line)
-    if not {"recipe", "experiment"} & {*given, *(key_of(line) for line in taken)}:
-        taken.append("recipe=none")  # a run of a version before recipes
     return taken, left
 
 
