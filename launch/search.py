@@ -34,7 +34,7 @@ from launch.options import check_options
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors
-from launch.search_report import write_report
+from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
 from launch.trial import kill_running, run_trial
 
@@ -140,9 +140,12 @@ class _Search:
             # The search was stopped or killed during this trial: its options are tried again.
             self.study.tell(trial.number, state=TrialState.FAIL)
             self.study.enqueue_trial(trial.params)
-        done = len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
-        left = max(0, self.options.trials - done)
-        self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=(_Failed,))
+        before = -1
+        # Repeats of earlier options are not run and do not count; the search ends early if it finds no others.
+        while before < (done := len(run_trials(self.study))) < self.options.trials:
+            before = done
+            left = self.options.trials - done
+            self.study.optimize(self._try, n_trials=left, n_jobs=self.options.workers, catch=(_Failed,))
         print(write_report(self.study, self.options.metric, self.given, self.folder))
         trials = self.study.get_trials()
         if not any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials):
@@ -152,6 +155,13 @@ class _Search:
     def _try(self, trial: optuna.Trial) -> float:
         values = {key: trial._suggest(key, distribution) for key, distribution in self.space.items()}
         lines = as_options(values)
+        same = next((each for each in run_trials(self.study) if each.params == values), None)
+        if same is not None:
+            trial.set_user_attr(REPEATS, same.number)
+            log.info("trial %d: the options of trial %d, which are not run again", trial.number, same.number)
+            if same.state == TrialState.PRUNED or same.value is None:
+                raise optuna.TrialPruned
+            return same.value
         threads = max(1, (os.cpu_count() or 1) // self.options.workers)
 
         def is_hopeless(number: int, metric: float) -> bool:

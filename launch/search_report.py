@@ -15,11 +15,21 @@ from launch.report import write_text
 from launch.search_space import as_options
 
 _SHOWN = 10
+REPEATS = "repeats"
+"""Attribute of a trial that was not run, because its options are those of an earlier one: the number of that one."""
+
+
+def run_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that have ended, without failed ones and repeats."""
+    ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [trial for trial in ended if REPEATS not in trial.user_attrs]
 
 
 def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder: Path) -> str:
     """Writes trials.csv and search.svg; returns the best trials as a table, and the command of the best."""
-    trials = [trial for trial in study.get_trials() if trial.state != TrialState.WAITING]
+    trials = [
+        trial for trial in study.get_trials() if trial.state != TrialState.WAITING and REPEATS not in trial.user_attrs
+    ]
     write_text(folder / "trials.csv", _csv(trials, metric))
     finished = sorted((each for each in trials if each.state == TrialState.COMPLETE), key=lambda each: -_value(each))
     if not finished:

@@ -105,6 +105,21 @@ def test_trials_are_compared_by_the_metric_of_their_runs(
     assert metric in outcome.output.splitlines()[0]
 
 
+def test_options_that_were_tried_are_not_run_again(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def trial(options: list[str], *_: object) -> Outcome:
+        run.append(options[-1])
+        return Outcome(0.1 * len(run), pruned=False, error=None)
+
+    run: list[str] = []
+    monkeypatch.setattr(search, "run_trial", trial)
+    outcome = command(search, *RUN, "seed=0,1,2", "search.trials=8", f"hydra.run.dir={tmp_path / 'search'}")
+    assert outcome.code == 0, outcome.errors
+    assert sorted(run) == sorted(set(run)) and 2 <= len(run) <= 3
+    rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
+    assert [f"seed={row['seed']}" for row in rows] == run
+    assert f"{len(run)} finished, 0 pruned, 0 failed" in outcome.output
+
+
 @pytest.mark.slow
 def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     folder = tmp_path / "search"
