@@ -59,7 +59,7 @@ class ModelOptimizer(ABC):
         """Applies and clears all gradients since the last step. Collective when partitioned.
 
         First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
-        and are scaled back.
+        and are scaled back. The running statistics of batch norm move too.
 
         Args:
             lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
@@ -77,6 +77,7 @@ class ModelOptimizer(ABC):
                 parameter.grad = None
         self.model.relation_ball.clip_(self.model.scorer.relation.detach())
         self._update_rows(self.model.entity.take_gradient())
+        self.model.end_step()
 
     @abstractmethod
     def _new_dense_state(self, rows: Float[Tensor, "K W"]) -> State: ...

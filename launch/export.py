@@ -104,12 +104,12 @@ def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
     model, scoring = run.discriminator, run.discriminator.scoring
     entity = model.entity.gather_all(model.entity.weight.detach())
     # They are float64 while training, but scores are computed in the type of entity rows.
-    relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *scoring.parameters()))
-    dense_names = [name for name, _ in scoring.named_parameters()]
+    shared = scoring.state_dict()  # parameters and running statistics
+    relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *shared.values()))
     parts = [
         *_parts(entity, scoring.entity_parts),
         *_parts(relation, scoring.relation_parts),
-        *zip(dense_names, dense, strict=True),
+        *zip(shared, dense, strict=True),
     ]
     for name, part in parts:
         np.save(folder / f"{name}.npy", part.cpu().contiguous().numpy())
