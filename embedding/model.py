@@ -197,10 +197,10 @@ class KGEModel:
         return scored
 
     def made_queries(self, batch: Batch) -> Float[Tensor, "B Q"] | None:
-        """The queries that `score` made for this batch, differentiable, if they differ in training; else None.
+        """The queries that a network made in `score` for this batch, differentiable; None if there are none.
 
-        What compares queries with entities while training must use them if there are some: made again, batch norm would
-        count the batch twice.
+        What compares queries with entities while training must use them: made again, they would take more time, and
+        batch norm would count the batch twice.
         """
         return self._made[1] if self._made is not None and self._made[0] is batch else None
 
@@ -273,15 +273,15 @@ class KGEModel:
 
 
 def _network(name: str, scoring: ScoringFunction, *, reciprocal: bool) -> NetworkScoring | None:
-    """The scoring function, if its queries differ in training."""
-    if not isinstance(scoring, NetworkScoring) or not scoring.differs_in_training:
+    """The scoring function, if it makes the queries of a training step once."""
+    if not isinstance(scoring, NetworkScoring):
         return None
-    if not reciprocal:
+    if scoring.differs_in_training and not reciprocal:
         raise InputError(
             f"{name}.reciprocal must be true with batch norm or dropout in {type(scoring).__name__}, got False: "
             "its network takes heads and makes queries for tails only"
         )
-    return scoring
+    return scoring if reciprocal else None
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:

@@ -3,8 +3,8 @@ r"""Writes a trained model for use without this project: `python launch/export.p
 `out` then holds, rows in the order of ids:
 
 - `entity.npy`, `relation.npy` and one `.npy` for each other part of the scoring function's rows, such as TransD's
-  `entity_transfer.npy`, and for each parameter that all triples share, such as TuckER's `core.npy`; all in the dtype of
-  the run.
+  `entity_transfer.npy`, for each parameter that all triples share, such as TuckER's `core.npy`, and for running
+  statistics of batch norm; all in the dtype of the run.
 - `entities.tsv`, `relations.tsv`: id, tab, name; UTF-8, no header. So that each name stays on its line, in names a
   backslash is written `\\`, a tab `\t`, a line feed `\n` and a carriage return `\r`.
 - `model.json`: a description of the scoring function, its options, and the shape of each file.

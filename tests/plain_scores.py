@@ -89,7 +89,7 @@ def normalised(x: Array, model: Mapping[str, Any], name: str) -> Array:
 
 
 def tucker(h: Parts, r: Parts, t: Parts, model: Mapping[str, Any]) -> float:
-    head = normalised(h["entity"], model, "entity_norm")
+    head = normalised(h["entity"], model, "head_norm")
     query = normalised(np.einsum("ijk,i,j->k", model["core"], head, r["relation"]), model, "query_norm")
     return query @ t["entity"]
 

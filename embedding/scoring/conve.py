@@ -24,10 +24,13 @@ class ConvE(NetworkScoring):
     of `height` rows. Dense parameters are `filters` [kernel^2, num_filters], each a square read row by row, with
     `filters_bias`; and `matrix` [num_filters x places, dim], filter by filter, with `matrix_bias`.
 
-    With batch norm, there are no `filters_bias` and `matrix_bias`, but `image_norm.scale` and `image_norm.shift` (one
-    number, for all of the image), `map_norm.scale` and `map_norm.shift` (one for each filter), `vector_norm.scale` and
-    `vector_norm.shift` (one for each number of the vector), each with running statistics; see `BatchNorm`. The authors'
-    dropout of the image is the model's `entity_dropout` and `relation_dropout`, applied after the image's batch norm.
+    With batch norm, there are no `filters_bias` and `matrix_bias`, and norm(x) is
+    scale (x - mean) / sqrt(variance + 1e-5) + shift; see `BatchNorm`. There is one of each for the whole image:
+    `image_norm.scale`, `image_norm.running_mean`, `image_norm.running_variance`, `image_norm.shift`; one for each
+    filter: `map_norm.scale`, `map_norm.running_mean`, `map_norm.running_variance`, `map_norm.shift`; and one for each
+    number of the vector: `vector_norm.scale`, `vector_norm.running_mean`, `vector_norm.running_variance`,
+    `vector_norm.shift`. The authors' dropout of the image is the model's `entity_dropout` and `relation_dropout`,
+    applied after its batch norm.
 
     The network takes the head as input, so without reciprocal relations (`reciprocal` of the model) every candidate
     head goes through the network, which is slow; batch norm and dropout then can't be used.

@@ -16,14 +16,14 @@ class NetworkScoring(QueryScoring):
 
     While training, the queries of a step are made once, by `training_queries`, for the positives, for their negatives
     and for losses over all entities. All other methods, and so ranking, samplers, generators and terms of the loss, use
-    running statistics and no dropout: there a score depends on its triple alone. Training needs reciprocal relations,
-    because the network takes heads and its queries are for tails.
+    running statistics and no dropout: there a score depends on its triple alone. All this needs reciprocal relations,
+    because the network takes heads and its queries are for tails. Without, it is trained as any other `QueryScoring`.
     """
 
     @property
     @abstractmethod
     def differs_in_training(self) -> bool:
-        """True if there is batch norm or dropout inside; else it is trained as any other `QueryScoring`."""
+        """True if there is batch norm or dropout inside, so that reciprocal relations must be used."""
 
     @abstractmethod
     def training_queries(

@@ -29,11 +29,12 @@ _MATRIX_NUMBERS = 1 << 22
 class TuckER(NetworkScoring):
     """A trilinear form whose tensor `core`, [dim, relation_dim, dim], is learned.
 
-    With batch norm, `entity_norm` and `query_norm` have a channel for each of dim numbers, with parameters
-    `entity_norm.scale`, `entity_norm.shift`, `query_norm.scale`, `query_norm.shift`, and running statistics; see
-    `BatchNorm`. The authors' dropout of the subject is the model's `entity_dropout`, applied after the batch norm. As
-    with the authors, batch norm and hidden dropout need reciprocal relations (`reciprocal` of the model): a head that
-    is asked for would be scored otherwise than a head that is given.
+    With batch norm, norm(x) is scale (x - mean) / sqrt(variance + 1e-5) + shift for each of dim numbers; see
+    `BatchNorm`. For h these are `head_norm.scale`, `head_norm.running_mean`, `head_norm.running_variance` and
+    `head_norm.shift`; for the sum, `query_norm.scale`, `query_norm.running_mean`, `query_norm.running_variance` and
+    `query_norm.shift`. The authors' dropout of the subject is the model's `entity_dropout`, applied after the batch
+    norm. As with the authors, batch norm and hidden dropout need reciprocal relations (`reciprocal` of the model): a
+    head that is asked for would be scored otherwise than a head that is given.
 
     Args:
         relation_dim: numbers in a relation vector.
@@ -63,13 +64,13 @@ class TuckER(NetworkScoring):
         # Keeps the length of a query near that of an entity row: relation rows have variance 12 / relation_dim.
         limit = 0.5 / dim**0.5
         self.core = self.dense_parameter("core", (dim, relation_dim, dim), -limit, limit)
-        self.entity_norm = self.batch_norm("entity_norm", dim) if batch_norm else None
+        self.head_norm = self.batch_norm("head_norm", dim) if batch_norm else None
         self.query_norm = self.batch_norm("query_norm", dim) if batch_norm else None
 
     @property
     def differs_in_training(self) -> bool:
         """See `NetworkScoring`."""
-        return self.entity_norm is not None or self.hidden1_dropout > 0 or self.hidden2_dropout > 0
+        return self.head_norm is not None or self.hidden1_dropout > 0 or self.hidden2_dropout > 0
 
     @property
     def export_options(self) -> dict[str, float | int | str]:
@@ -95,7 +96,7 @@ class TuckER(NetworkScoring):
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
         """The core, contracted with h and r."""
-        return normalised(self.query_norm, _contract(normalised(self.entity_norm, head), relation, self.core))
+        return normalised(self.query_norm, _contract(normalised(self.head_norm, head), relation, self.core))
 
     def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"] | None:
         """The core, contracted with t and r. There is none with batch norm, which normalises what belongs to h."""
@@ -105,7 +106,7 @@ class TuckER(NetworkScoring):
         self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], step: TrainingStep
     ) -> Float[Tensor, "B E"]:
         """See `NetworkScoring.training_queries`."""
-        head, relation = step.drop_entity(normalised(self.entity_norm, head, step)), step.drop_relation(relation)
+        head, relation = step.drop_entity(normalised(self.head_norm, head, step)), step.drop_relation(relation)
         if self.hidden1_dropout:
             kept = partial(step.kept, "hidden1", self.hidden1_dropout, self.dim**2)
             query = cast(Tensor, _DroppedContraction.apply(head, relation, self.core, kept, self.hidden1_dropout))
