@@ -16,7 +16,8 @@ class RowDropout:
 
     (Srivastava et al., JMLR 2014.) A query is the entity that is not corrupted, and the relation. The entity in the
     corrupted place and the negatives have no dropout, so that queries can share one pool of negatives. Which numbers
-    are dropped is a function of (seed, epoch, chunk, place in the chunk).
+    are dropped is a function of (seed, epoch, chunk, place in the chunk). If the scoring function normalises the rows
+    (ConvE, TuckER), numbers are dropped after that.
 
     Args:
         owner: name of the model, for errors and as key of the random numbers.

@@ -4,20 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from embedding.dropout import RowDropout
 from embedding.exchange import add_over_ranks
 from embedding.initial import InitialValues
-from embedding.lookup import Lookup
-from embedding.scoring.candidates import Candidates
 from embedding.scoring.fused import FusedLoss, FusedScores
-from embedding.scoring.queries import Queries, relation_rows
-from embedding.scoring.scoring import QueryScoring, ScoringFunction
+from embedding.scoring.network import NetworkScoring, batch_norms
+from embedding.scoring.scoring import ScoringFunction
 from embedding.table import EmbeddingTable
+from embedding.training_step import TrainingStep
+from embedding.triple_scorer import Scored, TripleScorer, replicate
 from graph.batch import Batch
 from graph.counter_random import combine, stream
 from graph.errors import InputError
@@ -36,57 +34,6 @@ class ModelSite:
     device: torch.device
     dtype: torch.dtype
     seed: int
-
-
-class TripleScorer(nn.Module):
-    """The dense part of a model, which every rank has whole: relation rows and the scoring function.
-
-    Relation rows are kept in float64 and rounded to the type of entity rows when used. The order in which ranks add
-    their gradients depends on the number of ranks; in float64 the difference mostly vanishes in the rounding.
-    """
-
-    def __init__(self, scoring: ScoringFunction, relation: Float64[Tensor, "R_ R"], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.scoring = scoring
-        self.relation = nn.Parameter(relation)
-        self.dtype = dtype
-
-    def relation_rows(self, relation: Int64[Tensor, " B"]) -> Float[Tensor, "B R"]:
-        """The rows of these relations, in the type of entity rows; differentiable."""
-        return relation_rows(self.relation, relation, self.dtype)
-
-    def forward(
-        self,
-        lookup: Lookup,
-        anchor: Int64[Tensor, " B"],
-        relation: Int64[Tensor, " B"],
-        target: Int64[Tensor, "B 1"] | None,
-        candidates: Int64[Tensor, "C N"],
-        head_rows: int,
-        entity_scale: Float[Tensor, "B E"] | None,
-        relation_scale: Float[Tensor, "B R"] | None,
-        loss: FusedLoss | None = None,
-    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"], Float64[Tensor, ""] | None]:
-        """Scores as `ScoringFunction.score_batch` does; with `loss`, computes the scores and their loss together.
-
-        DDP sums over ranks the gradients of all parameters that are used here.
-
-        Args:
-            anchor: place in the look-up of the entity that is not corrupted.
-            relation: relation row of each query.
-            target: place of the entity that the candidates replace; None: the positives are not scored.
-            candidates: places of the candidates of each chunk.
-            head_rows: the first `head_rows` queries ask for heads, the others for tails.
-            entity_scale, relation_scale: factors of dropout; None without dropout.
-        """
-        queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
-        targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
-        if loss is None:
-            return *self.scoring.score_batch(queries, targets, others), None
-        assert targets is not None
-        assert isinstance(self.scoring, QueryScoring)
-        fused = self.scoring.fused_batch(queries, targets, others, loss)
-        return fused.positive, fused.negative, fused.loss
 
 
 class KGEModel:
@@ -110,7 +57,7 @@ class KGEModel:
             base completion, ICML 2018).
         entity_dropout, relation_dropout: probabilities; see `RowDropout`.
     Raises:
-        InputError: an option out of range.
+        InputError: an option out of range, or batch norm or dropout in the scoring function without `reciprocal`.
 
     Example:
         positive, negative = model.score(batch, entity)  # B positives, entity ids [C, N]: scores [B] and [B, N]
@@ -147,6 +94,7 @@ class KGEModel:
         self.reciprocal = reciprocal
         self.dropout = RowDropout(name, entity_dropout, relation_dropout)
         self.scoring = scoring(dim)
+        self._network = _network(name, self.scoring, reciprocal=reciprocal)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
         self.reset()
@@ -178,8 +126,9 @@ class KGEModel:
         relation = initial(stream(f"{self.name} relation", site.seed), counter)
         scoring.fill_dense(self.name, site.seed)
         self.scorer = TripleScorer(scoring.to(site.device), relation.to(site.device), site.dtype)
-        self._replicated: nn.Module = _replicate(self.scorer) if site.world_size > 1 else self.scorer
+        self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.attached = nn.ModuleDict()
+        self._made: tuple[Batch, Tensor] | None = None
         self.entity_ball.clip_(self.entity.weight)
         self.relation_ball.clip_(self.scorer.relation.detach())
 
@@ -198,7 +147,7 @@ class KGEModel:
         return [*self.scorer.parameters(), *self.attached.parameters()]
 
     def dense_tensors(self) -> dict[str, Tensor]:
-        """All tensors except entity rows, by name; equal on all ranks."""
+        """All tensors except entity rows, by name: parameters and running statistics; equal on all ranks."""
         return {**self.scorer.state_dict(), **self.attached.state_dict()}
 
     def add_attached_gradients(self) -> None:
@@ -221,26 +170,53 @@ class KGEModel:
             Scores [B] of the positives and [B, N] of the negatives; higher is more plausible. Both are differentiable,
             unless gradients are off.
         """
-        positive, negative, _ = self._replicated(*self._placed(batch, entity))
-        return positive, negative
+        scored = self._score(batch, entity, None)
+        assert scored.positive is not None
+        return scored.positive, scored.negative
 
     def fused_scores(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss) -> FusedScores:
         """The same scores, not differentiable, and their differentiable loss, by one kernel. Collective.
 
         Call it only if `why_not_fused` (discriminator/fused.py) gives no reason against it.
         """
-        return FusedScores(*self._replicated(*self._placed(batch, entity), loss))
+        scored = self._score(batch, entity, loss)
+        assert scored.positive is not None
+        assert scored.loss is not None
+        return FusedScores(scored.positive, scored.negative, scored.loss)
 
-    def _placed(
-        self, batch: Batch, entity: Int64[Tensor, "C N"]
-    ) -> tuple[Lookup, Tensor, Tensor, Tensor, Tensor, int, Tensor | None, Tensor | None]:
-        """Makes one look-up of all entities of a step; returns the arguments of `TripleScorer.forward`."""
+    def _score(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss | None) -> Scored:
+        """Makes one look-up of all entities of a step."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return lookup, anchor, relation, target, place, head_rows, *self._dropout_scales(batch)
+        trains_network = self._network is not None and torch.is_grad_enabled()
+        step = TrainingStep(batch, self.dropout, self.site.world_size) if trains_network else None
+        scales = self._dropout_scales(batch)
+        scored: Scored = self._replicated(lookup, anchor, relation, target, place, head_rows, *scales, step, loss)
+        if step is not None and scored.query is not None:
+            self._made = batch, scored.query
+        return scored
+
+    def made_queries(self, batch: Batch) -> Float[Tensor, "B Q"] | None:
+        """The queries that a network made in `score` for this batch, differentiable; None if there are none.
+
+        What compares queries with entities while training must use them: made again, they would take more time, and
+        batch norm would count the batch twice.
+        """
+        return self._made[1] if self._made is not None and self._made[0] is batch else None
+
+    def end_step(self) -> None:
+        """Moves the running statistics of batch norm. Called once after each step that changes the model."""
+        self._made = None
+        for norm in batch_norms(self.scoring):
+            norm.end_step()
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
-        """The factors that dropout multiplies entity and relation rows by; None without dropout."""
+        """The factors that dropout multiplies entity and relation rows by; None without dropout.
+
+        A network drops numbers itself, in `score`, and nothing outside of it.
+        """
+        if self._network is not None:
+            return None, None
         scoring, dtype = self.scoring, self.site.dtype
         return (
             self.dropout.entity_scale(batch, scoring.entity_width, dtype),
@@ -262,6 +238,8 @@ class KGEModel:
 
     def query_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], int]:
         """The rows of each query, differentiable, with dropout if gradients are on. Collective.
+
+        Of a network, these are not the queries of a training step; see `made_queries`.
 
         Returns:
             The rows of the entities that are not corrupted, the rows of the relations, and how many queries, the first
@@ -285,26 +263,28 @@ class KGEModel:
         return head, self.scorer.relation_rows(self.asked(batch.relation, batch.head_rows)[0]), tail
 
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
-        """Scores of the negatives alone: as those of `score`, without dropout. Collective."""
+        """Scores of the negatives alone: as those of `score`, without dropout. Collective.
+
+        Batch norm uses its running statistics, also if gradients are on, as in a generator that learns from them.
+        """
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
-        return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None)[1]
+        return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None).negative
+
+
+def _network(name: str, scoring: ScoringFunction, *, reciprocal: bool) -> NetworkScoring | None:
+    """The scoring function, if it makes the queries of a training step once."""
+    if not isinstance(scoring, NetworkScoring):
+        return None
+    if scoring.differs_in_training and not reciprocal:
+        raise InputError(
+            f"{name}.reciprocal must be true with batch norm or dropout in {type(scoring).__name__}, got False: "
+            "its network takes heads and makes queries for tails only"
+        )
+    return scoring if reciprocal else None
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:
     """The scoring function's default for each number of a row: it starts uniform in +- this."""
     widths = torch.tensor([scoring.part_init_range(part) for part in parts], dtype=torch.float64)
     return widths.repeat_interleave(torch.tensor(list(parts.values())))
-
-
-def _replicate(scorer: TripleScorer) -> DistributedDataParallel:
-    replicated = DistributedDataParallel(scorer)
-    # DDP averages gradients by default. Each rank's loss is its share of the global mean, so they must be added.
-    replicated.register_comm_hook(None, _add_gradients)
-    return replicated
-
-
-def _add_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    added: torch.futures.Future[Tensor] = torch.futures.Future()
-    added.set_result(add_over_ranks(bucket.buffer()))
-    return added

@@ -68,7 +68,7 @@ class ModelOptimizer(ABC):
         """Applies and clears all gradients since the last step. Collective when partitioned.
 
         First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
-        and are scaled back.
+        and are scaled back. The running statistics of batch norm move too.
 
         Args:
             lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
@@ -91,6 +91,7 @@ class ModelOptimizer(ABC):
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
             gradient = RowGradient(gradient.row, self._clipped(gradient.value))
         self._update_rows(gradient)
+        self.model.end_step()
 
     def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
         """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""

@@ -99,13 +99,17 @@ class _SumScores(_Reduction):
 def _reduce(
     model: KGEModel, batch: Batch, reduction: _Reduction, excluded: Answers | None = None
 ) -> Float64[Tensor, " B"]:
+    query = model.made_queries(batch)
+    if query is not None:
+        # A vector for each query, and no relation; all are compared alike, as if they asked for tails.
+        return cast(Tensor, _Reduce.apply(query, query.new_empty((len(query), 0)), 0, True, model, reduction, excluded))
     anchor, relation, heads = model.query_rows(batch)
     dense = list(model.scoring.parameters())
     # The backward of `_Reduce` exchanges data between ranks. DDP does too, as soon as some parameters have their
     # gradients. Both happen in the same order on all ranks only if no gradient is complete before this backward. So
-    # every parameter must be an input of `_Reduce`.
+    # every parameter must be an input of `_Reduce`, or an input of the queries that are.
     assert {id(each) for each in (*dense, model.scorer.relation)} == {id(each) for each in model.scorer.parameters()}
-    return cast(Tensor, _Reduce.apply(anchor, relation, heads, model, reduction, excluded, *dense))
+    return cast(Tensor, _Reduce.apply(anchor, relation, heads, False, model, reduction, excluded, *dense))
 
 
 class _Reduce(torch.autograd.Function):
@@ -117,6 +121,7 @@ class _Reduce(torch.autograd.Function):
         anchor: Tensor,
         relation: Tensor,
         heads: int,
+        made: bool,
         model: KGEModel,
         reduction: _Reduction,
         excluded: Answers | None,
@@ -125,7 +130,7 @@ class _Reduce(torch.autograd.Function):
         sides = queries_of_all_ranks(model, anchor, relation, heads, excluded)
         results = []
         for side in sides:
-            score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
+            score = _scorer(model, side, made=made)
             parts = [
                 reduction.of_block(side.without_excluded(score(Candidates.of(rows[None])), first))
                 for first, rows in _blocks(model)
@@ -135,19 +140,19 @@ class _Reduce(torch.autograd.Function):
         result = torch.cat(results)
         # Backward reads the table and the dense parameters again. Saved here, autograd raises an error if they changed.
         ctx.save_for_backward(result, model.entity.weight, *dense)
-        ctx.chosen = sides, heads, model, reduction  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.chosen = sides, heads, made, model, reduction  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
         result, _, *dense = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        sides, heads, model, reduction = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        sides, heads, made, model, reduction = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
         ranks, rank = model.site.world_size, model.site.rank
         sizes = [heads, len(result) - heads]
         by_anchor, by_relation, by_dense = [], [], [torch.zeros_like(each) for each in dense]
         for side, weight, known in zip(sides, given[0].split(sizes), result.split(sizes), strict=True):
             weight, known = (torch.cat(gather_ranks(each, ranks)) for each in (weight, known))
-            queries = _Differentiated(model, side, dense)
+            queries = _Differentiated(model, side, dense, made=made)
             for first, rows in _blocks(model):
                 queries.add(
                     first,
@@ -162,25 +167,28 @@ class _Reduce(torch.autograd.Function):
             for total, each in zip(by_dense, gradient[2:], strict=True):
                 total += each
         dtype = model.site.dtype
-        return torch.cat(by_anchor).to(dtype), torch.cat(by_relation).to(dtype), None, None, None, None, *by_dense
+        return torch.cat(by_anchor).to(dtype), torch.cat(by_relation).to(dtype), *[None] * 5, *by_dense
 
 
 class _Differentiated:
     """Queries of one side, and the sum of their gradients over blocks of the table."""
 
-    def __init__(self, model: KGEModel, side: SideOfAllRanks, dense: Sequence[Tensor]) -> None:
+    def __init__(self, model: KGEModel, side: SideOfAllRanks, dense: Sequence[Tensor], *, made: bool) -> None:
         self.model = model
         rows = [torch.cat(each).detach().requires_grad_() for each in (side.anchor, side.relation)]
         self.inputs = [*rows, *dense]
         with torch.enable_grad():
             scoring = model.scoring
             self.query, self.leaves = None, self.inputs
-            if isinstance(scoring, QueryScoring):
+            if isinstance(scoring, QueryScoring) and not made:
                 self.query = scoring.query(*rows, of_heads=side.of_heads)
             if isinstance(scoring, QueryScoring) and self.query is not None:
                 # Blocks are compared with one vector for each query; the comparison may have learned weights too.
                 self.leaves = [self.query.detach().requires_grad_(), *dense]
                 self.score: Callable[[Candidates], Tensor] = partial(scoring.compare, self.leaves[0])
+            elif made:
+                assert isinstance(scoring, QueryScoring)
+                self.score = partial(scoring.compare, rows[0])
             else:
                 self.score = scoring.scorer(*rows, of_heads=side.of_heads)
         self.total = [torch.zeros_like(each, dtype=torch.float64) for each in self.leaves]
@@ -220,6 +228,15 @@ class _Differentiated:
         for total, each in zip(found[2:], by_dense, strict=True):  # parts from making the queries and from comparing
             total += each
         return found
+
+
+def _scorer(model: KGEModel, side: SideOfAllRanks, *, made: bool) -> Callable[[Candidates], Tensor]:
+    """Scores the queries of all ranks with blocks of rows; of queries that are made, `side.anchor` has the vectors."""
+    anchor, scoring = torch.cat(side.anchor), model.scoring
+    if made:
+        assert isinstance(scoring, QueryScoring)
+        return scoring.comparer(anchor)
+    return scoring.scorer(anchor, torch.cat(side.relation), of_heads=side.of_heads)
 
 
 def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:

@@ -3,8 +3,8 @@ r"""Writes a trained model for use without this project: `python launch/export.p
 `out` then holds, rows in the order of ids:
 
 - `entity.npy`, `relation.npy` and one `.npy` for each other part of the scoring function's rows, such as TransD's
-  `entity_transfer.npy`, and for each parameter that all triples share, such as TuckER's `core.npy`; all in the dtype of
-  the run.
+  `entity_transfer.npy`, for each parameter that all triples share, such as TuckER's `core.npy`, and for running
+  statistics of batch norm; all in the dtype of the run.
 - `entities.tsv`, `relations.tsv`: id, tab, name; UTF-8, no header. So that each name stays on its line, in names a
   backslash is written `\\`, a tab `\t`, a line feed `\n` and a carriage return `\r`.
 - `model.json`: a description of the scoring function, its options, and the shape of each file.
@@ -104,12 +104,12 @@ def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
     model, scoring = run.discriminator, run.discriminator.scoring
     entity = model.entity.gather_all(model.entity.weight.detach())
     # They are float64 while training, but scores are computed in the type of entity rows.
-    relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *scoring.parameters()))
-    dense_names = [name for name, _ in scoring.named_parameters()]
+    shared = scoring.state_dict()  # parameters and running statistics
+    relation, *dense = (each.detach().to(model.site.dtype) for each in (model.scorer.relation, *shared.values()))
     parts = [
         *_parts(entity, scoring.entity_parts),
         *_parts(relation, scoring.relation_parts),
-        *zip(dense_names, dense, strict=True),
+        *zip(shared, dense, strict=True),
     ]
     for name, part in parts:
         np.save(folder / f"{name}.npy", part.cpu().contiguous().numpy())

@@ -79,22 +79,36 @@ def quate(h: Parts, r: Parts, t: Parts, model: Mapping[str, Any]) -> float:
     )
 
 
+def normalised(x: Array, model: Mapping[str, Any], name: str) -> Array:
+    """Batch norm by running statistics, if the model has it; channels are on the first axis."""
+    if f"{name}.scale" not in model:
+        return x
+    parts = (model[f"{name}.{part}"] for part in ("scale", "shift", "running_mean", "running_variance"))
+    scale, shift, mean, variance = (part.reshape(-1, *[1] * (x.ndim - 1)) for part in parts)
+    return scale * (x - mean) / np.sqrt(variance + 1e-5) + shift
+
+
 def tucker(h: Parts, r: Parts, t: Parts, model: Mapping[str, Any]) -> float:
-    return np.einsum("ijk,i,j,k", model["core"], h["entity"], r["relation"], t["entity"])
+    head = normalised(h["entity"], model, "head_norm")
+    query = normalised(np.einsum("ijk,i,j->k", model["core"], head, r["relation"]), model, "query_norm")
+    return query @ t["entity"]
 
 
 def conve(h: Parts, r: Parts, t: Parts, model: Mapping[str, Any]) -> float:
     image = np.concatenate([row.reshape(model["height"], -1) for row in (h["entity"], r["relation"])])
+    image = normalised(image[None], model, "image_norm")[0]
     size = model["kernel"]
     rows, columns = (length - size + 1 for length in image.shape)
-    maps = [
-        sum(image[i : i + size, j : j + size].ravel() * weight) + bias
-        for weight, bias in zip(model["filters"].T, model["filters_bias"], strict=True)
-        for i in range(rows)
-        for j in range(columns)
-    ]
-    vector = np.maximum(maps, 0) @ model["matrix"] + model["matrix_bias"]
-    return np.maximum(vector, 0) @ t["entity"] + t["entity_bias"][0]
+    maps = np.array(
+        [
+            [sum(image[i : i + size, j : j + size].ravel() * weight) for i in range(rows) for j in range(columns)]
+            for weight in model["filters"].T
+        ]
+    )
+    maps += model.get("filters_bias", np.zeros(len(maps)))[:, None]
+    maps = np.maximum(normalised(maps, model, "map_norm"), 0)
+    vector = maps.ravel() @ model["matrix"] + model.get("matrix_bias", 0)
+    return np.maximum(normalised(vector, model, "vector_norm"), 0) @ t["entity"] + t["entity_bias"][0]
 
 
 def pairre(h: Parts, r: Parts, t: Parts, model: Mapping[str, Any]) -> float:

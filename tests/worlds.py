@@ -18,9 +18,11 @@ from discriminator.loss.softmax import Softmax
 from discriminator.reward import ScoreReward
 from embedding.model import KGEModel, ModelSite
 from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer
+from embedding.scoring.conve import ConvE
 from embedding.scoring.distmult import DistMult
 from embedding.scoring.scoring import ScoringFunction
 from embedding.scoring.transe import TransE
+from embedding.scoring.tucker import TuckER
 from generator.baseline import Baseline, PreviousEpoch
 from generator.bernoulli import BernoulliSampler
 from generator.kbgan import KBGANSampler
@@ -101,6 +103,32 @@ def transe(dim: int) -> ScoringFunction:
 
 def distmult(dim: int) -> ScoringFunction:
     return DistMult(dim, precision="float32")
+
+
+def tucker(
+    dim: int,
+    *,
+    relation_dim: int = 3,
+    batch_norm: bool = False,
+    hidden1_dropout: float = 0.0,
+    hidden2_dropout: float = 0.0,
+    precision: str = "float32",
+) -> TuckER:
+    return TuckER(dim, relation_dim, batch_norm, hidden1_dropout, hidden2_dropout, precision)
+
+
+def conve(
+    dim: int,
+    *,
+    height: int = 3,
+    kernel: int = 3,
+    num_filters: int = 2,
+    batch_norm: bool = False,
+    feature_map_dropout: float = 0.0,
+    projection_dropout: float = 0.0,
+    precision: str = "float32",
+) -> ConvE:
+    return ConvE(dim, height, kernel, num_filters, batch_norm, feature_map_dropout, projection_dropout, precision)
 
 
 MODEL_OPTIONS: dict[str, Any] = {

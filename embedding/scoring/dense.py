@@ -12,9 +12,9 @@ _BLOCK_NUMBERS = 1 << 20
 
 
 def affine(
-    rows: Float[Tensor, "B I"], weight: Float64[Tensor, "I O"], bias: Float64[Tensor, " O"]
+    rows: Float[Tensor, "B I"], weight: Float64[Tensor, "I O"], bias: Float64[Tensor, " O"] | None
 ) -> Float[Tensor, "B O"]:
-    """rows @ weight + bias, whose gradients of weight and bias are summed in float64."""
+    """rows @ weight + bias, whose gradients of weight and bias are summed in float64; None: no bias."""
     return cast(Tensor, _Affine.apply(rows, weight, bias))
 
 
@@ -29,13 +29,15 @@ def sum_outer(left: Float[Tensor, "B I"], right: Float[Tensor, "B O"]) -> Float6
 
 class _Affine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight = weight.to(rows.dtype)
         ctx.save_for_backward(rows, weight)
-        return torch.addmm(bias.to(rows.dtype), rows, weight)
+        ctx.has_bias = bias is not None  # pyright: ignore[reportAttributeAccessIssue]
+        return rows @ weight if bias is None else torch.addmm(bias.to(rows.dtype), rows, weight)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         rows, weight = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         given = gradient[0]
-        return given @ weight.T, sum_outer(rows, given), given.sum(0, dtype=torch.float64)
+        has_bias: bool = ctx.has_bias  # pyright: ignore[reportAttributeAccessIssue]
+        return given @ weight.T, sum_outer(rows, given), given.sum(0, dtype=torch.float64) if has_bias else None

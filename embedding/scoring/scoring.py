@@ -150,7 +150,9 @@ class ScoringFunction(nn.Module, ABC):
             anchor: rows of the entities that are not corrupted.
             of_heads: True if the candidates are heads.
         """
-        score = self._scorer(anchor, relation, of_heads=of_heads)
+        return self._counted(self._scorer(anchor, relation, of_heads=of_heads))
+
+    def _counted(self, score: Callable[[Candidates], Float[Tensor, "B N"]]) -> Callable[[Candidates], Tensor]:
         return score if self.on_scores is None else partial(_score_and_tell, score, self.on_scores)
 
     def _scorer(
@@ -234,20 +236,33 @@ class QueryScoring(ScoringFunction):
         self, queries: Queries, target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """See `ScoringFunction.score_batch`; each query is computed once, for the target and the candidates."""
-        query = self._make_queries(queries)
-        if query is None:
-            return super().score_batch(queries, target, candidates)
+        query = self.make_queries(queries)
+        return (
+            super().score_batch(queries, target, candidates)
+            if query is None
+            else self.score_queries(query, target, candidates)
+        )
+
+    def score_queries(
+        self, query: Float[Tensor, "B Q"], target: Candidates | None, candidates: Candidates
+    ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
+        """The scores of `score_batch`, from its queries."""
         positive = None if target is None else self.compare(query, target)[:, 0]
         return positive, self.compare(query, candidates)
 
-    def fused_batch(self, queries: Queries, target: Candidates, candidates: Candidates, loss: FusedLoss) -> FusedScores:
-        """The scores of `score_batch` and their loss, by one kernel. Needs a `comparison`."""
-        query = self._make_queries(queries)
+    def fused_scores(
+        self, query: Float[Tensor, "B Q"], target: Candidates, candidates: Candidates, loss: FusedLoss
+    ) -> FusedScores:
+        """The scores of `score_queries` and their loss, by one kernel. Needs a `comparison`."""
         assert self.comparison is not None
-        assert query is not None
         return fused_scores(self.comparison, query, target, candidates, loss)
 
-    def _make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
+    def comparer(self, query: Float[Tensor, "B Q"]) -> Callable[[Candidates], Float[Tensor, "B N"]]:
+        """As `scorer`, for queries that have been made."""
+        return self._counted(partial(self.compare, query))
+
+    def make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
+        """One vector for each query of a batch; None if some of them have none."""
         if self.combination is not None and queries.as_stored and usable(queries.lookup.rows):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
         if not queries.head_rows:

@@ -1,49 +1,86 @@
 """TuckER (Balazevic et al., TuckER: Tensor factorization for knowledge graph completion, EMNLP 2019).
 
-sum_ijk core_ijk h_i r_j t_k, with one core tensor for all relations.
+sum_ijk core_ijk h_i r_j t_k, with one core tensor for all relations. With batch norm: norm(h) instead of h, and
+norm(sum_ij core_ijk h_i r_j) instead of the sum.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, product_type
 from embedding.scoring.dense import sum_outer
-from embedding.scoring.scoring import QueryScoring
+from embedding.scoring.network import NetworkScoring, check_probability, normalised
+from embedding.training_step import TrainingStep
 from graph.errors import InputError
 
 _BLOCK_NUMBERS = 1 << 20
 """Most numbers in a block of outer products of entity and relation rows."""
+_MATRIX_NUMBERS = 1 << 22
+"""Most numbers in a block of relations' matrices: more, because each block adds to a gradient as large as the core."""
 
 
-class TuckER(QueryScoring):
+class TuckER(NetworkScoring):
     """A trilinear form whose tensor `core`, [dim, relation_dim, dim], is learned.
 
-    The authors' batch norm and dropout are left out: batch norm would make a score depend on the other triples of a
-    rank.
+    With batch norm, norm(x) is scale (x - mean) / sqrt(variance + 1e-5) + shift for each of dim numbers; see
+    `BatchNorm`. For h these are `head_norm.scale`, `head_norm.running_mean`, `head_norm.running_variance` and
+    `head_norm.shift`; for the sum, `query_norm.scale`, `query_norm.running_mean`, `query_norm.running_variance` and
+    `query_norm.shift`. The authors' dropout of the subject is the model's `entity_dropout`, applied after the batch
+    norm. As with the authors, batch norm and hidden dropout need reciprocal relations (`reciprocal` of the model): a
+    head that is asked for would be scored otherwise than a head that is given.
 
     Args:
         relation_dim: numbers in a relation vector.
+        batch_norm: normalise the head, and the product of core, head and relation.
+        hidden1_dropout: probability to drop a number of the relation's matrix, sum_j core_ijk r_j, while training; in
+            [0, 1). Each positive has its own draws, so it makes a step slower.
+        hidden2_dropout: probability to drop a number of the vector that is compared with rows; in [0, 1).
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
 
-    def __init__(self, dim: int, relation_dim: int, precision: str) -> None:
+    def __init__(
+        self,
+        dim: int,
+        relation_dim: int,
+        batch_norm: bool,
+        hidden1_dropout: float,
+        hidden2_dropout: float,
+        precision: str,
+    ) -> None:
         if relation_dim < 1:
             raise InputError(f"relation_dim must be at least 1, got {relation_dim}")
+        check_probability("hidden1_dropout", hidden1_dropout)
+        check_probability("hidden2_dropout", hidden2_dropout)
         self.product_type, self.relation_dim = product_type(precision), relation_dim
+        self.hidden1_dropout, self.hidden2_dropout = hidden1_dropout, hidden2_dropout
         super().__init__(dim, {"entity": dim}, {"relation": relation_dim})
         # Keeps the length of a query near that of an entity row: relation rows have variance 12 / relation_dim.
         limit = 0.5 / dim**0.5
         self.core = self.dense_parameter("core", (dim, relation_dim, dim), -limit, limit)
+        self.head_norm = self.batch_norm("head_norm", dim) if batch_norm else None
+        self.query_norm = self.batch_norm("query_norm", dim) if batch_norm else None
+
+    @property
+    def differs_in_training(self) -> bool:
+        """See `NetworkScoring`."""
+        return self.head_norm is not None or self.hidden1_dropout > 0 or self.hidden2_dropout > 0
 
     @property
     def export_options(self) -> dict[str, float | int | str]:
         """The size of a relation vector."""
         return {"relation_dim": self.relation_dim}
+
+    @property
+    def pair_numbers(self) -> int:
+        """A product of a vector and a relation vector, if each candidate head needs one."""
+        return self.dim * self.relation_dim if self.query_norm is not None else self.dim
 
     def relation_init_range(self) -> float:
         """6 / sqrt(relation_dim)."""
@@ -55,15 +92,27 @@ class TuckER(QueryScoring):
         """The trilinear form."""
         shape = torch.broadcast_shapes(head.shape[:-1], relation.shape[:-1])
         head, relation = (each.expand(*shape, each.shape[-1]).reshape(-1, each.shape[-1]) for each in (head, relation))
-        return (_contract(head, relation, self.core).view(*shape, self.dim) * tail).sum(-1)
+        return (self.tail_query(head, relation).view(*shape, self.dim) * tail).sum(-1)
 
     def tail_query(self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
         """The core, contracted with h and r."""
-        return _contract(head, relation, self.core)
+        return normalised(self.query_norm, _contract(normalised(self.head_norm, head), relation, self.core))
 
-    def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"]:
-        """The core, contracted with t and r."""
-        return _contract(tail, relation, self.core.permute(2, 1, 0))
+    def head_query(self, tail: Float[Tensor, "B E"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B E"] | None:
+        """The core, contracted with t and r. There is none with batch norm, which normalises what belongs to h."""
+        return None if self.query_norm is not None else _contract(tail, relation, self.core.permute(2, 1, 0))
+
+    def training_queries(
+        self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], step: TrainingStep
+    ) -> Float[Tensor, "B E"]:
+        """See `NetworkScoring.training_queries`."""
+        head, relation = step.drop_entity(normalised(self.head_norm, head, step)), step.drop_relation(relation)
+        if self.hidden1_dropout:
+            kept = partial(step.kept, "hidden1", self.hidden1_dropout, self.dim**2)
+            query = cast(Tensor, _DroppedContraction.apply(head, relation, self.core, kept, self.hidden1_dropout))
+        else:
+            query = _contract(head, relation, self.core)
+        return step.drop("hidden2", self.hidden2_dropout, normalised(self.query_norm, query, step))
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
@@ -101,6 +150,56 @@ class _Contraction(torch.autograd.Function):
             by_entity[block] = (by_outer @ relation[block, :, None])[:, :, 0]
             by_relation[block] = (entity[block, None] @ by_outer)[:, 0]
         return by_entity, by_relation, by_core.view(entity.shape[1], relation.shape[1], -1)
+
+
+class _DroppedContraction(torch.autograd.Function):
+    """The same with dropout of the relations' matrices, which have to be made for it, in blocks to save memory."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        entity: Tensor,
+        relation: Tensor,
+        core: Tensor,
+        kept: Callable[[slice], Bool[Tensor, "b M"]],
+        probability: float,
+    ) -> Tensor:
+        matrix = core.to(entity.dtype).transpose(0, 1).flatten(1)  # [R, E E]
+        blocks = _matrix_blocks(entity)
+        masks = [kept(block) for block in blocks]  # a byte for each number: drawing them again would take longer
+        ctx.save_for_backward(entity, relation, matrix)
+        ctx.chosen = blocks, masks, probability  # pyright: ignore[reportAttributeAccessIssue]
+        result = torch.empty_like(entity)
+        for block, mask in zip(blocks, masks, strict=True):
+            made = _dropped(relation[block] @ matrix, mask, probability)
+            result[block] = (entity[block, None] @ made.view(-1, entity.shape[1], entity.shape[1]))[:, 0]
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor | None, ...]:
+        entity, relation, matrix = (each.detach() for each in ctx.saved_tensors)  # pyright: ignore[reportAttributeAccessIssue]
+        blocks, masks, probability = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        by_entity, by_relation = torch.empty_like(entity), torch.empty_like(relation)
+        by_matrix = torch.zeros(matrix.shape, dtype=torch.float64, device=matrix.device)
+        for block, mask in zip(blocks, masks, strict=True):
+            given = gradient[0][block]
+            made = _dropped(relation[block] @ matrix, mask, probability)
+            by_entity[block] = (made.view(-1, entity.shape[1], entity.shape[1]) @ given[:, :, None])[:, :, 0]
+            by_made = _dropped(_outer(entity[block], given), mask, probability)
+            by_relation[block] = by_made @ matrix.T
+            by_matrix.addmm_(relation[block].double().T, by_made.double())
+        by_core = by_matrix.view(-1, entity.shape[1], entity.shape[1]).transpose(0, 1)
+        return by_entity, by_relation, by_core, None, None
+
+
+def _dropped(made: Float[Tensor, "b M"], kept: Bool[Tensor, "b M"], probability: float) -> Float[Tensor, "b M"]:
+    """Dropout, in place."""
+    return made.mul_(kept).mul_(1 / (1 - probability))
+
+
+def _matrix_blocks(entity: Tensor) -> list[slice]:
+    size = max(1, _MATRIX_NUMBERS // entity.shape[1] ** 2)
+    return [slice(start, start + size) for start in range(0, len(entity), size)]
 
 
 def _blocks(entity: Tensor, relation: Tensor) -> list[slice]:

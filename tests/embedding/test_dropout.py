@@ -11,18 +11,17 @@ from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.rotate import RotatE
 from embedding.scoring.scoring import ScoringFunction
-from embedding.scoring.tucker import TuckER
 from embedding.whole_table import log_sum_exp
 from graph.batch import Batch
 from tests.ranks import run_on_ranks
-from tests.worlds import batch_of, distmult, families, in_order, model_of, site_of, transe
+from tests.worlds import batch_of, distmult, families, in_order, model_of, site_of, transe, tucker
 from trainer.runtime import Runtime
 
 SCORINGS: dict[str, Callable[[int], ScoringFunction]] = {
     "TransE": transe,
     "ComplEx": partial(ComplEx, precision="float32"),
     "RotatE": RotatE,
-    "TuckER": partial(TuckER, relation_dim=3, precision="float32"),
+    "TuckER": tucker,
 }
 
 

@@ -10,16 +10,14 @@ from torch import Tensor
 
 import embedding.scoring.scoring
 from embedding.model import KGEModel
-from embedding.scoring.conve import ConvE
 from embedding.scoring.hake import HAKE
 from embedding.scoring.rotate import RotatE
 from embedding.scoring.transd import TransD
 from embedding.scoring.transr import TransR
-from embedding.scoring.tucker import TuckER
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
 from tests.ranks import run_on_ranks
-from tests.worlds import batch_of, context_of, families, in_order, model_of, site_of, transe
+from tests.worlds import batch_of, context_of, conve, families, in_order, model_of, site_of, transe, tucker
 from trainer.runtime import Runtime
 
 KINDS = {
@@ -28,10 +26,10 @@ KINDS = {
     "RotatE": RotatE,
     "TransR": partial(TransR, relation_dim=3),
     "HAKE": partial(HAKE, modulus_weight=1.0, phase_weight=0.5),
-    "TuckER": partial(TuckER, relation_dim=3, precision="float32"),
-    "ConvE": partial(ConvE, height=2, kernel=2, num_filters=2, precision="float32"),
+    "TuckER": tucker,
+    "ConvE": partial(conve, height=2, kernel=2),
     "TransE, reciprocal": transe,
-    "ConvE, reciprocal": partial(ConvE, height=2, kernel=2, num_filters=2, precision="float32"),
+    "ConvE, reciprocal": partial(conve, height=2, kernel=2),
 }
 
 

@@ -33,10 +33,11 @@ from embedding.scoring.simple import SimplE
 from embedding.scoring.transd import TransD
 from embedding.scoring.transe import TransE
 from embedding.scoring.transr import TransR
-from embedding.scoring.tucker import TuckER
 from graph.errors import InputError
 from tests.pairwise import pairwise
 from tests.plain_scores import FORMULAS, SHIPPED
+from tests.worlds import conve as conve_function
+from tests.worlds import tucker as tucker_function
 
 CONF = Path(__file__).parents[2] / "conf" / "discriminator"
 YAMLS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -203,7 +204,7 @@ def test_every_shipped_function_has_a_plain_formula():
 def test_score_is_the_papers_formula(case: Case):
     function = case.make(6)
     head, relation, tail = rows_of(function, 5, 5)
-    model = function.export_options | {name: value.detach().numpy() for name, value in function.named_parameters()}
+    model = function.export_options | {name: value.numpy() for name, value in function.state_dict().items()}
 
     def named(row: Tensor, parts: dict[str, int]) -> dict[str, Any]:
         return dict(zip(parts, (part.numpy() for part in row.split(list(parts.values()))), strict=True))
@@ -450,7 +451,7 @@ def test_an_odd_dimension_of_complex_numbers_is_named(name: str, make: Callable[
             r"^dim must be a multiple of 4 for QuatE \(a real and three imaginary parts\), got 6$",
         ),
         (lambda: TransR(4, relation_dim=0), "^relation_dim must be at least 1, got 0$"),
-        (lambda: TuckER(4, relation_dim=-1, precision="float32"), "^relation_dim must be at least 1, got -1$"),
+        (lambda: tucker_function(4, relation_dim=-1), "^relation_dim must be at least 1, got -1$"),
         (lambda: conve(height=0), "^height must be at least 1, got 0$"),
         (lambda: conve(num_filters=0), "^num_filters must be at least 1, got 0$"),
         (lambda: conve(height=5), "^height must divide dim, which is 12, got 5$"),
@@ -466,7 +467,7 @@ def test_sizes_that_do_not_fit_are_named(make: Callable[[], ScoringFunction], me
 
 
 def conve(*, height: int = 3, kernel: int = 3, num_filters: int = 2) -> ScoringFunction:
-    return ConvE(12, height=height, kernel=kernel, num_filters=num_filters, precision="float32")
+    return conve_function(12, height=height, kernel=kernel, num_filters=num_filters)
 
 
 def test_a_parameter_made_in_another_way_is_refused():
@@ -492,7 +493,7 @@ def test_dense_parameters_start_from_seed_owner_and_name_alone():
 
 
 def test_tuckers_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
-    function = TuckER(4, relation_dim=3, precision="float32")
+    function = tucker_function(4)
     function.fill_dense("a test", 0)
     rows = [row.requires_grad_() for row in rows_of(function, 7, 1, 5)]
     learned = (*rows, function.core)
@@ -523,13 +524,13 @@ def test_gradients_of_dense_parameters_are_summed_in_float64(case: Case):
 
 
 def tucker_of(dim: int, precision: str) -> ScoringFunction:
-    function = TuckER(dim, relation_dim=dim, precision=precision)
+    function = tucker_function(dim, relation_dim=dim, precision=precision)
     function.fill_dense("a test", 0)
     return function
 
 
 def conve_of(dim: int, precision: str) -> ScoringFunction:
-    function = ConvE(dim, height=4, kernel=3, num_filters=2, precision=precision)
+    function = conve_function(dim, height=4, precision=precision)
     function.fill_dense("a test", 0)
     return function
 

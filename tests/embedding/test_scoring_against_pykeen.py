@@ -26,6 +26,8 @@ from embedding.scoring.transh import TransH
 from embedding.scoring.transr import TransR
 from embedding.scoring.tucker import TuckER
 from tests.plain_scores import SHIPPED
+from tests.worlds import conve as make_conve
+from tests.worlds import tucker as make_tucker
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what PyKEEN imports
@@ -132,8 +134,8 @@ CASES: dict[str, tuple[Callable[[int], ScoringFunction], Compared]] = {
     ),
     "RotatE": (RotatE, rotate),
     "QuatE": (partial(QuatE, precision="float32"), quate),
-    "TuckER": (partial(TuckER, relation_dim=5, precision="float32"), tucker),
-    "ConvE": (partial(ConvE, height=3, kernel=2, num_filters=4, precision="float32"), conve),
+    "TuckER": (partial(make_tucker, relation_dim=5), tucker),
+    "ConvE": (partial(make_conve, kernel=2, num_filters=4), conve),
     "PairRE": (PairRE, pairre),
 }
 

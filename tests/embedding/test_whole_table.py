@@ -16,15 +16,25 @@ import embedding.whole_table
 from embedding.answers import sum_of_answers
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
-from embedding.scoring.conve import ConvE
 from embedding.scoring.transd import TransD
-from embedding.scoring.tucker import TuckER
 from embedding.table_draws import draw_entities
 from embedding.whole_table import log_sum_exp, sum_scores, sum_softplus
 from graph.batch import Batch
 from graph.known import KnownTriples
 from tests.ranks import run_on_ranks
-from tests.worlds import batch_of, distmult, families, graph_of, in_order, model_of, set_entities, site_of, transe
+from tests.worlds import (
+    batch_of,
+    conve,
+    distmult,
+    families,
+    graph_of,
+    in_order,
+    model_of,
+    set_entities,
+    site_of,
+    transe,
+    tucker,
+)
 from trainer.runtime import Runtime
 
 MODELS: dict[str, Callable[..., KGEModel]] = {
@@ -32,12 +42,22 @@ MODELS: dict[str, Callable[..., KGEModel]] = {
     "DistMult": partial(model_of, scoring=distmult),
     "TransD": partial(model_of, scoring=partial(TransD, norm=2)),
     "ComplEx, reciprocal": partial(model_of, scoring=partial(ComplEx, precision="float32"), reciprocal=True),
-    "TuckER": partial(model_of, scoring=partial(TuckER, relation_dim=3, precision="float32")),
-    "ConvE, reciprocal": partial(
+    "TuckER": partial(model_of, scoring=tucker),
+    "TuckER, normalised": partial(
+        model_of,
+        scoring=partial(tucker, batch_norm=True, hidden1_dropout=0.3, hidden2_dropout=0.3),
+        reciprocal=True,
+        entity_dropout=0.2,
+        relation_dropout=0.2,
+    ),
+    "ConvE, reciprocal": partial(model_of, dim=12, scoring=conve, reciprocal=True),
+    "ConvE, normalised": partial(
         model_of,
         dim=12,
-        scoring=partial(ConvE, height=3, kernel=3, num_filters=2, precision="float32"),
+        scoring=partial(conve, batch_norm=True, feature_map_dropout=0.3, projection_dropout=0.3),
         reciprocal=True,
+        entity_dropout=0.2,
+        relation_dropout=0.2,
     ),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -135,6 +155,7 @@ def test_value_and_gradient_are_those_of_the_whole_matrix(name: str):
 
 # Of 2 chunks the last of 3 ranks has none.
 REDUCED = [*((name, 6) for name in MODELS), ("TransE", 2), ("ConvE, reciprocal", 2)]
+REDUCED += [("TuckER, normalised", 2), ("ConvE, normalised", 2)]
 
 
 def reduce_all(rank: int, world_size: int) -> list[Found]:
