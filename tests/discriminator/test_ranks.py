@@ -24,6 +24,7 @@ from graph.batch import Batch, Negatives, Proposal
 from graph.known import KnownTriples, per_positive
 from graph.sampling import PositiveOrder
 from graph.subsampling import subsampling_weights
+from launch import schema
 from launch.parts import build_loss
 from tests.discriminator.test_loss_contract import CASES, LEARNED, TABLE_CASES, config_of
 from tests.ranks import run_on_ranks
@@ -106,6 +107,7 @@ def train(rank: int, world_size: int, case: Case, config: DictConfig) -> tuple[l
 
 
 def train_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[tuple[list[float], dict[str, Tensor]]]:
+    schema.register()  # values that a recipe may give are interpolations
     return [train(rank, world_size, case, config) for case, config in zip(RUNS, configs, strict=True)]
 
 

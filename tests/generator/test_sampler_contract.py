@@ -21,6 +21,7 @@ from generator.sampler import NegativeSampler, Reward, SamplerContext
 from generator.typed import TypedSampler
 from graph.batch import Batch, Negatives
 from graph.known import per_positive
+from launch import schema
 from launch.parts import build_sampler
 from tests.configs import CONF, composed
 from tests.ranks import run_on_ranks
@@ -295,6 +296,7 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
 
 def play_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[list[tuple[Tensor, int]]]:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
+    schema.register()  # values that a recipe may give are interpolations
     return [play(case, config, runtime, 4) for case, config in zip(CASES, configs, strict=True)]
 
 

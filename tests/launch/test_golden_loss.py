@@ -27,6 +27,7 @@ COMMON = (
     "dtype=float64",
     "launch.device=cpu",
     "graph=synthetic",
+    "recipe=none",
     "graph.num_people=100",
     "graph.hidden_share=0.1",
     "graph.valid_share=0.05",
