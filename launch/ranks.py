@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from graph.errors import InputError
 from launch.agent import Ending, run_processes
 from launch.arguments import for_shell, key_of, override, read_arguments, value_of
@@ -18,7 +20,6 @@ from launch.last_line import is_rank, launcher_store, may_say, rank_number
 from launch.own_targets import CONF
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
-from launch.strict_yaml import read_yaml
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
@@ -105,7 +106,7 @@ def _without_another_graph(run: Path, saved: list[str], arguments: Sequence[str]
 
 
 def _choice_of_conf(group: str) -> str:
-    choices = read_yaml(CONF / "train.yaml")["defaults"]
+    choices = yaml.safe_load((CONF / "train.yaml").read_text())["defaults"]
     return next(each[group] for each in choices if isinstance(each, dict) and group in each)
 
 

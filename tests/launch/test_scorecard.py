@@ -84,8 +84,8 @@ def test_one_line_says_what_is_wrong_before_anything_runs(wrong, message, comman
 
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_graph_without_a_split_that_a_scorecard_needs_ends_it_before_anything_runs(split, command, tmp_path):
-    for name in {"train", "valid", "test"} - {split}:
-        (tmp_path / f"{name}.txt").write_text("a\tr\tb\nb\tr\tc\n")
+    for number, name in enumerate(each for each in ("train", "valid", "test") if each != split):
+        (tmp_path / f"{name}.txt").write_text(f"e{number}\tr0\te2\n")
     options = ["graph=folder", f"graph.path={tmp_path}", "scorecard.generators=[uniform]", "launch.device=cpu"]
     outcome = command(scorecard, *options, "hydra.run.dir=run")
     assert outcome.code == 1

@@ -79,7 +79,7 @@ def test_bad_options_end_before_any_run(command, tmp_path: Path, arguments: list
 
 
 def test_a_graph_without_valid_triples_ends_a_search_before_any_run(command, tmp_path: Path):
-    (tmp_path / "train.txt").write_text("a\tr\tb\nb\tr\tc\n")
+    (tmp_path / "train.txt").write_text("e1\tr0\te2\ne2\tr0\te1\n")
     outcome = command(search, "graph=folder", f"graph.path={tmp_path}", "seed=0,1", "hydra.run.dir=search")
     assert outcome.code == 1
     assert outcome.errors == f"error: search.metric=valid/mrr: {tmp_path.name} has no valid triples\n"
