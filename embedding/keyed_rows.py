@@ -13,11 +13,15 @@ class KeyedRows:
     """Rows of `width` integers below 2^31 for the keys 0 .. num_keys - 1; each rank owns an equal block of keys.
 
     Rows are stored in int32, because caches are large. They start as zeros.
+
+    Args:
+        num_ids: the rows are ids from 0 to num_ids - 1, and rows of a checkpoint must be too; None: any integers.
     """
 
-    def __init__(self, site: ModelSite, num_keys: int, width: int) -> None:
+    def __init__(self, site: ModelSite, num_keys: int, width: int, *, num_ids: int | None = None) -> None:
         self.site = site
         self.num_keys = num_keys
+        self.num_ids = num_ids
         self.block = -(-num_keys // site.world_size)
         self.first = min(site.rank * self.block, num_keys)
         last = min(self.first + self.block, num_keys)

@@ -93,7 +93,7 @@ class KGEModel:
         self.relation_init_scale = relation_init_scale
         self.reciprocal = reciprocal
         self.dropout = RowDropout(name, entity_dropout, relation_dropout)
-        self.scoring = scoring(dim)
+        self.scoring = _make_scoring(name, scoring, dim)
         self._network = _network(name, self.scoring, reciprocal=reciprocal)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
@@ -282,6 +282,17 @@ def _network(name: str, scoring: ScoringFunction, *, reciprocal: bool) -> Networ
             "its network takes heads and makes queries for tails only"
         )
     return scoring if reciprocal else None
+
+
+def _make_scoring(name: str, scoring: Callable[[int], ScoringFunction], dim: int) -> ScoringFunction:
+    """Makes the scoring function; errors about its own options get their config key."""
+    try:
+        return scoring(dim)
+    except InputError as error:
+        if str(error).split()[0] not in getattr(scoring, "keywords", {}):  # it is about dim
+            raise
+        model = "generator.model" if name == "generator" else name
+        raise InputError(f"{model}.scoring.{error}") from error
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:

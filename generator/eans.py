@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from embedding.clusters import greedy_path, k_means
-from generator.refreshed import RefreshedSampler
+from generator.refreshed import RefreshedSampler, saved_entities
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
@@ -115,7 +115,10 @@ class EANSSampler(RefreshedSampler):
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
         """See `RefreshedSampler.load_made`."""
-        self._put(made["entity_at"].to(self.entity_at))
+        entity_at = saved_entities(made, "entity_at", self.entity_at, self.context.num_entities)
+        if len(entity_at.unique()) < len(entity_at):
+            raise ValueError("'entity_at' must hold each entity once, but holds some twice")
+        self._put(entity_at)
 
 
 def log_offset_probability(spread: float, places: int) -> Float64[Tensor, " E"]:

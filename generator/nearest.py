@@ -10,6 +10,7 @@ from torch import Tensor
 
 from embedding.closest import METRICS, closest_entities
 from generator.listed import ListedSampler
+from generator.refreshed import saved_entities
 from generator.sampler import SamplerContext
 from graph.batch import Batch
 from graph.errors import InputError
@@ -53,4 +54,4 @@ class NearestSampler(ListedSampler):
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
         """See `RefreshedSampler.load_made`."""
-        self.closest = made["closest"].to(self.closest)
+        self.closest = saved_entities(made, "closest", self.closest, self.context.num_entities)

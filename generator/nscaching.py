@@ -80,7 +80,7 @@ class NSCachingSampler(NegativeSampler):
         self.mask_known = mask_known
         self.check_options()
         self.keys = QueryKeys(context.known)
-        self.caches = KeyedRows(context.site, self.keys.num_keys, cache_size)
+        self.caches = KeyedRows(context.site, self.keys.num_keys, cache_size, num_ids=context.num_entities)
         self.start_stage()
 
     def check_options(self) -> None:

@@ -46,7 +46,7 @@ class RefreshedSampler(NegativeSampler):
         return {}
 
     def load_made(self, made: Mapping[str, Tensor]) -> None:
-        """Restores what `made` returned."""
+        """Restores what `made` returned; raises ValueError if that is of another make."""
 
     def keep_fresh(self, batch: Batch, now: int) -> None:
         """Calls `refresh` if it is due. Collective.
@@ -71,3 +71,22 @@ class RefreshedSampler(NegativeSampler):
         self._made_at = int(state["made_at"]) if state else None
         if state:
             self.load_made(state)
+
+
+def saved_entities(made: Mapping[str, Tensor], name: str, own: Tensor, num_entities: int) -> Tensor:
+    """A tensor of a checkpoint that holds entities, on this run's device and in its type.
+
+    Args:
+        own: the tensor that it replaces.
+    Raises:
+        ValueError: it has another shape, or holds a number that is no entity.
+    """
+    saved = made[name]
+    if saved.shape != own.shape:
+        raise ValueError(f"'{name}' must have the shape {list(own.shape)}, got {list(saved.shape)}")
+    if saved.dtype != torch.int32:
+        raise ValueError(f"'{name}' must be of int32, got {saved.dtype}")
+    outside = saved[(saved < 0) | (saved >= num_entities)]
+    if len(outside):
+        raise ValueError(f"'{name}' must hold entities from 0 to {num_entities - 1}, got {int(outside[0])}")
+    return saved.to(own)

@@ -64,7 +64,7 @@ def read_folder(
     """
     options = ReadOptions(format, columns, header, literals, strip)
     if path is None:
-        raise InputError("graph.path must name a folder with a train, a valid and a test file, is not set")
+        raise InputError("graph.path must name the folder of your triples, as in graph.path=DIR, got null")
     folder = folder_at(path, "graph.path")
     found = recognise(folder, format)
     if cache is None:

@@ -1,6 +1,7 @@
-// Queries against pools, from rows to gradients in one pass. One matrix product scores a piece of a chunk, the loss is
-// computed, and two more products give the gradients while the scores are in the cache. The products are those of the
-// library that torch was built with; their address is an argument. Each thread runs its own products.
+// Scores queries against pools of candidates, and computes the loss and all gradients in the same pass. One matrix
+// product scores a piece of a chunk. Then the loss is computed, and two more products give the gradients while the
+// scores are still in the cache. The matrix products are those of the library that torch was built with: the caller
+// passes their address. Each thread runs products of its own.
 #include <algorithm>
 #include <vector>
 
@@ -12,19 +13,20 @@ namespace kernel {
 
 enum Loss { SOFTMAX, SELF_ADVERSARIAL };
 
-// Queries of a piece. It is constant, so that sums do not depend on the number of threads.
+// The number of queries in a piece. It is a constant, so that sums do not depend on the number of threads.
 constexpr int64_t PIECE = 256;
-// Scores handled at a time: a quarter of a level 2 cache.
+// The number of scores that are handled at a time. They take a quarter of a level 2 cache.
 constexpr int64_t SCORES = 1 << 16;
 
-// Fortran's gemm. It reads sizes of 32 or of 64 bits, as the library was built; a small number of 64 bits is both.
+// Fortran's matrix product (gemm). Some libraries read sizes of 32 bits, others of 64 bits. A small number that is
+// stored in 64 bits can be read as either.
 template <class T>
 using Product = void (*)(const char*, const char*, const int64_t*, const int64_t*, const int64_t*, const T*, const T*,
                          const int64_t*, const T*, const int64_t*, const T*, T*, const int64_t*);
 using SetThreads = int (*)(int);
 
-// out [m, n] = left [m, k] right [k, n] + keep * out, all row by row; left and right may be given transposed. The
-// library counts columns first, which swaps the factors.
+// out [m, n] = left [m, k] right [k, n] + keep * out. All arrays are stored row by row; left and right may be
+// transposed. The library expects arrays that are stored column by column, so it gets the factors in swapped order.
 template <class T>
 INLINE void multiply(Product<T> product, bool left_transposed, bool right_transposed, int64_t m, int64_t n, int64_t k,
                      const T* left, const T* right, T keep, T* out) {
@@ -34,7 +36,7 @@ INLINE void multiply(Product<T> product, bool left_transposed, bool right_transp
           &left_step, &keep, out, &n);
 }
 
-// One such product alone, for the trial that the library has to pass (products.py).
+// One such product alone. products.py uses it to test the library.
 template <class T>
 void matrix_product(const T* left, const T* right, T* out, int64_t m, int64_t n, int64_t k, int64_t left_transposed,
                     int64_t right_transposed, double keep, int64_t product, int64_t set_threads) {
@@ -44,8 +46,8 @@ void matrix_product(const T* left, const T* right, T* out, int64_t m, int64_t n,
   reinterpret_cast<SetThreads>(set_threads)(before);
 }
 
-// The loss of a positive against its negatives (see losses.cpp); `gradient` gets weight times its slope by each of
-// them, `by_positive` that by the positive.
+// The loss of a positive against its negatives, as in losses.cpp. `gradient` gets the loss's derivative with respect to
+// each negative's score, times weight, and `by_positive` the derivative with respect to the positive's score.
 template <class T, Loss L>
 INLINE T judge(T positive, const T* scores, const bool* known, int64_t count, T weight, T margin, T temperature,
                T* gradient, T* by_positive) {
@@ -95,8 +97,9 @@ INLINE T square_of(const T* row, int64_t width) {
   return sum<T>(total);
 }
 
-// Slopes by a query's distances to the weights g / score of its far pairs; their sum. Near pairs' own gradients are
-// added at once: to the query's `near_query`, and to the candidates', whose sign is turned at the end.
+// Replaces the loss's derivatives g with respect to a query's distances by g / score for far pairs, and by 0 for near
+// pairs; returns the sum. The gradients of near pairs are added here, to `near_query` and to `near_candidate`. The sign
+// of the latter is changed at the end.
 template <class T>
 INLINE T pair_weights(T* slope, const T* score, const T* query, const T* candidate, T query_square,
                       const T* candidate_square, bool has_near, int64_t count, int64_t width, T* near_query,
@@ -123,7 +126,8 @@ INLINE T pair_weights(T* slope, const T* score, const T* query, const T* candida
   return total;
 }
 
-// A thread's buffers of one call, kept for the next: fresh memory is the kernel's zeros, a page fault each 4 kB.
+// Keeps the buffers of a thread from one call to the next. New memory would cost a page fault for each 4 kB, because
+// the operating system first fills it with zeros.
 template <class T>
 class Scratch {
  public:
@@ -139,8 +143,9 @@ class Scratch {
   size_t taken = 0;
 };
 
-// Each chunk's `queries` queries against its `candidates` rows. `by_candidate` has one [candidates, width] for each
-// piece of a chunk; `target` is each query's own positive. `weight` is what a query's loss counts.
+// Compares the queries of each chunk with the candidates of that chunk. `queries` and `candidates` are their numbers.
+// `target` has the place of each query's positive, and `weight` the weight of each query's loss. `by_candidate` has an
+// array [candidates, width] for each piece of a chunk.
 template <class T, Kind K, Loss L>
 void contrast(const T* query, const T* rows, const int64_t* place, const int64_t* target, OrNone<const bool> known,
               const T* weight, T* positive, T* negative, T* loss, T* by_positive, T* by_query, T* by_candidate,

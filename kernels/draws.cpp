@@ -10,7 +10,8 @@ namespace kernel {
 
 constexpr int64_t BLOCK = 16;
 
-// How many of these ascending numbers are less than `at`. Counting a few is faster than branches nobody can predict.
+// Returns how many of the ascending numbers are less than `at`. For a few numbers, counting is faster than a binary
+// search, whose branches the processor can't predict.
 inline int64_t below(const double* ascending, int64_t count, double at) {
   int64_t less = 0;
 #pragma omp simd reduction(+ : less)
@@ -18,8 +19,8 @@ inline int64_t below(const double* ascending, int64_t count, double at) {
   return less;
 }
 
-// log_prob: the log-softmax of each row of logits; pick: for each uniform number the place where the row's cumulative
-// sum passes it.
+// Writes to `log_prob` the log-softmax of each row of logits, and to `pick` the draws: for each uniform number, the
+// place where the row's cumulative probability exceeds it.
 template <class T>
 void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, int64_t rows, int64_t pool, int64_t draws,
           int threads) {
@@ -27,7 +28,7 @@ void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, in
 #pragma omp parallel num_threads(threads)
   {
     std::vector<T> share((pool + N - 1) / N * N);
-    // Sums up to each candidate, filled up with infinity to whole blocks, and up to the end of each block.
+    // The cumulative sums up to each candidate, padded with infinity to whole blocks, and up to the end of each block.
     std::vector<double> cumulative((pool + BLOCK - 1) / BLOCK * BLOCK, INFINITY), ends(cumulative.size() / BLOCK);
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < rows; ++r) {
@@ -43,7 +44,8 @@ void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, in
       const T log_total = (T)std::log(total);
       for (int64_t j = 0; j < pool; ++j) log_prob[r * pool + j] = (x[j] - top) - log_total;
       for (int64_t k = 0; k < draws; ++k) {
-        // Rounding can't overshoot, for the sum is the last entry; nan scores do, and the trainer stops there.
+        // The place is below pool in spite of rounding, because total is the last sum. With nan scores it is not, but
+        // then the trainer stops.
         const double at = uniform[r * draws + k] * total;
         const int64_t block = std::min(below(ends.data(), (int64_t)ends.size(), at), (int64_t)ends.size() - 1);
         const int64_t place = block * BLOCK + below(cumulative.data() + block * BLOCK, BLOCK, at);
@@ -53,7 +55,7 @@ void draw(const T* logits, const double* uniform, T* log_prob, int64_t* pick, in
   }
 }
 
-// By the logits, of weight * sum over draws of advantage * log_prob[pick].
+// The gradient with respect to the logits of weight * (sum over draws of advantage * log_prob[pick]).
 template <class T>
 void sampled_policy_gradient(const T* log_prob, const int64_t* pick, const T* advantage, const T* weight, T* out,
                              int64_t rows, int64_t pool, int64_t draws, int threads) {
@@ -70,7 +72,7 @@ void sampled_policy_gradient(const T* log_prob, const int64_t* pick, const T* ad
   }
 }
 
-// By the logits, of weight * sum over the pool of exp(log_prob) * reward.
+// The gradient with respect to the logits of weight * (sum over the pool of exp(log_prob) * reward).
 template <class T>
 void exact_policy_gradient(const T* log_prob, const T* reward, const T* weight, T* out, int64_t rows, int64_t pool,
                            int threads) {

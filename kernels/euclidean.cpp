@@ -1,5 +1,5 @@
-// Euclidean distances from a matrix product, |q - c|^2 = |q|^2 + |c|^2 - 2 q.c. Where the terms cancel, mostly rounding
-// errors would be left, so the distance is computed again from the difference.
+// Euclidean distances from a matrix product: |q - c|^2 = |q|^2 + |c|^2 - 2 q.c. For near pairs the terms cancel, and
+// mostly rounding errors would be left. So the distance of a near pair is computed again, from q - c.
 #include <cmath>
 #include <vector>
 
@@ -8,7 +8,7 @@
 
 namespace kernel {
 
-// scores: the inner products on entry, minus the distances on return.
+// Replaces the inner products in `scores` by minus the distances.
 template <class T>
 void euclidean_scores(T* scores, const T* query, const T* candidate, const T* query_square, const T* candidate_square,
                       int64_t chunks, int64_t queries, int64_t candidates, int64_t width, int threads) {
@@ -20,7 +20,8 @@ void euclidean_scores(T* scores, const T* query, const T* candidate, const T* qu
   }
 }
 
-// Before the products of the gradient: the weight of each far pair, g / score, and its sum at each query.
+// The first part of the gradient, before the matrix products: the weight g / score of each far pair, and the sum of the
+// weights of each query. g is the gradient with respect to the score.
 template <class T>
 void euclidean_weights(const T* coefficient, const T* score, const T* query_square, const T* candidate_square,
                        T* weight, T* query_sum, int64_t chunks, int64_t queries, int64_t candidates, int threads) {
@@ -39,8 +40,8 @@ void euclidean_weights(const T* coefficient, const T* score, const T* query_squa
   }
 }
 
-// After them: `query_out` and `candidate_out` hold the products of the weights with candidates and with queries; on
-// return the gradients, sum(w) q - w c, with the near pairs' own added.
+// The second part, after the matrix products. `query_out` holds the product of weights and candidates, `candidate_out`
+// that of weights and queries. They are replaced by the gradients, sum(w) q - w c, to which near pairs are added.
 template <class T>
 void euclidean_gradients(const T* coefficient, const T* score, const T* weight, const T* query, const T* candidate,
                          const T* query_square, const T* candidate_square, const T* query_sum, T* query_out,

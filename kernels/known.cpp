@@ -1,4 +1,5 @@
-// Masks negatives that are known facts: the known answers of each positive are looked up in a hash map of the pool.
+// Marks the negatives that are known facts. For each pool of negatives it makes a hash map, and looks up the known
+// answers of each positive in it.
 #include <algorithm>
 #include <vector>
 
@@ -6,7 +7,8 @@
 
 namespace kernel {
 
-// The positions of each entity in a pool: a hash map, and for each position the next one of the same entity.
+// The positions of each entity in a pool: a hash map has the first, and `next_` has, for each position, the next one of
+// the same entity.
 class PoolMap {
  public:
   explicit PoolMap(int64_t size) : next_(size) {
@@ -39,7 +41,8 @@ class PoolMap {
   std::vector<int32_t> first_, next_;  // -1: none
 };
 
-// query: the answers' row of each positive, or -1; entity: the negatives of each chunk of `positives` of them.
+// `query` has, for each positive, the row of its known answers, or -1 if it has none. `entity` has the negatives of
+// each chunk; a chunk has `positives` positives.
 template <class Id>
 void mask_known(const int64_t* query, const int64_t* offset, const Id* answer, const int64_t* entity, bool* known,
                 int64_t chunks, int64_t positives, int64_t negatives, int threads) {

@@ -1,4 +1,5 @@
-// Losses of one positive against its negatives, a row at a time: the value in one pass, the gradient in another.
+// Losses of a positive against its negatives, one positive (a row of scores) at a time. One pass computes the value,
+// another one the gradient.
 #include <algorithm>
 
 #include "export.h"
@@ -19,7 +20,8 @@ INLINE T greatest(const T* negative, const bool* known, int64_t count) {
   return result;
 }
 
-// -log of the positive's share among itself and its negatives; `state` keeps the log of the sum for the gradient.
+// Softmax: minus the log of the positive's share among itself and its negatives. `state` keeps the log of the sum of
+// exponentials for the gradient.
 template <class T>
 void softmax_loss(const T* positive, const T* negative, OrNone<const bool> known, T* loss, T* state, int64_t rows,
                   int64_t count, int threads) {
@@ -52,8 +54,9 @@ void softmax_gradient(const T* positive, const T* negative, OrNone<const bool> k
   }
 }
 
-// softplus(-margin - positive) + sum of w softplus(margin + negative), w the softmax of temperature * negative, which
-// has no gradient; `state` keeps the top score and the sum of the softmax.
+// Self-adversarial: softplus(-margin - positive) + sum of w * softplus(margin + negative), where w is the softmax of
+// temperature * negative and counts as a constant in the gradient. `state` keeps the highest score and the sum of w's
+// exponentials.
 template <class T>
 void self_adversarial_loss(const T* positive, const T* negative, OrNone<const bool> known, T* loss, T* state, int64_t rows,
                            int64_t count, double margin_, double temperature_, int threads) {

@@ -8,7 +8,7 @@
 
 namespace kernel {
 
-// Queries that one thread takes at a time, and candidates that it holds in its cache meanwhile.
+// How many queries a thread takes at a time, and how many candidates stay in its cache meanwhile.
 constexpr int64_t QUERIES = 32, CANDIDATES = 128;
 
 template <class T, Kind K>

@@ -1,4 +1,5 @@
-// Queries from entity and relation rows read directly from the tables, and the gradients by these rows.
+// Computes queries from entity rows and relation rows, which it reads directly from the tables, and the gradients with
+// respect to these rows.
 #include <algorithm>
 #include <vector>
 
@@ -7,11 +8,12 @@
 
 namespace kernel {
 
-// How an entity's row and a relation's make a query. A tail query comes from the head, a head query from the tail.
+// How the rows of an entity and of a relation make a query. A query for tails is made from the head (the first formula
+// below), a query for heads from the tail (the second).
 enum Combination {
   TRANSLATION,  // h + r, t - r
   PRODUCT,      // h * r, t * r
-  ROTATION      // h * r, t * conj(r), of complex numbers: all real parts first
+  ROTATION      // h * r, t * conj(r), of complex numbers; a row has all real parts first
 };
 
 // out = left * right of complex numbers, or left * conj(right).
@@ -35,7 +37,7 @@ INLINE void combine(const T* entity, const T* relation, bool head_side, int64_t 
   });
 }
 
-// `place` and `relation` say which rows; the first `head_rows` queries are for heads.
+// `place` and `relation` say which rows each query is made from. The first `head_rows` queries are for heads.
 template <class T, Combination C>
 void make_queries(const T* rows, const int64_t* place, const T* relations, const int64_t* relation, T* out,
                   int64_t queries, int64_t head_rows, int64_t width, int threads) {
@@ -44,7 +46,7 @@ void make_queries(const T* rows, const int64_t* place, const T* relations, const
     combine<T, C>(rows + place[q] * width, relations + relation[q] * width, q < head_rows, width, out + q * width);
 }
 
-// The gradient by each entity row; a translation's is the query's own.
+// The gradient with respect to each entity row. For a translation it equals the gradient with respect to the query.
 template <class T, Combination C>
 void entity_gradient(const T* gradient, const T* relations, const int64_t* relation, T* out, int64_t queries,
                      int64_t head_rows, int64_t width, int threads) {
@@ -53,7 +55,8 @@ void entity_gradient(const T* gradient, const T* relations, const int64_t* relat
     combine<T, C>(gradient + q * width, relations + relation[q] * width, !(q < head_rows), width, out + q * width);
 }
 
-// The gradient by relations, summed in double: `order` has the queries by relation, row[i]'s from begin[i] on.
+// The gradient with respect to relation rows, summed in double. `order` has the queries sorted by relation; those of
+// relation row[i] start at begin[i].
 template <class T, Combination C>
 void relation_gradient(const T* gradient, const T* rows, const int64_t* place, const int64_t* row, const int32_t* order,
                        const int64_t* begin, int64_t distinct, int64_t head_rows, int64_t width, double* out,
@@ -68,7 +71,7 @@ void relation_gradient(const T* gradient, const T* rows, const int64_t* place, c
         const int64_t q = order[i];
         const T *const g = gradient + q * width, *const entity = rows + place[q] * width;
         if constexpr (C == ROTATION) {
-          // By r of <g, e r> it is g conj(e), of <g, e conj(r)> it is e conj(g).
+          // The gradient of <g, e r> with respect to r is g conj(e); that of <g, e conj(r)> is e conj(g).
           q < head_rows ? multiply(entity, g, true, width, part.data()) : multiply(g, entity, true, width, part.data());
         } else {
           over_row(g, width, [&](Vec<T> x, int64_t at, int lanes) __attribute__((always_inline)) {

@@ -1,4 +1,5 @@
-// Counts candidates of a block that score above or equal to the true answer of each query, without known answers.
+// Counts, for each query, the candidates of a block that score above the true answer, and those that score equal to it.
+// Known answers do not count.
 #include <algorithm>
 
 #include "export.h"
@@ -6,9 +7,9 @@
 
 namespace kernel {
 
-// scores: [queries, stride], of which the first `rows` columns are the table's rows from `first` on. Leaves out the
-// target, and the answers of `known_query`, which are rows of the table, ascending; -1 has none. Adds to the counts, and
-// counts numbers that are not finite.
+// The first `rows` columns of `scores` [queries, stride] belong to the rows of the table from `first` on. The target
+// does not count, nor do the known answers of the query (`known_query` says where they are, -1: there are none); these
+// are rows of the table, ascending. Adds to `greater`, `equal` and `bad`, the number of scores that are not finite.
 template <class T>
 void count_ranks(const T* scores, const T* truth, const int64_t* target, const int64_t* known_query,
                  const int64_t* offset, const int64_t* answer, int64_t* greater,

@@ -1,4 +1,5 @@
-// Gradients of table rows: occurrences grouped by row, and summed at each row in double, in the order of occurrence.
+// Gradients of table rows. The occurrences of rows are grouped by row, and each row's gradients are summed in double,
+// in the order of the occurrences.
 #include <algorithm>
 #include <vector>
 
@@ -7,8 +8,9 @@
 
 namespace kernel {
 
-// Sorts occurrences by row, those of one row in their order (radix sort). Writes the distinct rows, ascending, where
-// each one's occurrences begin, and where they end; returns how many there are, or -1 - i if place i is no row.
+// Sorts the occurrences by row and keeps the order of those of one row (radix sort). Writes the distinct rows,
+// ascending, and where the occurrences of each row begin and end. Returns the number of distinct rows, or -1 - i if the
+// number at place i is no row of the table.
 int64_t group_rows(const int64_t* place, int64_t count, int64_t num_rows, int32_t* order, int64_t* row, int64_t* begin) {
   for (int64_t i = 0; i < count; ++i)
     if (place[i] < 0 || place[i] >= num_rows) return -1 - i;
@@ -35,13 +37,13 @@ int64_t group_rows(const int64_t* place, int64_t count, int64_t num_rows, int32_
   return distinct;
 }
 
-// For each occurrence the number of its row among the distinct ones.
+// Writes, for each occurrence, the number of its row among the distinct rows.
 void number_rows(const int32_t* order, const int64_t* begin, int64_t distinct, int64_t* number) {
   for (int64_t r = 0; r < distinct; ++r)
     for (int64_t i = begin[r]; i < begin[r + 1]; ++i) number[order[i]] = r;
 }
 
-// `out` has a sum for each of the distinct rows.
+// Writes to `out` the sum of each distinct row.
 template <class T, class Out>
 void sum_rows(const Source* sources, OrNone<const T> rows, const int64_t* row, const int32_t* order, const int64_t* begin,
               int64_t distinct, int64_t width, Out* out, int threads) {

@@ -12,8 +12,8 @@
 
 namespace kernel {
 
-// A rank that is waited for in a step comes within a millisecond, and sleeping would cost more than the wait. One that
-// is busy with something else is asked less and less often: sleeps are a sixteenth of the wait so far.
+// Within a step, a rank usually arrives in less than a millisecond, and a sleep would take longer than that. If it is
+// busy with something else, it is looked at less and less often: each sleep takes a sixteenth of the wait so far.
 constexpr int64_t SPINS = 64;
 constexpr std::chrono::milliseconds SPINNING{1}, LONGEST_SLEEP{10};
 
@@ -22,8 +22,8 @@ void publish(int64_t* counter, int64_t number) {
   reinterpret_cast<std::atomic<int64_t>*>(counter)->store(number, std::memory_order_release);
 }
 
-// Waits until all counters have come to `number`. Returns -1, or the first rank whose process is no more, or the first
-// that is too late, plus `ranks`.
+// Waits until all counters have reached `number`, then returns -1. If the process of a rank has ended, returns that
+// rank. If a rank is too late, returns that rank plus `ranks`.
 int64_t wait_for_all(const int64_t* counters, const int64_t* process, int64_t ranks, int64_t number, double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto started = Clock::now();

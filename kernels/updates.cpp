@@ -1,4 +1,5 @@
-// Updates of table rows in place, one pass over each row: the optimisers of embedding/optimizer.py, and the unit ball.
+// Updates table rows in place, in one pass over each row: the optimisers of embedding/optimizer.py, and the scaling of
+// rows to a largest norm.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -9,7 +10,8 @@
 
 namespace kernel {
 
-// The parts of a row, each of which is scaled back to a norm of at most `most` after an update; none if there are 0.
+// The parts of a row. After an update, each part that is longer than `most` is scaled back to this norm. Without parts
+// nothing is scaled.
 struct Ball {
   const int64_t* width;
   int64_t parts;
@@ -30,7 +32,7 @@ struct Ball {
   }
 };
 
-// Adagrad with one number of state a row: the running sum of the gradient's mean square.
+// Adagrad with one number of state for each row: the sum of the mean squares of its gradients.
 template <class T>
 struct RowwiseAdagrad {
   T *weight, *square_sum;
@@ -52,7 +54,7 @@ struct RowwiseAdagrad {
   }
 };
 
-// Adam; the bias corrections are computed by the caller.
+// Adam. The caller computes the bias corrections.
 template <class T>
 struct Adam {
   T *weight, *mean, *square;
@@ -76,7 +78,7 @@ struct Adam {
   }
 };
 
-// The gradient of rows: already summed, or the sources to sum it from (see rows.h).
+// The gradient of rows: either already summed, or as sources from which it is summed (see rows.h).
 template <class T>
 struct Gradient {
   const int64_t* row;  // ascending
@@ -88,13 +90,13 @@ struct Gradient {
   const int64_t* begin;
 };
 
-// Updates the rows that have a gradient; sums are rounded to the rows' type, and never written out.
+// Updates the rows that have a gradient. Each sum is rounded to the rows' type and used at once; it is never stored.
 template <class T, class Update>
 void update_rows(const Gradient<T>& of, int64_t width, int threads, const Update& update) {
   if (of.sources)
     return sum_each_row(of.sources, of.table, of.row, of.order, of.begin, of.rows, width, threads,
                         [&](int64_t r, double* total) {
-                          // In place: a number is read before a narrower one is written over it.
+                          // This works in place: each number is read before a narrower one overwrites it.
                           T* const gradient = reinterpret_cast<T*>(total);
                           for (int64_t i = 0; i < width; ++i) {
                             const T rounded = (T)total[i];
@@ -115,7 +117,7 @@ void rowwise_adagrad(T* weight, T* square_sum, const int64_t* row, int64_t rows,
   update_rows<T>({row, rows, value, sources, table, order, begin}, width, threads, update);
 }
 
-// Of the rows that have a gradient, or of `all` rows of the table.
+// Adam for the rows that have a gradient, or, with `all`, for all rows of the table.
 template <class T>
 void adam(T* weight, T* mean, T* square, const int64_t* row, int64_t rows, OrNone<const T> value,
           OrNone<const Source> sources, OrNone<const T> table, OrNone<const int32_t> order, OrNone<const int64_t> begin,
@@ -136,7 +138,7 @@ void adam(T* weight, T* mean, T* square, const int64_t* row, int64_t rows, OrNon
   }
 }
 
-// Adagrad of numbers that each have a state of their own.
+// Adagrad with a state for each number.
 template <class T>
 void adagrad(T* weight, T* square_sum, const T* gradient, int64_t count, double rate, double eps, int threads) {
 #pragma omp parallel for simd num_threads(threads) schedule(static)

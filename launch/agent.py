@@ -16,7 +16,7 @@ from types import FrameType
 
 from torch.distributed import Store, TCPStore
 
-from launch.early_signals import AGENT
+from launch.early_signals import launched_from_here
 from launch.last_line import claim, claimed
 
 _LOOK_EVERY = 0.05
@@ -163,7 +163,7 @@ def _environment(port: int, rank: int, ranks: int) -> dict[str, str]:
     return {
         # Without it each rank would start a thread for every core.
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // ranks)),
-        **os.environ,
+        **launched_from_here(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "RANK": str(rank),
@@ -172,5 +172,4 @@ def _environment(port: int, rank: int, ranks: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(ranks),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
-        AGENT: str(os.getpid()),
     }

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.cell_files import RECORD, read_record
+from launch.early_signals import launched_from_here
 from launch.report import write_text
 from launch.typed import typed_options
 from trainer.loop import Stopped
@@ -232,7 +233,7 @@ def _train(cell: Cell, options: Sequence[str]) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))}
+    return {**launched_from_here(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))}
 
 
 @contextmanager

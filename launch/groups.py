@@ -109,6 +109,8 @@ def _check(group: str, key: str, choice: Any) -> None:
     if choice in names or (isinstance(choice, str) and "${" in choice):
         return
     none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
+    if choice is None and group == "term":
+        none = "; term=[] for none"
     raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
 
 

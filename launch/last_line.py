@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch.distributed import DistError, Store, TCPStore
 
-from launch.early_signals import AGENT
+from launch.early_signals import has_launcher
 
 _MOMENT = 1.0
 """Seconds."""
@@ -51,7 +51,7 @@ def may_say(line: str) -> bool:
 
 def may_say_of_others(line: str) -> bool:
     """The same for an error of another rank that this one noticed; false under launch/agent.py, which reports it."""
-    if AGENT in os.environ:
+    if has_launcher():
         return False
     time.sleep(_MOMENT)
     return may_say(line)

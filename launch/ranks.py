@@ -11,10 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from graph.errors import InputError
 from launch.agent import Ending, run_processes
 from launch.arguments import for_shell, key_of, override, read_arguments, value_of
 from launch.last_line import is_rank, launcher_store, may_say, rank_number
+from launch.own_targets import CONF
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
 from trainer.checkpoint_files import is_file
@@ -76,14 +79,37 @@ def _continue_run(arguments: list[str]) -> list[str]:
     try:
         if goes_on_in_place:
             check_run_folder(run)
-        # The folder of the graph: another choice of graph may not have this option.
-        saved, _ = saved_options(run / "overrides.yaml", given | {"graph.root"} if "graph" in given else given)
+        saved, _ = saved_options(run / "overrides.yaml", given)
+        saved = _without_another_graph(run, saved, arguments)
     except InputError as error:
         raise SystemExit(f"error: resume: {error}") from error
     if not {"recipe", "experiment"} & {*given, *map(key_of, saved)}:
         saved = ["recipe=none", *saved]  # a run of a version before recipes
     folder = [override("hydra.run.dir", str(run))] if goes_on_in_place else []
     return [*saved, *folder, *arguments]
+
+
+def _without_another_graph(run: Path, saved: list[str], arguments: Sequence[str]) -> list[str]:
+    """The saved options, without those of the graph if another choice of graph is typed.
+
+    Raises:
+        InputError: the run can't have been trained on the graph that is typed.
+    """
+    typed = [value_of(line) for line in arguments if key_of(line) == "graph"]
+    if not typed:
+        return saved
+    before, _ = saved_options(run / "overrides.yaml", ())
+    own = [value_of(line) for line in before if key_of(line) == "graph"] or [_choice_of_conf("graph")]
+    if typed[-1] == own[-1]:
+        return saved
+    if "folder" not in (typed[-1], own[-1]):  # a folder may hold the same graph as before
+        raise InputError(f"graph={typed[-1]}: {run} was trained on graph={own[-1]} and goes on with it; leave this out")
+    return [line for line in saved if not key_of(line).startswith("graph.")]
+
+
+def _choice_of_conf(group: str) -> str:
+    choices = yaml.safe_load((CONF / "train.yaml").read_text())["defaults"]
+    return next(each[group] for each in choices if isinstance(each, dict) and group in each)
 
 
 def run_ranks(script: Path, overrides: Sequence[str], folder: Path, ranks: int) -> Ending:

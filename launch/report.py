@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embedding.shared_memory import LostRankError
 from graph.errors import InputError
 from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
-from launch.suggestions import explain_unknown_option
+from launch.suggestions import explain_unknown_option, explain_wrong_value
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
@@ -79,7 +79,7 @@ def one_line_config_errors(command: str) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
         reason = _cut(": ".join((str(part).splitlines() or [""])[0].rstrip(".") for part in errors))
-        reason = explain_unknown_option(reason, command) or reason
+        reason = explain_unknown_option(reason, command) or explain_wrong_value(reason) or reason
     except Exception as error:
         if _is_of_a_job(error):
             raise

@@ -1,15 +1,16 @@
 """Checks the options of a resumed run: what the run has already done can't be changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.parts import plain
 from launch.strict_yaml import read_yaml
+from launch.typed import typed_options
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest
 from trainer.stage import Stage
@@ -18,6 +19,7 @@ from trainer.stage import Stage
 # checkpoint has a fingerprint of their content), its tracker, and the memory for ranking.
 _ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
 _NOTHING = object()
+_MOST_SHOWN = 6
 
 
 def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path) -> None:
@@ -46,6 +48,37 @@ def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path
                 raise InputError(f"{key}={value} comes too late: {checkpoint} is past that stage, which had {had}")
             if config.pretrain[name].epochs > 0:  # else the stages differ, which is refused later
                 config.pretrain[name][option] = had
+
+
+def derived_options(config: DictConfig) -> set[str]:
+    """The keys of options that follow from others, so that they change when those are typed. Call before resolving."""
+    return {key for key, value in _flat(_unresolved(config)) if "${" in str(value)}
+
+
+def refuse_what_was_forgotten(config: DictConfig, typed: Sequence[str], derived: Collection[str], run: Path) -> None:
+    """Refuses to go on with values of conf/ if a run folder has lost the list of its typed options.
+
+    Args:
+        derived: from `derived_options`.
+        run: what `resume` names.
+    Raises:
+        InputError: overrides.yaml is missing or empty, but config.yaml has other values than this run; names them.
+    """
+    file = run / "overrides.yaml"
+    if not (run / "config.yaml").is_file() or (file.is_file() and read_yaml(file)):
+        return
+    now, keys = dict(_flat(plain(config))), typed_options(typed)
+    changed = [
+        f"{key}={now[key]} (was {had})"
+        for key, had in _options_of(run / "checkpoints" / "any").items()
+        if key in now and now[key] != had and not _is_taken(key) and not _is_below(key, keys) and key not in derived
+    ]
+    if changed:
+        shown = ", ".join(changed[:_MOST_SHOWN]) + (", ..." if len(changed) > _MOST_SHOWN else "")
+        raise InputError(
+            f"resume: {file} is {'empty' if file.is_file() else 'missing'}, which has the options that the run was "
+            f"started with; without them it would go on with {shown}; type them again"
+        )
 
 
 def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Path) -> None:
@@ -79,13 +112,23 @@ def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Pa
     raise InputError(f"resume: {', '.join(changed)} would have no effect: the run of {checkpoint} {reason}")
 
 
+def _unresolved(config: DictConfig) -> Mapping[Any, Any]:
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return values
+
+
 def _epochs_key(stage: Stage) -> str:
     _, is_pretraining, name = stage.name.partition("pretrain_")
     return f"pretrain.{name}.epochs" if is_pretraining else "trainer.epochs"
 
 
 def _is_taken(key: str) -> bool:
-    return any(key == taken or key.startswith(f"{taken}.") for taken in _ALWAYS_TAKEN)
+    return _is_below(key, _ALWAYS_TAKEN)
+
+
+def _is_below(key: str, sections: Iterable[str]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def _options_of(checkpoint: Path) -> dict[str, Any]:

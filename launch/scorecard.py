@@ -39,6 +39,7 @@ from launch.report import one_line_config_errors, one_line_errors, write_text
 from launch.scorecard_page import Heading, as_page
 from launch.scorecard_plots import draw_plots
 from launch.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
+from launch.splits import needs_splits
 from trainer.loop import Stopped
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,9 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
     # First, so that an unknown option is reported before anything runs.
     runs = {_but_for_seed(cell): compose("train", [*_but_for_seed(cell)]) for cell in cells}
 
+    left = [runs[_but_for_seed(cell)] for cell in cells if not cell.is_finished]
+    needs_splits(left, ("valid", "test"), "a scorecard compares samplers by both")
+
     @cache
     def within_budget(lines: tuple[str, ...]) -> int:
         return epochs_within(runs[lines], int(options.budget))
@@ -112,7 +116,8 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
         else:
             log.warning("failed: %s", result.error)
             _failed_cells.append(f"{cell.name}: {result.error}")
-        _write([read_result(each.folder) for each in cells[:number]], folder)
+        if number < len(cells):
+            _write([read_result(each.folder) for each in cells[:number]], folder)
     return [read_result(cell.folder) for cell in cells]
 
 

@@ -5,6 +5,11 @@ is stopped when its validation metric is below the median of the others at the s
 the same hydra.run.dir continues a search.
 """
 
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
 import logging
 import os
 import signal
@@ -36,6 +41,7 @@ from launch.ranks import prepare_arguments
 from launch.report import one_line_config_errors, one_line_errors
 from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
+from launch.splits import needs_splits
 from launch.trial import kill_running, run_trial
 
 log = logging.getLogger(__name__)
@@ -63,6 +69,8 @@ def run_job(config: DictConfig) -> None:
         if config.search.metric is None:
             group = "valid" if config.trainer.valid_sample is None else "valid_sample"
             config.search.metric = f"{group}/{config.trainer.metric}"
+        if config.search.metric.startswith("valid") and not any(each.key.split(".")[0] == "graph" for each in _space):
+            needs_splits([config], ("valid",), f"search.metric={config.search.metric}")
         typed = absolute_lines(list(job.overrides.task), config)
         given = [line for line in typed if not line.startswith("search.")]
         folder = Path(job.runtime.output_dir)

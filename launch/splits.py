@@ -1,11 +1,14 @@
 """Runs on graphs without valid or test triples: rankings that need them are left out, with a log line."""
 
 import logging
+from collections.abc import Iterable, Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+from launch.options import check_options
+from launch.parts import instantiate
 from launch.typed import is_typed
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,28 @@ def without_validation(config: DictConfig, graph: KnowledgeGraph) -> None:
         "step is kept",
         graph.name,
     )
+
+
+def needs_splits(configs: Iterable[DictConfig], splits: Sequence[str], key: str) -> None:
+    """Reads the graph of each config, and raises InputError if one has no triples in one of the splits.
+
+    A config with a wrong option is passed over, because its run will say what is wrong.
+
+    Args:
+        key: the option that needs the splits, for the error.
+    """
+    seen: set[str] = set()
+    for config in configs:
+        try:
+            check_options(config)
+        except InputError:
+            continue
+        chosen = OmegaConf.to_yaml(config.graph, resolve=True)
+        if chosen not in seen:
+            graph = instantiate(config.graph)
+            for split in splits:
+                needs_split(graph, split, key)
+        seen.add(chosen)
 
 
 def needs_split(graph: KnowledgeGraph, split: str, key: str) -> None:

@@ -16,6 +16,13 @@ from launch.arguments import key_of, read_arguments
 
 CONF = Path(__file__).parents[1] / "conf"
 _UNKNOWN = re.compile(r"Could not override '([^'@]+)'|Could not delete from config\. '([^']+)' does not exist")
+_WRONG_VALUE = re.compile(r"Error merging override ([^=\s]+)=(.*?): .*(Integer|Float|Boolean|ListConfig)")
+_KINDS = {
+    "Integer": "an integer",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "ListConfig": "a list, as in {key}=[...]",
+}
 _LIKE = 0.7  # least similarity of a suggestion; 1 is equal
 _NEAR = 0.07  # most difference in similarity from the best suggestion
 
@@ -33,6 +40,15 @@ def explain_unknown_option(reason: str, command: str) -> str | None:
     parent = key.rpartition(".")[0]
     beside = [known.rpartition(".")[2] for known in keys if parent and known.rpartition(".")[0] == parent]
     return f"{key}: there is no such option" + (f"; {parent} has {', '.join(beside)}" if beside else "")
+
+
+def explain_wrong_value(reason: str) -> str | None:
+    """An error text with key, rule and value, if hydra's error `reason` is about a value of the wrong type."""
+    found = _WRONG_VALUE.search(reason)
+    if found is None:
+        return None
+    key, value, kind = found.groups()
+    return f"{key} must be {_KINDS[kind].format(key=key)}, got {value}"
 
 
 def nearest_keys(key: str, keys: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ from launch.paths import absolute_lines, make_absolute
 from launch.provenance import describe
 from launch.ranks import prepare_arguments, run_ranks
 from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
-from launch.resumed import keep_what_is_done, refuse_what_is_too_late
+from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
 from launch.typed import note_typed
 from trainer.checkpoint import find_checkpoint
@@ -42,7 +42,7 @@ from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
-_failed_jobs: list[str] = []
+_failed_jobs: list[Path] = []
 _MOST_RANKS = 1024
 """Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
@@ -65,7 +65,8 @@ def run_job(config: DictConfig) -> None:
         if job.mode == RunMode.RUN:
             with one_line_errors():
                 raise
-        _failed_jobs.append(f"{folder}: {error}")
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        _failed_jobs.append(folder)
         return
     # Not resolved: interpolations stay as they were typed.
     typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
@@ -83,7 +84,7 @@ def run_job(config: DictConfig) -> None:
     elif ending.asked is not None:  # the signal ends the whole sweep
         raise SystemExit(128 + ending.asked)
     elif ending.error is not None or ending.stopped_by is not None:
-        _failed_jobs.append(f"{folder}: {ending.error or f'stopped by signal {ending.stopped_by}'}")
+        _failed_jobs.append(folder)  # its error has been printed
 
 
 def _how_to_go_on(folder: Path) -> str:
@@ -98,7 +99,10 @@ def _going_on(folder: Path, *options: str) -> str:
 
 def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
+    typed = list(HydraConfig.get().overrides.task)
+    derived: set[str] = set()
     if config.resume is not None:
+        derived = derived_options(config)
         # The options may come from someone else: they are resolved once, checked, and used as they were checked.
         values = plain(config)
         check_plain(f"resume={config.resume}", values)
@@ -107,12 +111,14 @@ def train(config: DictConfig, folder: Path) -> None:
     try:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None:
-            keep_what_is_done(config, list(HydraConfig.get().overrides.task), checkpoint)
+            keep_what_is_done(config, typed, checkpoint)
         run = build_run(config, runtime)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         if runtime.is_first:
             log.info("%s", run.graph.summary())
+        if config.resume is not None:
+            refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
         if config.resume is not None and runtime.is_first:
             _tell_what_is_not_taken(Path(config.resume) / "overrides.yaml")
@@ -133,10 +139,8 @@ def train(config: DictConfig, folder: Path) -> None:
         if not is_rank():
             early_signals.end_at_signals(_how_to_go_on(folder))
         _report(run, trainer, folder)
-        rising = after_training(trainer) if trains else None
-        if rising is not None:
-            more = _going_on(folder, f"trainer.epochs={2 * trainer.stages[-1].epochs}")
-            _advise(runtime, f"{rising}; go on with: {more}")
+        if trains:
+            _advise_to_go_on(trainer, folder)
     except Stopped as stopped:
         line = f"stopped by signal {stopped.signal}; {_how_to_go_on(folder)}"
         if runtime.is_first and may_say(line):
@@ -149,6 +153,13 @@ def train(config: DictConfig, folder: Path) -> None:
 def _advise(runtime: Runtime, line: str | None) -> None:
     if line is not None and runtime.is_first:
         log.info("%s", line)
+
+
+def _advise_to_go_on(trainer: Trainer, folder: Path) -> None:
+    rising = after_training(trainer)
+    if rising is not None:
+        more = _going_on(folder, f"trainer.epochs={2 * trainer.stages[-1].epochs}")
+        _advise(trainer.runtime, f"{rising}; go on with: {more}")
 
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
@@ -248,13 +259,15 @@ def _report(run: Run, trainer: Trainer, folder: Path) -> None:
 def main() -> None:
     """The command."""
     with unread_output_dropped():
+        _failed_jobs.clear()
         schema.register()
         with one_line_errors():
             sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("train"):
             run_job()
         if _failed_jobs:
-            print("\n".join(f"error: {failure}" for failure in _failed_jobs), file=sys.stderr)
+            jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
+            print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)
             sys.exit(1)
 
 

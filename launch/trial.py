@@ -1,15 +1,15 @@
 """A trial of a search: a training run in its own process and folder, whose validations are watched."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from launch.arguments import override
+from launch.early_signals import launched_from_here
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _LOOK_EVERY = 0.5
@@ -38,7 +38,7 @@ def run_trial(
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(_SCRIPT), *options, override("hydra.run.dir", str(folder))]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**launched_from_here(), "OMP_NUM_THREADS": str(threads)}
     pruned = False
     with (folder / "log.txt").open("w") as log:
         print("$", *command[1:], file=log, flush=True)
@@ -47,7 +47,8 @@ def run_trial(
             try:
                 seen = 0
                 while process.poll() is None and not pruned:
-                    time.sleep(_LOOK_EVERY)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_LOOK_EVERY)
                     values = validations(folder, metric)
                     for number in range(seen, len(values)):
                         pruned = pruned or is_hopeless(number, values[number])

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,9 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
     Raises:
         RuntimeError: a rank raised, died or took too long; with the traceback of the first rank that raised.
     """
-    _start_server()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ranks = [
-            _processes.Process(target=_run, args=(rank, world_size, folder, function, args))
-            for rank in range(world_size)
-        ]
+        ranks = [new_process(_run, rank, world_size, folder, function, args) for rank in range(world_size)]
         for process in ranks:
             process.start()
         for process in ranks:
@@ -53,11 +50,13 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
         return [torch.load(folder / f"{rank}.result", weights_only=False) for rank in range(world_size)]
 
 
-def _start_server() -> None:
-    """Starts the server of ranks if it does not run yet, so that it finds our modules from whatever folder it is in."""
+def new_process(function: Callable[..., None], *args: Any) -> ForkServerProcess:
+    """A process that will call `function(*args)`; it is not started yet."""
+    # The server finds our modules from whatever folder the test is in.
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
         multiprocessing.forkserver.ensure_running()
+    return _processes.Process(target=function, args=args)
 
 
 def _run(rank: int, world_size: int, folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

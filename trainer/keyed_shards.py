@@ -24,7 +24,8 @@ def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, Keyed
     """Loads the rows of this rank's keys in place, from the files that have them.
 
     Raises:
-        InputError: the files do not have each key exactly once, or the rows have another width.
+        InputError: the files do not have each key exactly once, or the rows have another type or width, or hold an id
+            that there is not.
     """
     for name, rows in keyed.items():
         bounds = [_fill(checkpoint, checkpoint / file, name, rows) for file in files]
@@ -45,6 +46,8 @@ def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int
             raise InputError(f"{checkpoint} holds no 'keyed/{name}': it was made with another generator")
         part = saved.get_slice(f"keyed/{name}")
         count, width = part.get_shape()
+        if part.get_dtype() != "I32":
+            raise InputError(f"{file}: 'keyed/{name}' must be of type I32, got {part.get_dtype()}")
         if width != rows.row.shape[1]:
             raise InputError(
                 f"{checkpoint}: 'keyed/{name}' has rows of {width} numbers, this run's have {rows.row.shape[1]}: it "
@@ -53,5 +56,15 @@ def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int
         first = int(saved.get_tensor(f"keyed/{name}/first"))
         begin, end = max(first, rows.first), min(first + count, rows.first + len(rows.row))
         if begin < end:
-            rows.row[begin - rows.first : end - rows.first] = part[begin - first : end - first].to(rows.row.device)
+            loaded = part[begin - first : end - first]
+            _check_ids(file, name, loaded, rows.num_ids)
+            rows.row[begin - rows.first : end - rows.first] = loaded.to(rows.row.device)
     return first, first + count
+
+
+def _check_ids(file: Path, name: str, loaded: Tensor, num_ids: int | None) -> None:
+    if num_ids is None:
+        return
+    outside = loaded[(loaded < 0) | (loaded >= num_ids)]
+    if len(outside):
+        raise InputError(f"{file}: 'keyed/{name}' must hold ids from 0 to {num_ids - 1}, got {int(outside[0])}")

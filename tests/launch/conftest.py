@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from subprocess import TimeoutExpired
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+
+from tests.warm_start import WarmPopen
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +72,18 @@ def shell(environment) -> Callable[..., Outcome]:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def warm(monkeypatch) -> None:
+    """Commands that run in this process start their ranks and runs in two tenths of a second instead of seconds.
+
+    They are processes nevertheless, with signals, exit codes and output of their own.
+    """
+    for module in ("agent", "cells", "trial"):
+        monkeypatch.setattr(
+            f"launch.{module}.subprocess", SimpleNamespace(Popen=WarmPopen, TimeoutExpired=TimeoutExpired)
+        )
 
 
 @pytest.fixture

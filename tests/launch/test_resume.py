@@ -181,3 +181,36 @@ def test_a_run_without_a_generator_s_model_has_none_to_give(command, tiny, tiny_
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1)
     assert "pretrain.generator.checkpoint: " in outcome.errors
     assert outcome.errors.endswith("is of a run whose generator has no model\n")
+
+
+@pytest.mark.parametrize("content", [None, "[]\n"])
+def test_a_run_that_lost_its_options_does_not_go_on_with_others(content, command, copy, tmp_path, monkeypatch):
+    file = copy / "overrides.yaml"
+    typed = yaml.safe_load(file.read_text())
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    before = (copy / "config.yaml").read_bytes()
+    # The options that a checkpoint itself is compared by.
+    outcome = command(train, f"resume={copy}", "graph.num_people=100", "trainer.batch_size=256", "discriminator.dim=8")
+    assert outcome.code == 1
+    assert (
+        f"error: resume: {file} is {'missing' if content is None else 'empty'}, which has the options" in outcome.errors
+    )
+    assert "trainer.log_every=100 (was 2)" in outcome.errors
+    assert "trainer.batch_size" not in outcome.errors
+    assert (copy / "config.yaml").read_bytes() == before
+    outcome = command(train, f"resume={copy}", *typed, "trainer.epochs=3")
+    assert outcome.code == 0, outcome.errors
+
+
+def test_another_graph_is_named_and_not_its_options(command, copy):
+    outcome = command(train, f"resume={copy}", "graph=umls", "graph.root=nowhere")
+    assert outcome.code == 1
+    said = f"error: resume: graph=umls: {copy} was trained on graph=synthetic and goes on with it; leave this out\n"
+    assert outcome.errors == said
+
+
+def test_the_same_graph_may_be_named_again(command, copy):
+    assert command(train, f"resume={copy}", "graph=synthetic").code == 0

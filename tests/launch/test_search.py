@@ -3,8 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from graph.errors import InputError
 from launch import search
 from launch.search_space import Dimension, as_options, split_space
 from launch.trial import Outcome, run_trial, validations
+from tests.warm_start import WarmPopen, children_of, is_running, wait_until
 
 RUN = (
     "graph.num_people=100",
@@ -120,7 +119,15 @@ def test_options_that_were_tried_are_not_run_again(command, tmp_path: Path, monk
     assert f"{len(run)} finished, 0 pruned, 0 failed" in outcome.output
 
 
-@pytest.mark.slow
+def test_a_graph_without_valid_triples_ends_a_search_before_any_run(command, tmp_path: Path):
+    (tmp_path / "train.txt").write_text("e1\tr0\te2\ne2\tr0\te1\n")
+    outcome = command(search, "graph=folder", f"graph.path={tmp_path}", "seed=0,1", "hydra.run.dir=search")
+    assert outcome.code == 1
+    assert outcome.errors == f"error: search.metric=valid/mrr: {tmp_path.name} has no valid triples\n"
+    assert not (tmp_path / "search" / "trials").exists()
+
+
+@pytest.mark.usefixtures("warm")
 def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     folder = tmp_path / "search"
     given = [*RUN, "optimizer.lr=tag(log,interval(1e-3,0.1))", "loss=softmax,nce", f"hydra.run.dir={folder}"]
@@ -151,7 +158,7 @@ def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     assert f"hydra.run.dir: {folder} holds a search with other options (seed=3)" in other.errors
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_search_whose_runs_all_fail_says_why(command, tmp_path: Path):
     varied = ["discriminator.dim=-1,-2", "search.trials=9", f"hydra.run.dir={tmp_path / 'search'}"]
     outcome = command(search, *RUN, *varied)
@@ -159,7 +166,7 @@ def test_a_search_whose_runs_all_fail_says_why(command, tmp_path: Path):
     assert "error: no run succeeds, 3 have failed: discriminator.dim must be at least 1, got -" in outcome.errors
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_fewer_trials_than_that_end_with_an_error_too(command, tmp_path: Path):
     varied = ["seed=0,1", "search.trials=1", "trainer.valid_every=0", f"hydra.run.dir={tmp_path / 'search'}"]
     outcome = command(search, *RUN, *varied)
@@ -171,7 +178,7 @@ def test_fewer_trials_than_that_end_with_an_error_too(command, tmp_path: Path):
     assert [(row["state"], row["error"]) for row in rows] == [("fail", reason)]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_hopeless_run_is_stopped_and_a_failed_one_says_why(tmp_path: Path):
     seen: list[float] = []
 
@@ -192,20 +199,25 @@ def test_a_hopeless_run_is_stopped_and_a_failed_one_says_why(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_signal_ends_a_search_and_its_runs(tmp_path: Path, workers: int):
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 1), (signal.SIGTERM, 2)])
+def test_a_signal_ends_a_search_and_its_runs(tmp_path: Path, environment, number: int, workers: int):
     folder = tmp_path / "search"
     varied = ["seed=0,1,2", "trainer.epochs=100000", f"search.workers={workers}", f"hydra.run.dir={folder}"]
-    command = [sys.executable, search.__file__, *RUN, *varied]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    command = ["python", search.__file__, *RUN, *varied]
+    with (
+        (tmp_path / "said").open("w") as said,
+        WarmPopen(command, stdout=said, stderr=said, env=environment) as process,
+    ):
         wanted = time.monotonic() + 90
         while len(list(folder.glob("trials/*/metrics.jsonl"))) < workers and time.monotonic() < wanted:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=30)[0]
-    assert process.returncode == 128 + signal.SIGTERM
-    assert said.splitlines()[-1].startswith("stopped by signal 15; go on with: python ")
-    lengths = [path.stat().st_size for path in sorted(folder.glob("trials/*/metrics.jsonl"))]
-    time.sleep(1)
-    assert len(lengths) == workers
-    assert [path.stat().st_size for path in sorted(folder.glob("trials/*/metrics.jsonl"))] == lengths
+            time.sleep(0.05)
+        runs = children_of(process)
+        process.send_signal(number)
+        code = process.wait(30)
+    assert len(runs) == workers
+    wait_until(lambda: not any(is_running(run) for run in runs))
+    assert len(list(folder.glob("trials/*"))) == workers
+    if number == signal.SIGTERM:
+        assert code == 128 + signal.SIGTERM
+        *_, last = (tmp_path / "said").read_text().splitlines()
+        assert last.startswith("stopped by signal 15; go on with: python ")

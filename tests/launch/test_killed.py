@@ -1,0 +1,43 @@
+"""A run ends when the scorecard or the search that started it is killed, which then can't tell it anything."""
+
+from pathlib import Path
+
+import pytest
+
+import launch.cells
+import launch.trial
+from launch.cells import Cell, run_cell
+from launch.trial import run_trial
+from tests.ranks import new_process
+from tests.warm_start import is_running, wait_until
+
+PROGRAM = """
+from launch.early_signals import end_at_signals
+end_at_signals()
+import os, pathlib, time
+pathlib.Path(PATH).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def start_a_cell(folder: Path) -> None:
+    launch.cells._SCRIPT = folder / "program.py"
+    cell = Cell("umls", "transe", "uniform", 0, 1, folder / "cell", [])
+    run_cell(cell, {"budget": None, "epochs": 1}, 1, lambda _: 1)
+
+
+def start_a_trial(folder: Path) -> None:
+    launch.trial._SCRIPT = folder / "program.py"
+    run_trial([], folder / "trial", "valid/mrr", 1, lambda *_: False)
+
+
+@pytest.mark.parametrize("start", [start_a_cell, start_a_trial])
+def test_a_run_ends_with_what_started_it(start, tmp_path: Path):
+    pid = tmp_path / "pid"
+    (tmp_path / "program.py").write_text(PROGRAM.replace("PATH", repr(str(pid))))
+    starter = new_process(start, tmp_path)
+    starter.start()
+    wait_until(lambda: pid.is_file() and pid.read_text() != "")
+    starter.kill()
+    starter.join()
+    wait_until(lambda: not is_running(int(pid.read_text())))
