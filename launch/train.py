@@ -115,19 +115,18 @@ def train(config: DictConfig, folder: Path) -> None:
         run = build_run(config, runtime)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
-        if runtime.is_first:
-            log.info("%s", run.graph.summary())
+        _tell(runtime, run.graph.summary())
         if config.resume is not None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
-        if config.resume is not None and runtime.is_first:
-            _tell_what_is_not_taken(Path(config.resume) / "overrides.yaml")
+        if config.resume is not None:
+            _tell(runtime, _what_is_not_taken(Path(config.resume) / "overrides.yaml"))
         # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
         if checkpoint is None:  # a resumed run keeps its batch size
-            _advise(runtime, before_training(trainer, config.trainer.batch_size))
+            _tell(runtime, before_training(trainer, config.trainer.batch_size))
         trains = trainer.has_steps_left
         try:
             with runtime.noting_signals():
@@ -150,7 +149,8 @@ def train(config: DictConfig, folder: Path) -> None:
     runtime.close()  # not after an error: this rank prints it first, before others notice that it is gone
 
 
-def _advise(runtime: Runtime, line: str | None) -> None:
+def _tell(runtime: Runtime, line: str | None) -> None:
+    """Logs a line, if there is one, on rank 0."""
     if line is not None and runtime.is_first:
         log.info("%s", line)
 
@@ -159,7 +159,7 @@ def _advise_to_go_on(trainer: Trainer, folder: Path) -> None:
     rising = after_training(trainer)
     if rising is not None:
         more = _going_on(folder, f"trainer.epochs={2 * trainer.stages[-1].epochs}")
-        _advise(trainer.runtime, f"{rising}; go on with: {more}")
+        _tell(trainer.runtime, f"{rising}; go on with: {more}")
 
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
@@ -198,12 +198,13 @@ def _resume(config: DictConfig, checkpoint: Path, trainer: Trainer) -> str | Non
     return manifest["tracker_run_id"]
 
 
-def _tell_what_is_not_taken(file: Path) -> None:
-    """Logs which saved options are not used: a folder from someone else must not decide where and how a run runs."""
+def _what_is_not_taken(file: Path) -> str | None:
+    """Says which saved options are not used: a folder from someone else must not decide where and how a run runs."""
     given = {key_of(line) for line in HydraConfig.get().overrides.task}
     _, left = saved_options(file, given) if file.is_file() else ([], [])
-    if left:
-        log.info("these options of the run folder are not used; type again those that you want: %s", for_shell(*left))
+    if not left:
+        return None
+    return f"these options of the run folder are not used; type again those that you want: {for_shell(*left)}"
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
