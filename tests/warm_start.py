@@ -97,8 +97,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Waits until `holds()` is true; fails after some seconds."""
+def wait_until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
+    """Waits until `holds()` is true; fails after so many seconds, which are many because machines may be busy."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} seconds"
