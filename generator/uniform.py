@@ -1,7 +1,8 @@
 """Uniform negatives (Bordes et al., Translating embeddings for modeling multi-relational data, NIPS 2013)."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
@@ -21,6 +22,9 @@ class UniformSampler(StaticSampler):
     Args:
         options: see `StaticSampler`.
     """
+
+    # A default above it would only repeat entities.
+    bounded_by_entities: ClassVar[Mapping[str, int]] = {"num_negatives": 0}
 
     def __init__(self, context: SamplerContext, **options: Any) -> None:
         super().__init__(context, **options)
