@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from embedding.model import KGEModel
+from embedding.triple_scorer import Scored
 
 
 class ScoredCandidates:
@@ -22,8 +23,8 @@ class ScoredCandidates:
             model.scorer.register_forward_hook(self._count_batch)
             model.scoring.on_scores = self._count_block
 
-    def _count_batch(self, _: nn.Module, __: Any, output: tuple[Tensor | None, Tensor, Tensor | None]) -> None:
-        self.count += output[1].numel()
+    def _count_batch(self, _: nn.Module, __: Any, output: Scored) -> None:
+        self.count += output.negative.numel()
 
     def _count_block(self, scores: Tensor) -> None:
         """Counts scores of a block of the whole table."""

@@ -265,7 +265,9 @@ def test_a_missing_folder_or_file_is_named(tmp_path):
     message = message_of(tmp_path)
     assert message.startswith(f"{tmp_path} has no train file, expected one of train.txt, train.txt.gz, train.tsv, ")
     assert message.endswith("; train.ttl is in no format that is read")
-    with pytest.raises(InputError, match=r"^graph\.path .* is not set$"):
+    with pytest.raises(
+        InputError, match=r"^graph\.path must name the folder of your triples, as in graph\.path=DIR, got null$"
+    ):
         read_folder(None, cache=None)
 
 

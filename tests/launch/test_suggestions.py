@@ -57,7 +57,8 @@ def test_help_of_train_shows_groups_and_options(command):
     outcome = command(train, "--help", "generator=uniform")
     assert outcome.code == 0
     assert "generator: bernoulli, cardinality" in outcome.output
-    assert "num_negatives: 64" in outcome.output
+    assert "num_negatives: ${suggested:num_negatives,64}\n" in outcome.output
+    assert "Where it says suggested:KEY,VALUE below, an option is what the recipe suggests" in outcome.output
 
 
 @pytest.mark.slow
