@@ -118,7 +118,7 @@ def composing(monkeypatch):
     GlobalHydra.instance().clear()
 
 
-SMALL_RUN = ("graph.num_people=100", "discriminator.dim=4", "trainer.batch_size=256")
+SMALL_RUN = ("recipe=none", "graph.num_people=100", "discriminator.dim=4", "trainer.batch_size=256")
 
 
 def train_facts() -> int:
