@@ -27,7 +27,10 @@ def after_training(trainer: Trainer) -> str | None:
     if not is_best or not stage.had_validation_before(cursor.stage_step):
         return None
     name, value = trainer.validation.metric, cursor.best_value
-    line = f"validation {name} was still rising: its last value, {value:.4f}, is its best"
-    if stage.schedule.factor(float(stage.epochs), stage.epochs) < 1:
-        line += " (the learning rate was small by then, which helps; more epochs raise it again)"
-    return line
+    return f"validation {name} was still rising: its last value, {value:.4f}, is its best"
+
+
+def ends_with_its_rate(trainer: Trainer) -> bool:
+    """True if the last stage's learning rate has come down: to go on from there would raise it again."""
+    stage = trainer.stages[-1]
+    return stage.schedule.factor(float(stage.epochs), stage.epochs) < 1

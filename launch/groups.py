@@ -55,6 +55,8 @@ def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> lis
 def _with_recipe(arguments: list[str]) -> list[str]:
     """Replaces `discriminator=NAME` by `recipe=NAME`; a model without a recipe gets `recipe=none`."""
     chosen = {_group_of(argument) for argument in arguments}
+    if {"recipe", "experiment"} <= chosen:
+        raise InputError("an experiment names its recipe, and its model with it: type experiment= or recipe=, not both")
     if "discriminator" not in chosen or chosen & {"recipe", "experiment", "resume"}:
         return arguments
     settled = []

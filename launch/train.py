@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import early_signals, schema
-from launch.advice import after_training, before_training
+from launch.advice import after_training, before_training, ends_with_its_rate
 from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
@@ -156,10 +156,13 @@ def _tell(runtime: Runtime, line: str | None) -> None:
 
 
 def _advise_to_go_on(trainer: Trainer, folder: Path) -> None:
-    rising = after_training(trainer)
-    if rising is not None:
-        more = _going_on(folder, f"trainer.epochs={2 * trainer.stages[-1].epochs}")
-        _tell(trainer.runtime, f"{rising}; go on with: {more}")
+    rising, more = after_training(trainer), f"trainer.epochs={2 * trainer.stages[-1].epochs}"
+    if rising is None:
+        return
+    if ends_with_its_rate(trainer):
+        _tell(trainer.runtime, f"{rising}; its learning rate has come to its end: a new run with {more} may do better")
+    else:
+        _tell(trainer.runtime, f"{rising}; go on with: {_going_on(folder, more)}")
 
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:

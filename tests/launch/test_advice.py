@@ -83,3 +83,11 @@ def test_a_run_says_both_and_its_command_goes_on(command, caplog: pytest.LogCapt
         caplog.clear()
         assert command(train, "resume=run").code == 0
         assert not any("still rising" in line for line in caplog.messages)  # it trained nothing
+
+
+def test_a_run_whose_rate_came_down_is_not_told_to_go_on(command, caplog: pytest.LogCaptureFixture):
+    options = [*PLAIN, "trainer.epochs=4", "trainer.valid_every=1", "optimizer.lr=0.02", "schedule=cosine", "seed=1"]
+    with caplog.at_level(logging.INFO):
+        assert command(train, *options).code == 0
+    said = next(line for line in caplog.messages if "still rising" in line)
+    assert said.endswith("its learning rate has come to its end: a new run with trainer.epochs=8 may do better")

@@ -178,6 +178,11 @@ def test_a_choice_that_is_none_lists_what_there_is(typed: str, message: str):
     assert str(refused.value).startswith(message)
 
 
+def test_an_experiment_has_its_recipe():
+    with pytest.raises(InputError, match="an experiment names its recipe, and its model with it"):
+        settle_choices(["experiment=demo", "recipe=none"])
+
+
 def test_what_was_typed():
     typed = ["generator@generator.parts.hard=near_miss", "generator.parts={a: {b: 1}}", "~x", "reward=band", "seed=0,1"]
     keys = [
