@@ -79,6 +79,7 @@ def with_delays(rank: int, world_size: int) -> list[Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")  # ranks share memory by a kernel
 def test_ranks_that_are_slow_at_any_place_read_the_same():
     for rank, found in enumerate(run_on_ranks(3, with_delays)):
         assert found[3].equal(torch.arange(0))
@@ -109,6 +110,7 @@ def comes_late(rank: int, world_size: int) -> tuple[float, str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")  # ranks share memory by a kernel
 def test_a_late_rank_is_waited_for_without_load_and_then_named():
     (worked, message, seconds), _ = run_on_ranks(2, comes_late)
     assert worked < 0.3
@@ -201,6 +203,7 @@ def test_regions_take_three_quarters_of_what_is_free_and_no_more_than_they_need(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")  # ranks share memory by a kernel
 @pytest.mark.parametrize(("free", "fails"), [(1 << 20, False), (1 << 30, True)])
 def test_no_room_is_said_once_and_sockets_are_used(free: int, fails: bool):
     first, *others = run_on_ranks(3, sizes_of, free, fails)

@@ -233,6 +233,7 @@ def test_ranks_agree_which_look_ups_are_of_no_use() -> None:
     assert all(value == [0.0] * WIDTH for entity, value in found if entity != 4)
 
 
+@pytest.mark.usefixtures("compiled")  # the limit is the kernels'
 def test_more_rows_than_int32_can_number_are_refused() -> None:
     entity = torch.zeros(1, dtype=torch.int64).expand(2**31)  # takes no memory
     with pytest.raises(InputError, match=r"^one step looks up 2147483648 rows of 't', .*trainer.batch_size"):
