@@ -1,8 +1,8 @@
 """Keeps runs of recipes as results, and makes the table of them: `python -m benchmarks.cells RUN ...`.
 
-Each RUN is the run folder of one `experiment=NAME`. Its result, its validations and its typed options are copied to
-results/cells/NAME. Then results/README.md is written anew from all cells and from results/published.yaml. Without a
-RUN, only the table is written.
+Each RUN is the run folder of one `experiment=NAME`. Its result and its validations are copied to results/cells/NAME.
+Then results/README.md is written anew from all cells and from results/published.yaml. Without a RUN, only the table is
+written.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from launch.report import one_line_errors, write_text
 from launch.strict_yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
-_HOME = ("hydra.run.dir", "graph.root", "graph.cache", "launch.ranks", "tracker", "recipe")
+_HOME = ("hydra.run.dir", "graph.root", "graph.cache", "launch.ranks", "tracker")
 """Options that do not change what is trained."""
 _SHARE = 0.95
 
@@ -169,6 +169,7 @@ def draw(cells: Sequence[Cell], folder: Path) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "cells"  # the same cells give the same file
     from matplotlib import pyplot as plt
 
     drawn = []
