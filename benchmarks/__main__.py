@@ -18,7 +18,7 @@ from benchmarks.project import compose_case
 from benchmarks.settings import Settings
 from graph.errors import InputError
 from launch.parts import instantiate
-from launch.provenance import describe
+from reporting.provenance import describe
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ import yaml
 
 from graph.errors import InputError
 from launch.arguments import key_of
-from launch.report import one_line_errors, write_text
-from launch.strict_yaml import read_yaml
+from launch.errors import one_line_errors
+from reporting.files import write_text
+from trainer.strict_yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
 _HOME = ("hydra.run.dir", "graph.root", "graph.cache", "launch.ranks", "tracker")

@@ -14,8 +14,8 @@ from benchmarks.cases import Case, Kind, find
 from benchmarks.machine import LIMITS, Limits
 from benchmarks.settings import Settings
 from launch.early_signals import end_at_signals
+from launch.errors import one_line_errors
 from launch.last_line import rank_number
-from launch.report import one_line_errors
 
 _MEASURES = {
     Kind.TRAIN: training.measure,

@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
-from launch.cell_files import RECORD, read_record
 from launch.early_signals import launched_from_here
-from launch.report import write_text
 from launch.typed import typed_options
+from reporting.cell_files import RECORD, read_record
+from reporting.files import write_text
 from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"

@@ -18,13 +18,15 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import read_arguments
 from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
 from launch.help import help_of
 from launch.options import check_values
 from launch.paths import make_absolute
 from launch.ranks import refuse_sweep
-from launch.report import one_line_config_errors, one_line_errors, results_table, write_text
 from launch.saved_run import load_run
 from launch.splits import needs_split
+from reporting.files import write_text
+from reporting.ranking_table import results_table
 from trainer.runtime import Runtime
 
 

@@ -38,11 +38,11 @@ from launch import schema
 from launch.arguments import for_shell, read_arguments
 from launch.build import Run
 from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
 from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_values
 from launch.paths import make_absolute
-from launch.report import one_line_config_errors, one_line_errors
 from launch.saved_run import load_run
 from trainer.runtime import Runtime
 

@@ -9,11 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.parts import plain
-from launch.strict_yaml import read_yaml
 from launch.typed import typed_options
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest
 from trainer.stage import Stage
+from trainer.strict_yaml import read_yaml
 
 # Options that may change even if a run has nothing left to train: where it runs, where the files of its graph are (the
 # checkpoint has a fingerprint of their content), its tracker, and the memory for ranking.

@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from graph.errors import InputError
 from launch.own_targets import CONF
 from launch.schema import RunOptions
-from launch.strict_yaml import read_yaml
 from trainer.checkpoint_files import shown
+from trainer.strict_yaml import read_yaml
 
 _OF_THE_USER = ("launch", "tracker", "resume")
 _CACHE = ["graph", "cache"]

@@ -10,11 +10,11 @@ from graph.errors import InputError
 from launch.build import Run, build_run
 from launch.own_targets import check_plain
 from launch.schema import RunOptions, SavedRunOptions
-from launch.strict_yaml import read_yaml
 from trainer.checkpoint import Checkpointer, find_checkpoint
 from trainer.checkpoint_files import is_file
 from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
+from trainer.strict_yaml import read_yaml
 
 _NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory_mb", "dtype", "seed")
 # Placement decides only which rank owns a row, so a run that was trained with METIS can be loaded without DGL.

@@ -29,17 +29,18 @@ from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.budget import epochs_within
 from launch.cells import Cell, find_cells, plan, refuse_others, run_cell
 from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
 from launch.help import help_of
 from launch.last_line import is_rank
 from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
-from launch.report import one_line_config_errors, one_line_errors, write_text
-from launch.scorecard_page import Heading, as_page
-from launch.scorecard_plots import draw_plots
-from launch.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
 from launch.splits import needs_splits
+from reporting.files import write_text
+from reporting.scorecard_page import Heading, as_page
+from reporting.scorecard_plots import draw_plots
+from reporting.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
 from trainer.loop import Stopped
 
 log = logging.getLogger(__name__)

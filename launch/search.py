@@ -32,13 +32,13 @@ from graph.errors import InputError
 from launch import schema
 from launch.arguments import for_shell, key_of, override, read_arguments
 from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
 from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_options
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
-from launch.report import one_line_config_errors, one_line_errors
 from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
 from launch.splits import needs_splits

@@ -11,8 +11,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from launch.arguments import for_shell
-from launch.report import write_text
 from launch.search_space import as_options
+from reporting.files import write_text
 
 _SHOWN = 10
 REPEATS = "repeats"

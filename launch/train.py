@@ -25,18 +25,20 @@ from launch.arguments import for_shell, key_of, override
 from launch.build import Run, build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
 from launch.combinations import refuse_senseless
+from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
 from launch.last_line import is_rank, may_say
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
-from launch.provenance import describe
 from launch.ranks import prepare_arguments, run_ranks
-from launch.report import FILTERS, one_line_config_errors, one_line_errors, results_table, write_text
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
 from launch.typed import note_typed
+from reporting.files import write_text
+from reporting.provenance import describe
+from reporting.ranking_table import FILTERS, results_table
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime, check_timeout

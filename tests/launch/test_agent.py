@@ -120,7 +120,7 @@ def test_a_second_signal_ends_ranks_that_take_their_time(run, tmp_path):
 RANKS = """
 import sys, time, torch
 from graph.errors import InputError
-from launch.report import one_line_errors
+from launch.errors import one_line_errors
 from trainer.runtime import Runtime
 
 def prepare():

@@ -13,7 +13,7 @@ import yaml
 from graph.errors import InputError
 from launch import evaluate, export, scorecard, train
 from launch.saved_options import saved_options
-from launch.strict_yaml import read_yaml
+from trainer.strict_yaml import read_yaml
 
 
 @pytest.fixture

@@ -19,7 +19,18 @@ def test_is_imported_from_this_checkout(package):
 
 
 def test_every_package_is_listed():
-    rooms = ("kernels", "graph", "embedding", "generator", "discriminator", "trainer", "launch")
+    rooms = (
+        "kernels",
+        "graph",
+        "embedding",
+        "generator",
+        "discriminator",
+        "trainer",
+        "answers",
+        "reporting",
+        "launch",
+        "advkge",
+    )
     found = {init.parent.relative_to(ROOT) for room in rooms for init in (ROOT / room).rglob("__init__.py")}
     assert {path.as_posix().replace("/", ".") for path in found} == set(PACKAGES)
     assert (

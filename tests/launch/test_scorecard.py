@@ -19,9 +19,9 @@ from graph.errors import InputError
 from launch import evaluate, schema, scorecard
 from launch.budget import epochs_within
 from launch.cells import find_cells, last_of_each, plan, read_record
-from launch.scorecard_page import Heading, as_page
-from launch.scorecard_plots import draw_plots
-from launch.scorecard_table import FIGURES, as_csv, as_markdown, blocks, mean_places, read_result
+from reporting.scorecard_page import Heading, as_page
+from reporting.scorecard_plots import draw_plots
+from reporting.scorecard_table import FIGURES, as_csv, as_markdown, blocks, mean_places, read_result
 from tests.warm_start import WarmPopen, children_of, wait_until
 
 ROOT = Path(__file__).parents[2]

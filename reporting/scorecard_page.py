@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from launch.provenance import describe
-from launch.scorecard_plots import colours
-from launch.scorecard_table import COLUMNS, Column, Line, Result, blocks, mean_places, shown, title
-from launch.strict_yaml import read_yaml
+from reporting.provenance import describe
+from reporting.scorecard_plots import colours
+from reporting.scorecard_table import COLUMNS, Column, Line, Result, blocks, mean_places, shown, title
+from trainer.strict_yaml import read_yaml
 
 _GOOD, _BAD, _STRONG = (46, 160, 90), (222, 90, 70), (70, 130, 200)
 _CLEAR = 0.1

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from graph.errors import InputError
-from launch.cell_files import RECORD, number, read_metrics, read_record
+from reporting.cell_files import RECORD, number, read_metrics, read_record
 from trainer.checkpoint_files import read_json
 from trainer.validation import GROUPS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
-from launch.scorecard_table import Line, Moment, Result, blocks, title
+from reporting.scorecard_table import Line, Moment, Result, blocks, title
 
 _COLOURS = (
     "#0072B2",

@@ -1,13 +1,13 @@
-"""The end of a command's output: a table of results, or one line with the error."""
+"""One line for an error that the user can fix, as the last line of a command's output."""
 
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -119,35 +119,3 @@ def _is_of_a_job(error: Exception) -> bool:
     here = Path(__file__).parent  # hydra has a function of that name too
     frames = traceback.extract_tb(error.__traceback__)
     return any(frame.name == "run_job" and Path(frame.filename).parent == here for frame in frames)
-
-
-FILTERS = {"valid": "train+valid", "test": "train+valid+test"}
-"""For each split, the facts that are filtered from its ranks. Validation must not use test facts."""
-
-
-def results_table(result: Mapping[str, Any], filters: Mapping[str, str]) -> str:
-    """Ranking metrics by split and side.
-
-    Args:
-        result: has the metrics under "valid", "test" or both.
-        filters: by which facts each split was filtered.
-    """
-    columns = ("mrr", "mean_rank", "hits@1", "hits@3", "hits@10", "tie_gap")
-    lines = [f"{'filtered, realistic ties':<26}" + "".join(f"{name:>11}" for name in columns) + "  filtered by"]
-    for split in (name for name in ("valid", "test") if name in result):
-        for side in ("both", "head", "tail"):
-            values = result[split][side]
-            digits = (1 if name == "mean_rank" else 4 for name in columns)
-            numbers = "".join(f"{values[name]:>11.{n}f}" for name, n in zip(columns, digits, strict=True))
-            lines.append(f"{split + ' ' + side:<26}{numbers}  {filters[split]}")
-    return "\n".join(lines)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; raises InputError if that is impossible."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""What tabulates, plots and writes pages."""
