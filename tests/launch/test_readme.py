@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-ROOMS = ("kernels", "graph", "embedding", "generator", "discriminator", "trainer", "launch", "conf")
+ROOMS = (
+    "kernels",
+    "graph",
+    "embedding",
+    "generator",
+    "discriminator",
+    "trainer",
+    "answers",
+    "reporting",
+    "launch",
+    "conf",
+)
 
 
 @pytest.mark.slow
