@@ -38,9 +38,12 @@ from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.splits import needs_splits
 from reporting.files import write_text
-from reporting.scorecard_page import Heading, as_page
+from reporting.page import Heading
+from reporting.scorecard_cell import Result, read_result
+from reporting.scorecard_columns import FIGURES
+from reporting.scorecard_page import as_page
 from reporting.scorecard_plots import draw_plots
-from reporting.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
+from reporting.scorecard_table import as_csv, as_markdown, blocks
 from trainer.loop import Stopped
 
 log = logging.getLogger(__name__)
@@ -150,12 +153,11 @@ def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
         return
     tracker = instantiate(config.tracker)
     tracker.start(folder, plain(config), run_id=None, from_step=0)
-    keys = [column.key for column in COLUMNS]
     rows: list[dict[str, Any]] = [
-        {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in keys}}
+        {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in FIGURES}}
         for result in results
     ]
-    tracker.show("scorecard", rows, {path.stem: path for path in sorted((folder / "plots").glob("*.png"))})
+    tracker.show("scorecard", rows, {path.stem: path for path in sorted((folder / "plots").glob("*.svg"))})
     tracker.finish({})
 
 

@@ -37,7 +37,7 @@ class Tracker(ABC):
         """Writes the metrics of a step; names have a group, as in `train/loss`."""
 
     def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
-        """Takes a report: a table by rows, which have the same keys, and images by name. Does nothing here."""
+        """Takes a report: a table by rows, which have the same keys, and SVG files by name. Does nothing here."""
 
     @abstractmethod
     def finish(self, result: Mapping[str, Any] | None) -> None:
@@ -159,8 +159,9 @@ class WandbTracker(Tracker):
         import wandb
 
         rows = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
-        images = {f"plots/{plot}": wandb.Image(str(path)) for plot, path in plots.items()}
-        self._run.log({name: rows, **images})
+        # wandb's images are pixels; an SVG is shown as a small page.
+        drawn = {f"plots/{plot}": wandb.Html(path.read_text(), data_is_not_path=True) for plot, path in plots.items()}
+        self._run.log({name: rows, **drawn})
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Writes the test metrics and the best step to the summary and ends the wandb run."""

@@ -262,19 +262,18 @@ def test_wandb_keeps_stages_apart(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_account")
 def test_wandb_takes_a_table_and_plots(tmp_path: Path):
-    from matplotlib.figure import Figure
-
-    Figure().savefig(tmp_path / "mrr.png")
+    (tmp_path / "mrr.svg").write_text("<svg><text>MRR</text></svg>")
     tracker = WandbTracker(project="advkge", mode="offline", group=None, init_timeout=5.0)
     tracker.start(tmp_path, {}, run_id=None, from_step=0)
-    tracker.show("scorecard", [{"sampler": "uniform", "mrr": 0.25}], {"mrr": tmp_path / "mrr.png"})
+    tracker.show("scorecard", [{"sampler": "uniform", "mrr": 0.25}], {"mrr": tmp_path / "mrr.svg"})
     tracker.finish({})
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     row = history(file)[-1]
     (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/scorecard*.json")
     assert json.loads(table.read_text()) == {"columns": ["sampler", "mrr"], "data": [["uniform", 0.25]]}
     assert any("plots/mrr" in key for key in row)
-    assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/plots/mrr*.png"))) == 1
+    (plot,) = tmp_path.glob("wandb/offline-run-*/files/media/html/plots/mrr*.html")
+    assert "<text>MRR</text>" in plot.read_text()
 
 
 @pytest.mark.slow
