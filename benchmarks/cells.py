@@ -182,7 +182,7 @@ def _draw(plt: Any, cells: Sequence[Cell], look: Mapping[str, Look], folder: Pat
     for cell in cells:
         minutes = [line["seconds"] / 60 for line in cell.validations]
         axis.plot(minutes, [line["mrr"] for line in cell.validations], label=cell.model, **look[cell.model].line)
-    axis.set(xlabel="minutes of training steps", ylabel="validation MRR", title=cells[0].graph)
+    axis.set(xlabel="minutes of training steps", ylabel="validation MRR", title=cells[0].graph, xlim=(0, None))
     legend_below(figure, [axis])
     return save(figure, folder / f"{cells[0].graph}.svg")
 
