@@ -21,7 +21,7 @@ from graph.errors import InputError
 from launch.arguments import key_of
 from launch.errors import one_line_errors
 from reporting.files import write_text
-from reporting.style import Look, drawing, legend_below, looks, save
+from reporting.style import Look, as_svg, drawing, legend_below, looks
 from trainer.strict_yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -184,7 +184,9 @@ def _draw(plt: Any, cells: Sequence[Cell], look: Mapping[str, Look], folder: Pat
         axis.plot(minutes, [line["mrr"] for line in cell.validations], label=cell.model, **look[cell.model].line)
     axis.set(xlabel="minutes of training steps", ylabel="validation MRR", title=cells[0].graph, xlim=(0, None))
     legend_below(figure, [axis])
-    return save(figure, folder / f"{cells[0].graph}.svg")
+    path = folder / f"{cells[0].graph}.svg"
+    write_text(path, as_svg(figure))
+    return path
 
 
 def write_page(results: Path) -> None:

@@ -8,10 +8,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
-class ProcessOptions:
-    """Options of the processes of any command."""
+class DeviceOptions:
+    """Where a command of one process computes."""
 
     device: str = MISSING
+
+
+@dataclass
+class ProcessOptions(DeviceOptions):
+    """Options of the processes of any command that may have several."""
+
     timeout_seconds: float = MISSING
 
 
@@ -171,10 +177,38 @@ class ExportOptions(SavedRunOptions):
     out: str | None = MISSING
 
 
+@dataclass
+class ReportOptions(SavedRunOptions):
+    """conf/report.yaml."""
+
+    sweep: str | None = MISSING
+    split: str = MISSING
+    out: str | None = MISSING
+    launch: DeviceOptions = MISSING
+
+
+@dataclass
+class CompareOptions:
+    """conf/compare.yaml."""
+
+    runs: list[str] | None = MISSING
+    checkpoint: str | None = MISSING
+    split: str = MISSING
+    resamples: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING
+    graph: GraphPlace = MISSING
+    launch: DeviceOptions = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
-    graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
-    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
+    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph_place(config))
+
+
+def graph_place(config: DictConfig) -> GraphPlace:
+    """The options in a command's config that say where the files of a saved run's graph are."""
+    return GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
 
 
 def register() -> None:
@@ -185,6 +219,8 @@ def register() -> None:
         ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
+        ("report_schema", ReportOptions),
+        ("compare_schema", CompareOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.

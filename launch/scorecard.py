@@ -43,6 +43,7 @@ from reporting.scorecard_cell import Result, read_result
 from reporting.scorecard_columns import FIGURES
 from reporting.scorecard_page import as_page
 from reporting.scorecard_plots import draw_plots
+from reporting.scorecard_sweep import read_sweep_results
 from reporting.scorecard_table import as_csv, as_markdown, blocks
 from trainer.loop import Stopped
 
@@ -78,9 +79,9 @@ def _read_all(folders: Sequence[str]) -> list[Result]:
     found = []
     for folder in folders:
         cells = find_cells(Path(folder))
-        if not cells:
-            raise InputError(f"scorecard.folders: {folder} holds no cell of a scorecard")
-        found += [read_result(cell) for cell in cells]
+        if not cells and not any(Path(folder).rglob("overrides.yaml")):
+            raise InputError(f"scorecard.folders: {folder} holds no cell of a scorecard and no run of a sweep")
+        found += [read_result(cell) for cell in cells] or read_sweep_results(Path(folder))
     return found
 
 
@@ -142,7 +143,9 @@ def _write(results: list[Result], folder: Path) -> str:
     table = as_markdown(lines)
     write_text(folder / "scorecard.csv", as_csv(results))
     write_text(folder / "scorecard.md", table)
-    plots = draw_plots(results, folder / "plots")
+    plots = draw_plots(results)
+    for plot in plots:
+        plot.write(folder / "plots")
     heading = Heading.of(for_shell("python", "launch/scorecard.py", *sys.argv[1:]))
     write_text(folder / "scorecard.html", as_page(heading, results, plots))
     return f"{table}\npage: {folder / 'scorecard.html'}"

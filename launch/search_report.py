@@ -33,7 +33,7 @@ def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder:
         return f"no trial has finished; {folder / 'trials.csv'} says how each ended"
     distributions = {key: each for trial in found for key, each in trial.distributions.items()}
     logarithmic = [key for key, each in distributions.items() if isinstance(each, FloatDistribution) and each.log]
-    draw_search(trials, metric, logarithmic, folder / "search.svg")
+    write_text(folder / "search.svg", draw_search(trials, metric, logarithmic))
     options = [as_options(dict(trial.options)) for trial in best]
     command = for_shell("python", "launch/train.py", *given, *options[0])
     table = search_table(trials, metric, [" ".join(typed) for typed in options])

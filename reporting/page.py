@@ -13,8 +13,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from graph.errors import InputError
+from reporting.files import write_text
 from reporting.provenance import describe
-from reporting.style import GRID, TEXT
+from reporting.style import TEXT
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _IDS = re.compile(r'(\sid="|xlink:href="#|url\(#)')
@@ -36,9 +38,10 @@ class Heading:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that was drawn into a file."""
+    """A plot, for a page and for a file."""
 
-    path: Path
+    name: str
+    svg: str
     caption: str
     alt: str
     """What the plot shows, in words, for those who can't see it."""
@@ -46,8 +49,16 @@ class Plot:
     """What a reader should know, such as what was left out."""
 
     def inline(self) -> Markup:
-        """The SVG as part of a page, in the page's own greys."""
-        return _inline(self.path.read_text(), self.path.stem, self.alt)
+        """The SVG as part of a page, in the page's own grey."""
+        return _inline(self.svg, self.name, self.alt)
+
+    def write(self, folder: Path) -> None:
+        """Writes the file `name`.svg; raises InputError if that is impossible."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} can't be written: {error.strerror}") from error
+        write_text(folder / f"{self.name}.svg", self.svg)
 
 
 def render(template: str, **values: Any) -> str:
@@ -82,7 +93,7 @@ def _inline(svg: str, name: str, alt: str) -> Markup:
     assert box is not None
     body = _IDS.sub(lambda match: f"{match[0]}{name}-", body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
-    body = body.replace(TEXT, "var(--soft)").replace(GRID[:7], "var(--line)")
+    body = body.replace(TEXT, "var(--soft)")
     label = f'role="img" aria-label="{escape(alt)}"'
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0]} {label}>{body}'

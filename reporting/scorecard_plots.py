@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from reporting.page import Plot
 from reporting.scorecard_cell import Moment, Result
 from reporting.scorecard_table import Line, blocks, title
-from reporting.style import Look, drawing, legend_below, looks, save, shown_name
+from reporting.style import Look, as_svg, drawing, legend_below, looks, shown_name
 
 _MOST_ACROSS = 3
 _SIZE = (4.8, 3.2)
@@ -94,14 +93,14 @@ class Points:
         return said
 
 
-def draw_plots(results: Sequence[Result], folder: Path) -> list[Plot]:
-    """Draws all plots into a folder. Empty if no cell has had a validation."""
+def draw_plots(results: Sequence[Result]) -> list[Plot]:
+    """Draws all plots. Empty if no cell has had a validation."""
     if not any(result.moments for result in results):
         return []
     lines = blocks(results)
     look = looks([result.identity["sampler"] for result in results])
     with drawing() as plt:
-        drawn = (_draw(plt, plot, folder, lines, results, look) for plot in scorecard_plots(results))
+        drawn = (_draw(plt, plot, lines, results, look) for plot in scorecard_plots(results))
         return [plot for plot in drawn if plot is not None]
 
 
@@ -158,7 +157,6 @@ def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
 def _draw(
     plt: Any,
     plot: Curves | Points,
-    folder: Path,
     lines: Mapping[tuple[str, str, int], Sequence[Line]],
     results: Sequence[Result],
     look: Mapping[str, Look],
@@ -182,8 +180,7 @@ def _draw(
         plt.close(figure)
         return None
     legend_below(figure, axes.flat[: len(lines)])
-    path = save(figure, folder / f"{plot.name}.svg")
-    return Plot(path, plot.caption, f"{plot.y_label} by {plot.x_label}. {' '.join(said)}")
+    return Plot(plot.name, as_svg(figure), plot.caption, f"{plot.y_label} by {plot.x_label}. {' '.join(said)}")
 
 
 def _at_least(limits: tuple[float, float], around: tuple[float, float]) -> tuple[float, float]:

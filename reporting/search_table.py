@@ -5,14 +5,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from reporting.style import GRID, PALETTE, drawing, legend_below, save, shown_name
+from reporting.option_plot import OptionPoint, draw_by_option
 
 FINISHED, PRUNED, FAILED = "complete", "pruned", "fail"
 _MOST_ROWS = 10
-_MOST_ACROSS = 4
+_NUMBER = "number of the trial"
 
 
 @dataclass(frozen=True)
@@ -64,36 +63,16 @@ def search_csv(trials: Sequence[Trial], metric: str) -> str:
     return text.getvalue()
 
 
-def draw_search(trials: Sequence[Trial], metric: str, logarithmic: Sequence[str], path: Path) -> Path:
-    """Plots the metric by trial number and by each option.
+def draw_search(trials: Sequence[Trial], metric: str, logarithmic: Sequence[str]) -> str:
+    """An SVG of the metric by trial number and by each option.
 
     Args:
         logarithmic: options with an axis in powers of ten.
     """
-    keys = [None, *sorted({key for trial in trials for key in trial.options})]
-    across = min(len(keys), _MOST_ACROSS)
-    down = -(-len(keys) // across)
-    ways = {PRUNED: ("v", "none", "stopped early"), FINISHED: ("o", PALETTE[0], "ran to its end")}
-    with drawing() as plt:
-        size = (1 + 2.7 * across, 2.7 * down)
-        figure, axes = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False, layout="constrained")
-        for axis in axes.flat[len(keys) :]:
-            axis.set_visible(False)
-        for axis, key in zip(axes.flat, keys, strict=False):
-            for state, (marker, inside, label) in ways.items():
-                shown = [each for each in trials if each.state == state and not math.isnan(each.value)]
-                x = [each.number if key is None else _place(each.options.get(key)) for each in shown]
-                points = {"s": 26, "marker": marker, "facecolors": inside, "edgecolors": PALETTE[0], "label": label}
-                axis.scatter(x, [each.value for each in shown], alpha=0.8, **points)
-            axis.set_xlabel("number of the trial" if key is None else shown_name(key))
-            if key in logarithmic:
-                axis.set_xscale("log")
-            axis.grid(color=GRID)
-        for axis in axes[:, 0]:
-            axis.set_ylabel(f"best {metric}")
-        legend_below(figure, axes.flat[:1])
-        return save(figure, path)
-
-
-def _place(value: Any) -> Any:
-    return value if isinstance(value, int | float) else shown_name(str(value))
+    points = [
+        OptionPoint({_NUMBER: trial.number, **trial.options}, trial.value, trial.state == FINISHED)
+        for trial in trials
+        if trial.state in (FINISHED, PRUNED) and not math.isnan(trial.value)
+    ]
+    keys = [_NUMBER, *sorted({key for trial in trials for key in trial.options})]
+    return draw_by_option(points, keys, f"best {metric}", logarithmic)

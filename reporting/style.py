@@ -6,11 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from graph.errors import InputError
-from reporting.files import write_text
 
 PALETTE = ("#5590f2", "#cc8000", "#7440f0", "#0a8f86", "#b32a9a", "#a8704f")
 """Told apart with each kind of colour blindness; contrast of 3 or more on white and on a dark page; no red or green."""
@@ -26,7 +22,7 @@ _OUTLINES = {
 }
 _DASHES = ((), (5.0, 1.8), (1.4, 1.4), (6.0, 1.6, 1.4, 1.6))
 TEXT, GRID = "#747b83", "#8f979f40"
-"""Greys that read on both grounds. A page that has an SVG inside replaces them by its own (`reporting/page.py`)."""
+"""Greys that read on both grounds. A page with an SVG inside gives its text a grey of its own (`reporting/page.py`)."""
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": TEXT,
@@ -134,20 +130,11 @@ def legend_below(figure: Any, axes: Iterable[Any]) -> None:
     figure.legend(handles.values(), handles.keys(), **place)
 
 
-def save(figure: Any, path: Path) -> Path:
-    """Writes a figure as SVG and closes it; the same figure gives the same bytes.
-
-    Raises:
-        InputError: the file can't be written.
-    """
+def as_svg(figure: Any) -> str:
+    """A figure as the text of an SVG file; closes it. The same figure gives the same text."""
     import matplotlib.pyplot as plt
 
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     plt.close(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from error
-    write_text(path, text.getvalue())
-    return path
+    return text.getvalue()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -40,6 +40,30 @@ class RankingMetrics:
         return {"both": self.both, "head": self.head, "tail": self.tail}
 
 
+@dataclass(frozen=True)
+class TripleRanks:
+    """The filtered ranks of triples, in their order: row 0 is the best rank among equal scores, row 1 the worst.
+
+    `head` is the rank of each triple's head among all entities, `tail` that of its tail.
+    """
+
+    head: Int64[Tensor, "2 T"]
+    tail: Int64[Tensor, "2 T"]
+
+    def realistic(self, side: str) -> Float64[Tensor, " T"]:
+        """The ranks of a side, "head" or "tail": the mean of the best and the worst."""
+        return getattr(self, side).double().mean(0)
+
+    def metrics(self) -> RankingMetrics:
+        """The metrics of all these ranks."""
+        both = torch.cat([self.head, self.tail], dim=1)
+        return RankingMetrics(both=_summary(both), head=_summary(self.head), tail=_summary(self.tail))
+
+    def of(self, chosen: Bool[Tensor, " T"]) -> "TripleRanks":
+        """The ranks of some of the triples."""
+        return TripleRanks(self.head[:, chosen], self.tail[:, chosen])
+
+
 class RankingEvaluator:
     """Computes the filtered rank of each true answer: its rank among all entities except the other known answers.
 
@@ -60,8 +84,12 @@ class RankingEvaluator:
         self.runtime = runtime
         self.memory_mb = memory_mb
 
-    @torch.no_grad()
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
+        """The metrics of `ranks`. Collective."""
+        return self.ranks(model, triples).metrics()
+
+    @torch.no_grad()
+    def ranks(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> TripleRanks:
         """Ranks the head and the tail of each triple. Collective: every rank gives the same triples.
 
         Raises:
@@ -74,8 +102,7 @@ class RankingEvaluator:
             known = index.relabelled(row_of_entity)
             blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
             bounds[side] = torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
-        both = torch.cat([bounds["head"], bounds["tail"]], dim=1)
-        return RankingMetrics(both=_summary(both), head=_summary(bounds["head"]), tail=_summary(bounds["tail"]))
+        return TripleRanks(**bounds)
 
     def _rank(
         self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex

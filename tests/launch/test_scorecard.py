@@ -63,7 +63,10 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
         (["trainer.valid_every=3"], "trainer.valid_every: a scorecard takes scorecard.validations instead"),
         (["experiment=demo"], "experiment: a scorecard takes scorecard.common or scorecard.entries instead"),
         (["launch.ranks=0"], "launch.ranks must be at least 1, got 0"),
-        (["scorecard.folders=[nowhere]"], "scorecard.folders: nowhere holds no cell of a scorecard"),
+        (
+            ["scorecard.folders=[nowhere]"],
+            "scorecard.folders: nowhere holds no cell of a scorecard and no run of a sweep",
+        ),
         (["scorecard.common=['loss.gama=1']"], "gama"),
         (["discriminator.dimm=3"], "dimm"),
     ],
