@@ -37,6 +37,7 @@ from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.splits import needs_splits
+from launch.titles import title_of
 from reporting.files import write_text
 from reporting.scorecard_page import Heading, as_page
 from reporting.scorecard_plots import draw_plots
@@ -146,17 +147,20 @@ def _write(results: list[Result], folder: Path) -> str:
 
 
 def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
-    if config.tracker is None:
+    if not config.trackers:
         return
-    tracker = instantiate(config.tracker)
-    tracker.start(folder, plain(config), run_id=None, from_step=0)
+    choices = dict(HydraConfig.get().runtime.choices)
+    title = title_of(choices, folder, seed=config.seed, job_type="scorecard")
     keys = [column.key for column in COLUMNS]
     rows: list[dict[str, Any]] = [
         {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in keys}}
         for result in results
     ]
-    tracker.show("scorecard", rows, {path.stem: path for path in sorted((folder / "plots").glob("*.png"))})
-    tracker.finish({})
+    plots = {path.stem: path for path in sorted((folder / "plots").glob("*.[ps][nv]g"))}
+    for tracker in (instantiate(each) for each in config.trackers.values()):
+        tracker.start(folder, plain(config), title=title, run_id=None, from_step=0)
+        tracker.show("scorecard", rows, plots)
+        tracker.finish({})
 
 
 def main() -> None:
