@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "write a trained model's rows for use without this project",
     "search": "search for good options",
     "scorecard": "compare negative samplers under an equal budget",
+    "dashboard": "make a wandb dashboard for all runs of a project",
 }
 """What each command of launch/ does, in the order in which a new user needs them."""
 

@@ -170,6 +170,16 @@ class ExportOptions(SavedRunOptions):
     out: str | None = MISSING
 
 
+@dataclass
+class DashboardOptions:
+    """conf/dashboard.yaml."""
+
+    entity: str | None = MISSING
+    project: str = MISSING
+    name: str = MISSING
+    out: str | None = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
     graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
@@ -184,6 +194,7 @@ def register() -> None:
         ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
+        ("dashboard_schema", DashboardOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.
