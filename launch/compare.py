@@ -28,6 +28,7 @@ from launch.paths import absolute, make_absolute
 from launch.saved_run import load_run, trained_on
 from launch.schema import SavedRunOptions
 from launch.splits import needs_split
+from launch.this_command import this_command
 from reporting.comparison import Comparison, as_csv, as_json, as_text, compare
 from reporting.comparison_page import as_page
 from reporting.files import write_text
@@ -50,7 +51,7 @@ def run_job(config: DictConfig) -> None:
     """Prints the tables; writes nothing unless `out` says where."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"compare runs in one process; type: {for_shell('python', *sys.argv)}")
+            raise InputError(f"compare runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         check_values(config)
         _check(config)
         make_absolute(config)
@@ -62,7 +63,7 @@ def run_job(config: DictConfig) -> None:
 
 
 def _typed() -> str:
-    return for_shell("python", "launch/compare.py", *sys.argv[1:])
+    return for_shell(*this_command(), *sys.argv[1:])
 
 
 def _check(config: DictConfig) -> None:

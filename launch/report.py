@@ -28,6 +28,7 @@ from launch.paths import make_absolute
 from launch.saved_run import load_run
 from launch.splits import needs_split
 from launch.sweep_report import report_sweep
+from launch.this_command import this_command
 from reporting.entity_map import draw_map
 from reporting.files import write_text
 from reporting.hard_negatives import hardest_negatives
@@ -44,7 +45,7 @@ def run_job(config: DictConfig) -> None:
     """Writes the page."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"report runs in one process; type: {for_shell('python', *sys.argv)}")
+            raise InputError(f"report runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         check_values(config)
         if (config.run is None) == (config.sweep is None):
             raise InputError(
@@ -62,7 +63,7 @@ def run_job(config: DictConfig) -> None:
 
 
 def _typed() -> str:
-    return for_shell("python", "launch/report.py", *sys.argv[1:])
+    return for_shell(*this_command(), *sys.argv[1:])
 
 
 def _report_run(config: DictConfig) -> Path:

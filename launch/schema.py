@@ -43,6 +43,7 @@ class TrainerOptions:
     patience: int = MISSING
     log_every: int = MISSING
     log_digests: bool = MISSING
+    log_usage: bool = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
@@ -87,7 +88,7 @@ class RunOptions:
     schedule: Any = MISSING
     average: Any = None
     generator: Any = MISSING
-    tracker: Any = None
+    trackers: dict[str, Any] = field(default_factory=dict)
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
@@ -115,7 +116,6 @@ class ScorecardRunOptions(RunOptions):
     """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     scorecard: ScorecardOptions = MISSING
 
@@ -136,7 +136,6 @@ class SearchRunOptions(RunOptions):
     """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     search: SearchOptions = MISSING
 
@@ -201,6 +200,16 @@ class CompareOptions:
     launch: DeviceOptions = MISSING
 
 
+@dataclass
+class DashboardOptions:
+    """conf/dashboard.yaml."""
+
+    entity: str | None = MISSING
+    project: str = MISSING
+    name: str = MISSING
+    out: str | None = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
     return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph_place(config))
@@ -221,6 +230,7 @@ def register() -> None:
         ("export_schema", ExportOptions),
         ("report_schema", ReportOptions),
         ("compare_schema", CompareOptions),
+        ("dashboard_schema", DashboardOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.
