@@ -35,8 +35,7 @@ from reporting.hard_negatives import hardest_negatives
 from reporting.page import Heading
 from reporting.ranking_table import FILTERS
 from reporting.relation_ranks import by_class, by_relation
-from reporting.run_files import read_options
-from reporting.run_page import Findings, Ranked, as_page
+from reporting.run_page import Findings, Ranked, as_page, read_record
 from trainer.runtime import Runtime
 
 
@@ -70,17 +69,18 @@ def _report_run(config: DictConfig) -> Path:
     if config.split not in FILTERS:
         raise InputError(f"split must be one of {', '.join(FILTERS)}, got {config.split!r}")
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=1.0)
-    run, checkpoint = load_run(schema.saved_run(config), runtime)
     folder = Path(config.run)
+    record = read_record(folder)  # before anything that takes long
+    run, checkpoint = load_run(schema.saved_run(config), runtime)
     findings = Findings(
         graph=run.graph.summary(),
         ranked=_ranked(config, run, checkpoint),
         negatives=hardest_negatives(run.discriminator, run.graph, run.all_known),
         entity_map=draw_map(run.discriminator, run.graph),
     )
-    command = for_shell("python", "launch/train.py", *read_options(folder))
+    command = for_shell("python", "launch/train.py", *record.options)
     out = folder / "report.html" if config.out is None else Path(config.out)
-    write_text(out, as_page(Heading.of(_typed()), folder, command, findings))
+    write_text(out, as_page(Heading.of(_typed()), record, command, findings))
     return out
 
 

@@ -1,8 +1,10 @@
 """The curves of a run: everything that metrics.jsonl has, by stage."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -15,7 +17,8 @@ from trainer.validation import GROUPS
 
 _MOST_POINTS = 300
 """Of a curve. Of more lines, neighbours are averaged."""
-_MOST_STAGES, _MOST_OTHERS = 10, 40
+_MOST_STAGES, _MOST_OTHERS = 10, 60
+"""More are in no run, but in a file that someone made to keep us busy."""
 _STEPS = "training steps"
 
 
@@ -103,14 +106,25 @@ _FAMILIES = (
     _Family("learning_rate", "Learning rate", "learning rate", {"train/lr": "learning rate"}),
     _Family("speed", "Speed", "positives a second", {"speed/triples_per_second": "speed"}),
 )
+_OF_RANK = re.compile(r"usage/rank_(\d{1,4})/([a-z_]{1,40})")
 _NAMED = {key for family in _FAMILIES for key in family.labels}
 _LEFT_OUT = ("step", "epoch", "speed/seconds", "cost/seconds", "quality/known_true", *(f"{group}/" for group in GROUPS))
 
 
-def curves_by_stage(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Plot]]:
-    """The plots of each stage, in the order in which they were trained.
+@dataclass(frozen=True)
+class StageLines:
+    """The lines of metrics.jsonl of one stage, and what is drawn of them."""
+
+    name: str
+    lines: list[Mapping[str, Any]]
+    families: list[_Family]
+
+
+def by_stage(path: Path, lines: Sequence[Mapping[str, Any]]) -> list[StageLines]:
+    """The stages, in the order in which they were trained.
 
     Args:
+        path: the file, for errors.
         lines: what `reporting.run_files.read_metrics` gives.
     Raises:
         InputError: more stages or metrics than any run has.
@@ -119,25 +133,43 @@ def curves_by_stage(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Plot]]
     for line in lines:
         stages.setdefault(line["stage"], []).append(line)
     if len(stages) > _MOST_STAGES:
-        raise InputError(f"metrics.jsonl must have at most {_MOST_STAGES} stages, got {len(stages)}")
+        raise InputError(f"{path} must have at most {_MOST_STAGES} stages, got {len(stages)}")
+    return [StageLines(name, own, _families(path, own)) for name, own in stages.items()]
+
+
+def draw_curves(stages: Sequence[StageLines]) -> list[tuple[str, list[Plot]]]:
+    """The plots of each stage by its name."""
     with drawing() as plt:
-        drawn = {
-            stage: [_draw(plt, f"stage{number}_{family.name}", family, own) for family in _families(own)]
-            for number, (stage, own) in enumerate(stages.items())
-        }
-    return {stage: [plot for plot in plots if plot is not None] for stage, plots in drawn.items()}
+        drawn = [
+            [_draw(plt, f"stage{number}_{family.name}", family, stage.lines) for family in stage.families]
+            for number, stage in enumerate(stages)
+        ]
+    return [
+        (stage.name, [plot for plot in plots if plot is not None]) for stage, plots in zip(stages, drawn, strict=True)
+    ]
 
 
-def _families(lines: Sequence[Mapping[str, Any]]) -> list[_Family]:
-    """The known families, then one for each other metric of these lines."""
+def _families(path: Path, lines: Sequence[Mapping[str, Any]]) -> list[_Family]:
+    """The known families, one for each metric of ranks, then one for each other metric of these lines."""
     keys = dict.fromkeys(key for line in lines for key, value in line.items() if is_number(value))
-    others = [key for key in keys if key not in _NAMED and not key.startswith(_LEFT_OUT)]
-    if len(others) > _MOST_OTHERS:
+    of_ranks: dict[str, dict[str, str]] = {}
+    others = []
+    for key in keys:
+        if of_rank := _OF_RANK.fullmatch(key):
+            of_ranks.setdefault(of_rank[2], {})[key] = f"rank {of_rank[1]}"
+        elif key not in _NAMED and not key.startswith(_LEFT_OUT):
+            others.append(key)
+    ranks = [_Family(f"ranks_{name}", f"{name}, by rank", name, labels) for name, labels in of_ranks.items()]
+    if len(others) + len(ranks) > _MOST_OTHERS:
         raise InputError(
-            f"metrics.jsonl must have at most {_MOST_OTHERS} metrics of other names, got {len(others)}, "
-            f"such as {shown(others[0])}"
+            f"{path} must have at most {_MOST_OTHERS} metrics that no run of this project has, got "
+            f"{len(others) + len(ranks)}, such as {shown(others[0])}"
         )
-    return [*_FAMILIES, *(_Family(f"other{number}", key, key, {key: key}) for number, key in enumerate(others))]
+    return [
+        *_FAMILIES,
+        *ranks,
+        *(_Family(f"other{number}", key, key, {key: key}) for number, key in enumerate(others)),
+    ]
 
 
 def _draw(plt: Any, name: str, family: _Family, lines: Sequence[Mapping[str, Any]]) -> Plot | None:
