@@ -45,7 +45,8 @@ def test_samplers_are_two_files_each(shell, environment, tiny_plain, tmp_path, m
 
 
 def test_names_no_file_that_is_not_there():
-    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`", PAGES)) | set(re.findall(r"(?<!tests/)launch/\w+\.py", PAGES))
+    quoted = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`", PAGES)
+    named = {*quoted, *re.findall(r"(?<!tests/)launch/\w+\.py", PAGES)}
     assert len(named) > 20
     theirs = {name for name, _ in re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", EXTENDING, flags=re.DOTALL)}
     assert [name for name in named - theirs if not (ROOT / name).exists()] == []
