@@ -18,6 +18,7 @@ _RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 PATHS = (
     "resume",
     "run",
+    "path",
     "out",
     "graph.root",
     "graph.path",

@@ -171,6 +171,21 @@ class ExportOptions(SavedRunOptions):
     out: str | None = MISSING
 
 
+@dataclass
+class PrepareOptions:
+    """conf/prepare.yaml."""
+
+    path: str | None = MISSING
+    out: str | None = MISSING
+    ratio: list[float] = MISSING
+    seed: int = MISSING
+    covered: bool = MISSING
+    together: bool = MISSING
+    suffix: str = MISSING
+    names: list[str] = MISSING
+    graph: Any = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
     graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
@@ -185,6 +200,7 @@ def register() -> None:
         ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
+        ("prepare_schema", PrepareOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.
