@@ -28,7 +28,7 @@ def recognise_any(path: Path, wanted: str) -> Found:
     """
     if path.is_dir():
         names = names_in(path, "path")
-        found = [(path / name, format) for name in names if (format := _format_of(name)) is not None]
+        found = [(path / name, format) for name in names if (format := format_of(name)) is not None]
         if len(missing_splits(path)) < len(SPLITS) or wanted not in ("auto", *(format.name for format in _ALONE)):
             return recognise(path, wanted)
         if len(found) != 1:
@@ -37,30 +37,32 @@ def recognise_any(path: Path, wanted: str) -> Found:
     else:
         if not path.exists():
             raise InputError(f"path must name a file or a folder, {path} is missing")
-        file, format, folder = path, _format_of(path.name), path.parent
+        file, format, folder = path, format_of(path.name), path.parent
     if format is None or wanted not in ("auto", format.name):
         kind = "in no format that is read alone" if format is None else f"{format.title} by its name"
         raise InputError(
-            f"{file} is {kind}, expected a name like {', '.join(_patterns())}"
+            f"{file} is {kind}, expected a name like {', '.join(usual_names())}"
             + ("" if wanted == "auto" else f", of graph.format={wanted}")
         )
     return Found(folder, [format], {"train": [file]})
 
 
-def _format_of(name: str) -> Format | None:
+def format_of(name: str) -> Format | None:
+    """The format of a file that is read alone, by its name; None if it is in none of them."""
     for format in _ALONE:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in format.patterns("*")):
             return format
     return None
 
 
-def _patterns() -> list[str]:
+def usual_names() -> list[str]:
+    """Patterns of the names of such files, for errors."""
     return [pattern for format in _ALONE for pattern in format.patterns("*") if "[" not in pattern]
 
 
 def _not_one(folder: Path, names: list[str]) -> InputError:
     if not names:
-        return InputError(f"path: {folder} has no file of triples, expected one like {', '.join(_patterns())}")
+        return InputError(f"path: {folder} has no file of triples, expected one like {', '.join(usual_names())}")
     shown = ", ".join(names[:_MOST_SHOWN]) + (", ..." if len(names) > _MOST_SHOWN else "")
     return InputError(
         f"path: {folder} has {len(names)} files that may be triples ({shown}) and none called train; name one of them, "
