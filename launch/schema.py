@@ -160,6 +160,11 @@ class EvaluateOptions(SavedRunOptions):
 
     split: str = MISSING
     filter: str = MISSING
+    candidates: str | None = MISSING
+    task: str = MISSING
+    valid_negatives: str | None = MISSING
+    test_negatives: str | None = MISSING
+    seed: int = MISSING
     out: str | None = MISSING
     launch: ProcessOptions = MISSING
 

@@ -75,7 +75,9 @@ class RankingEvaluator:
             blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
             bounds[side] = torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
         both = torch.cat([bounds["head"], bounds["tail"]], dim=1)
-        return RankingMetrics(both=_summary(both), head=_summary(bounds["head"]), tail=_summary(bounds["tail"]))
+        return RankingMetrics(
+            both=rank_summary(both), head=rank_summary(bounds["head"]), tail=rank_summary(bounds["tail"])
+        )
 
     def _rank(
         self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex
@@ -107,7 +109,8 @@ def _filled(rows: Float[Tensor, "n E"]) -> Candidates:
     return Candidates.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
 
 
-def _summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float]:
+def rank_summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float | int]:
+    """The metrics of queries whose answers have these best and worst ranks; see `RankingMetrics`."""
     best, worst = bounds.double()
     if not len(best):
         return {"count": 0}
