@@ -35,7 +35,8 @@ from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import PRETRAINING, Stage
-from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.tracking.json_lines import JsonLinesTracker
+from trainer.tracking.tracker import Tracker
 from trainer.validation import Validation
 
 _FEWEST_LINES = 20
@@ -165,7 +166,14 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         stages,
         {name: Player(model, None) for name, model in models.items()},
         validation=validation,
-        diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
+        diagnostics=Diagnostics(
+            runtime,
+            run.context.known,
+            hidden,
+            run.held_out,
+            log_digests=options.log_digests,
+            log_usage=options.log_usage,
+        ),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
         manifest=_manifest(run, stages),
@@ -297,4 +305,5 @@ def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> Entit
 
 
 def _trackers(config: DictConfig) -> list[Tracker]:
-    return [JsonLinesTracker(), *([instantiate(config.tracker)] if config.tracker is not None else [])]
+    """The chosen trackers, after the one that every run has."""
+    return [JsonLinesTracker(), *(instantiate(tracker) for tracker in config.trackers.values())]

@@ -46,6 +46,7 @@ from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_options, check_values
 from launch.paths import make_absolute
+from launch.this_command import this_command
 from reporting.files import refuse_other_files, whole_folder
 from reporting.statistics_page import as_page
 from reporting.statistics_table import FORMAT, Prepared, as_json, as_text
@@ -61,7 +62,7 @@ def run_job(config: DictConfig) -> None:
     """Reads, splits and writes; then prints the statistics."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"prepare runs in one process; type: {for_shell('python', *sys.argv)}")
+            raise InputError(f"prepare runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         make_absolute(config)
         _check(config)
         path, out = Path(config.path), Path(config.out)
@@ -125,7 +126,7 @@ def _write(config: DictConfig, folder: Path, prepared: Prepared, graph: Knowledg
                 write_triples(folder / f"{name}{config.suffix}", graph, splits[split])
     _tell_of_headers(graph, splits)
     (folder / "statistics.json").write_text(json.dumps(as_json(prepared), indent=1) + "\n")
-    (folder / "statistics.html").write_text(as_page(prepared, for_shell("python", "launch/prepare.py", *_words)))
+    (folder / "statistics.html").write_text(as_page(prepared, for_shell(*this_command(), *_words)))
 
 
 def _tell_of_headers(graph: KnowledgeGraph, splits: Mapping[str, Int64[Tensor, "_ 3"]]) -> None:

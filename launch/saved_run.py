@@ -10,9 +10,8 @@ from graph.errors import InputError
 from launch.build import Run, build_run
 from launch.own_targets import check_plain
 from launch.schema import RunOptions, SavedRunOptions
-from trainer.checkpoint import Checkpointer, find_checkpoint
+from trainer.checkpoint import Checkpointer, find_checkpoint, trained_checkpoint
 from trainer.checkpoint_files import is_file
-from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
 from trainer.strict_yaml import read_yaml
 
@@ -73,6 +72,8 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     for key in _NEEDED:
         _need(path, values, *key.split("."))
     values["placement"] = _PLACEMENT
+    for of_the_user in ("tracker", "trackers"):
+        values.pop(of_the_user, None)
     for key in ("root", "path"):
         value = getattr(options.graph, key)
         if value is not None:
@@ -106,9 +107,8 @@ def _given(values: Any) -> Any:
 
 
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:
-    """The checkpoint of this name; None: the best of the last stage, or the latest if that had no validation."""
+    """The checkpoint of this name; None: the one that the run's result is of."""
     if name is None:
-        stage = load_manifest(find_checkpoint(folder, "latest", "run"), "stages")["stages"][-1]
-        name = f"best_{stage}" if is_file(folder / "checkpoints" / f"best_{stage}.json") else "latest"
+        return trained_checkpoint(folder)
     checkpoint = folder / "checkpoints" / name
     return checkpoint if is_file(checkpoint / "manifest.json") else find_checkpoint(folder, name, "checkpoint")

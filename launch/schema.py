@@ -37,6 +37,7 @@ class TrainerOptions:
     patience: int = MISSING
     log_every: int = MISSING
     log_digests: bool = MISSING
+    log_usage: bool = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
@@ -81,7 +82,7 @@ class RunOptions:
     schedule: Any = MISSING
     average: Any = None
     generator: Any = MISSING
-    tracker: Any = None
+    trackers: dict[str, Any] = field(default_factory=dict)
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
@@ -109,7 +110,6 @@ class ScorecardRunOptions(RunOptions):
     """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     scorecard: ScorecardOptions = MISSING
 
@@ -130,7 +130,6 @@ class SearchRunOptions(RunOptions):
     """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     search: SearchOptions = MISSING
 
@@ -191,6 +190,16 @@ class PrepareOptions:
     graph: Any = MISSING
 
 
+@dataclass
+class DashboardOptions:
+    """conf/dashboard.yaml."""
+
+    entity: str | None = MISSING
+    project: str = MISSING
+    name: str = MISSING
+    out: str | None = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
     graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
@@ -206,6 +215,7 @@ def register() -> None:
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
         ("prepare_schema", PrepareOptions),
+        ("dashboard_schema", DashboardOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.

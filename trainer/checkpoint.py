@@ -225,6 +225,21 @@ class Checkpointer:
                 shutil.rmtree(checkpoint)
 
 
+def trained_checkpoint(folder: Path, key: str = "run") -> Path:
+    """The checkpoint that a run's result is of: the best of its last stage, or the latest if that had no validation.
+
+    Args:
+        folder: the run folder.
+        key: the option that gave it, for errors.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    stage = load_manifest(find_checkpoint(folder, "latest", key), "stages")["stages"][-1]
+    has_best = is_file(folder / "checkpoints" / f"best_{stage}.json")
+    return find_checkpoint(folder, f"best_{stage}" if has_best else "latest", key)
+
+
 def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
     """The checkpoint at a user's path: the path itself, or in a run folder the checkpoint that `pointer` names.
 

@@ -102,6 +102,7 @@ def on_ranks(rank: int, world_size: int) -> tuple[dict[str, dict[str, float]], T
     return evaluator(runtime).evaluate(model, TRIPLES), score_triples(model, runtime, TRIPLES)
 
 
+@pytest.mark.slow
 def test_two_ranks_find_what_one_finds():
     metrics, scores = on_ranks(0, 1)
     for found, each in run_on_ranks(2, on_ranks):
