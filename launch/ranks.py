@@ -24,6 +24,8 @@ from launch.this_command import this_command
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
+MOST_RANKS = 1024
+"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
 
 def prepare_arguments(words: Sequence[str]) -> list[str]:

@@ -230,6 +230,51 @@ class DashboardOptions:
     out: str | None = MISSING
 
 
+@dataclass
+class AnswerOptions(SavedRunOptions):
+    """Options of all commands that ask a trained model."""
+
+    k: int = MISSING
+    out: str | None = MISSING
+    launch: LaunchOptions = MISSING
+
+
+@dataclass
+class PredictOptions(AnswerOptions):
+    """conf/predict.yaml."""
+
+    head: str | None = MISSING
+    relation: str | None = MISSING
+    tail: str | None = MISSING
+    queries: str | None = MISSING
+    known: str = MISSING
+    loops: str = MISSING
+    candidates: str = MISSING
+    probability: str | None = MISSING
+    negatives: int = MISSING
+
+
+@dataclass
+class SimilarOptions(AnswerOptions):
+    """conf/similar.yaml."""
+
+    entity: str | None = MISSING
+    relation: str | None = MISSING
+    by: str = MISSING
+
+
+@dataclass
+class DiscoverOptions(AnswerOptions):
+    """conf/discover.yaml."""
+
+    relation: str | None = MISSING
+    per_relation: int | None = MISSING
+    per_head: int | None = MISSING
+    heads: int | None = MISSING
+    overlap: float = MISSING
+    seed: int = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
     return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph_place(config))
@@ -252,6 +297,9 @@ def register() -> None:
         ("compare_schema", CompareOptions),
         ("prepare_schema", PrepareOptions),
         ("dashboard_schema", DashboardOptions),
+        ("predict_schema", PredictOptions),
+        ("similar_schema", SimilarOptions),
+        ("discover_schema", DiscoverOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.

@@ -32,7 +32,7 @@ from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
-from launch.ranks import prepare_arguments, run_ranks
+from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
 from launch.sweep_report import report_sweep
@@ -50,8 +50,6 @@ log = logging.getLogger(__name__)
 _failed_jobs: list[Path] = []
 _sweep: list[Path] = []
 """The folder of the sweep whose jobs are run, if they are of one."""
-_MOST_RANKS = 1024
-"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -67,8 +65,8 @@ def run_job(config: DictConfig) -> None:
         check_sections(config)
         check_timeout(config.launch.timeout_seconds)
         check_options(config)
-        if not 1 <= config.launch.ranks <= _MOST_RANKS:
-            raise InputError(f"launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
+        if not 1 <= config.launch.ranks <= MOST_RANKS:
+            raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
     except InputError as error:
         if job.mode == RunMode.RUN:
