@@ -10,10 +10,11 @@ from collections.abc import Callable
 from launch.early_signals import end_at_signals
 
 COMMANDS = {
+    "prepare": "split triples of your own into train, valid and test, and describe them",
     "train": "train a model; also several in a sweep, on one or more processes",
-    "evaluate": "rank a trained model's valid or test triples again",
     "report": "write a page about a run or a sweep",
     "compare": "compare trained runs, with confidence intervals",
+    "evaluate": "rank valid or test triples by a trained model, or tell true triples from false ones",
     "export": "write a trained model's rows for use without this project",
     "search": "search for good options",
     "scorecard": "compare negative samplers under an equal budget",

@@ -20,6 +20,7 @@ from graph.partition import EntityPlacement
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
+from launch.given_negatives import tell_of_held_out
 from launch.options import check_options
 from launch.parts import build_loss, build_sampler, build_term, instantiate, name_key
 from launch.pretrained import load_pretrained
@@ -116,6 +117,8 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site,
         train=graph.train,
+        entity_names=graph.entity_names,
+        relation_names=graph.relation_names,
     )
     model = name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
     return Run(config, runtime, graph, context, model)
@@ -147,6 +150,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     last = _last_stage(run, sampler)
     before = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     stages = [*before, last]
+    tell_of_held_out(run.graph, stages)
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)

@@ -20,8 +20,6 @@ if __name__ == "__main__":
 
 import inspect
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,6 +43,7 @@ from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import load_run
 from launch.this_command import this_command
+from reporting.files import refuse_other_files, whole_folder
 from trainer.runtime import Runtime
 
 _FORMAT = "advkge export 1"
@@ -63,41 +62,11 @@ def run_job(config: DictConfig) -> None:
         if config.out is None:
             raise InputError("out must be the folder to write, as in out=exported, it is not given")
         out = Path(config.out)
-        _check_free(out)
+        refuse_other_files(out, "model.json", _FORMAT, "export")
         run, checkpoint = load_run(schema.saved_run(config), Runtime.start(device="cpu", timeout_seconds=1.0))
-        try:
-            _publish(run, checkpoint, out)
-        except OSError as error:
-            raise InputError(f"out: {out} can't be written: {error.strerror}") from error
+        with whole_folder(out) as folder:
+            write_export(run, checkpoint, folder)
         print(f"exported {checkpoint} to {out}")
-
-
-def _check_free(out: Path) -> None:
-    """Refuses a folder with other files than an earlier export, which may be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        earlier = json.loads((out / "model.json").read_text())["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = False
-    if not earlier:
-        raise InputError(f"out must be a new or empty folder or an earlier export, but {out} has other files")
-
-
-def _publish(run: Run, checkpoint: Path, out: Path) -> None:
-    """Writes into a temporary folder beside `out` and renames it, so that `out` is never half written."""
-    temporary, replaced = (out.with_name(f"{out.name}.{suffix}.tmp") for suffix in ("new", "old"))
-    for leftover in (temporary, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        write_export(run, checkpoint, temporary)
-        if out.exists():
-            out.rename(replaced)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
@@ -135,7 +104,6 @@ def write_export(run: Run, checkpoint: Path, folder: Path) -> None:
         "checkpoint": checkpoint.name,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
-    _sync(folder)
 
 
 def _parts(rows: Tensor, parts: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
@@ -151,13 +119,6 @@ def _in_words(scoring: type) -> str:
     """The docstrings of the scoring function's file and class: paper, formula, and layout of rows."""
     module = inspect.getdoc(sys.modules[scoring.__module__])
     return " ".join(f"{module} {inspect.getdoc(scoring)}".split())
-
-
-def _sync(folder: Path) -> None:
-    """Flushes all files to disk, before the folder is renamed."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def main() -> None:

@@ -165,6 +165,11 @@ class EvaluateOptions(SavedRunOptions):
 
     split: str = MISSING
     filter: str = MISSING
+    candidates: str | None = MISSING
+    task: str = MISSING
+    valid_negatives: str | None = MISSING
+    test_negatives: str | None = MISSING
+    seed: int = MISSING
     out: str | None = MISSING
     launch: ProcessOptions = MISSING
 
@@ -201,6 +206,21 @@ class CompareOptions:
 
 
 @dataclass
+class PrepareOptions:
+    """conf/prepare.yaml."""
+
+    path: str | None = MISSING
+    out: str | None = MISSING
+    ratio: list[float] = MISSING
+    seed: int = MISSING
+    covered: bool = MISSING
+    together: bool = MISSING
+    suffix: str = MISSING
+    names: list[str] = MISSING
+    graph: Any = MISSING
+
+
+@dataclass
 class DashboardOptions:
     """conf/dashboard.yaml."""
 
@@ -230,6 +250,7 @@ def register() -> None:
         ("export_schema", ExportOptions),
         ("report_schema", ReportOptions),
         ("compare_schema", CompareOptions),
+        ("prepare_schema", PrepareOptions),
         ("dashboard_schema", DashboardOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)

@@ -57,7 +57,7 @@ class TripleRanks:
     def metrics(self) -> RankingMetrics:
         """The metrics of all these ranks."""
         both = torch.cat([self.head, self.tail], dim=1)
-        return RankingMetrics(both=_summary(both), head=_summary(self.head), tail=_summary(self.tail))
+        return RankingMetrics(both=rank_summary(both), head=rank_summary(self.head), tail=rank_summary(self.tail))
 
     def of(self, chosen: Bool[Tensor, " T"]) -> "TripleRanks":
         """The ranks of some of the triples."""
@@ -134,7 +134,8 @@ def _filled(rows: Float[Tensor, "n E"]) -> Candidates:
     return Candidates.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
 
 
-def _summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float]:
+def rank_summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float | int]:
+    """The metrics of queries whose answers have these best and worst ranks; see `RankingMetrics`."""
     best, worst = bounds.double()
     if not len(best):
         return {"count": 0}
