@@ -70,7 +70,7 @@ def _plot(comparison: Comparison) -> Plot:
         axis.errorbar(middle, place, xerr=wide, color=look.colour, linestyle="", capsize=3, **look.point)
         axis.axvline(0, color=look.colour, linewidth=0.8, linestyle=":")
         axis.set_yticks(place, [shown_name(run) for run in found])
-        axis.invert_yaxis()
+        axis.set_ylim(len(found) - 0.5, -0.5)  # the first run on top
         axis.set_xlabel(f"MRR minus that of {shown_name(first)}")
         svg = as_svg(figure)
     said = "; ".join(
