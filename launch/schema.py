@@ -64,6 +64,16 @@ class PretrainStages:
 
 
 @dataclass
+class GrowOptions:
+    """The run that a run on a larger graph begins with."""
+
+    run: str | None = MISSING
+    root: str | None = MISSING
+    path: str | None = MISSING
+    freeze_known: bool = MISSING
+
+
+@dataclass
 class RunOptions:
     """conf/train.yaml. A field of type Any is chosen from a group, and is checked against its `_target_`."""
 
@@ -86,6 +96,7 @@ class RunOptions:
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
+    grow: GrowOptions = MISSING
     launch: LaunchOptions = MISSING
 
 
