@@ -97,7 +97,8 @@ def load_players(
         if frozen is not None:
             own = torch.zeros(len(player.model.scorer.relation), dtype=torch.bool)
             relation = _fitting(checkpoint, f"{name}/frozen", tensors[f"{name}/frozen"], own, own.shape)
-            player.model.frozen = FrozenRows(frozen, relation.to(frozen.device, torch.bool), player.model.dense_tensors())
+            relation = relation.to(frozen.device, torch.bool)
+            player.model.frozen = FrozenRows(frozen, relation, player.model.dense_tensors())
     load_keyed(checkpoint, files, keyed)
     return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
