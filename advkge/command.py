@@ -12,6 +12,11 @@ from launch.early_signals import end_at_signals
 COMMANDS = {
     "prepare": "split triples of your own into train, valid and test, and describe them",
     "train": "train a model; also several in a sweep, on one or more processes",
+    "predict": "ask a trained model: the best tails, heads or relations, or scores of triples",
+    "similar": "find the entities or relations that are nearest to one",
+    "discover": "find the most plausible facts that the graph lacks",
+    "report": "write a page about a run or a sweep",
+    "compare": "compare trained runs, with confidence intervals",
     "evaluate": "rank valid or test triples by a trained model, or tell true triples from false ones",
     "export": "write a trained model's rows for use without this project",
     "search": "search for good options",

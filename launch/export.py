@@ -44,10 +44,10 @@ from launch.paths import make_absolute
 from launch.saved_run import load_run
 from launch.this_command import this_command
 from reporting.files import refuse_other_files, whole_folder
+from reporting.records import ESCAPES
 from trainer.runtime import Runtime
 
 _FORMAT = "advkge export 1"
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="export")
@@ -112,7 +112,7 @@ def _parts(rows: Tensor, parts: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
 
 def _write_names(path: Path, names: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{number}\t{name.translate(_ESCAPES)}\n" for number, name in enumerate(names))
+        file.writelines(f"{number}\t{name.translate(ESCAPES)}\n" for number, name in enumerate(names))
 
 
 def _in_words(scoring: type) -> str:

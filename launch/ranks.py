@@ -25,6 +25,8 @@ from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
 _PRETRAINING = ("pretrain.generator.epochs", "pretrain.discriminator.epochs")
+MOST_RANKS = 1024
+"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
 
 def prepare_arguments(words: Sequence[str]) -> list[str]:

@@ -78,6 +78,16 @@ def _check_graph(graph: KnowledgeGraph, fingerprint: str, folder: Path, config: 
     )
 
 
+def trained_on(options: SavedRunOptions, runtime: Runtime) -> str:
+    """The fingerprint of the graph that a run was trained on, as its checkpoint says.
+
+    Raises:
+        InputError: no such run or checkpoint, or a damaged one.
+    """
+    checkpoint = _choose_checkpoint(_folder(options), options.checkpoint)
+    return Checkpointer(checkpoint.parent, runtime, keep=1).read_manifest(checkpoint, "graph")["graph"]
+
+
 def _folder(options: SavedRunOptions) -> Path:
     if options.run is None:
         raise InputError("run must be a run folder, as in run=outputs/..., it is not given")

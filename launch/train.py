@@ -33,9 +33,10 @@ from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
-from launch.ranks import prepare_arguments, run_ranks
+from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
+from launch.sweep_report import report_sweep
 from launch.this_command import this_command
 from launch.titles import title_of
 from launch.typed import note_typed
@@ -48,8 +49,8 @@ from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
 _failed_jobs: list[Path] = []
-_MOST_RANKS = 1024
-"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
+_sweep: list[Path] = []
+"""The folder of the sweep whose jobs are run, if they are of one."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -58,13 +59,15 @@ def run_job(config: DictConfig) -> None:
     """Runs one job: in this process, or in new processes if it has several ranks or is part of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    if job.mode == RunMode.MULTIRUN:
+        _sweep[:] = [Path(job.sweep.dir).absolute()]
     try:
         # Before ranks start, so that an error is one line, without a launcher's report of failed ranks.
         check_sections(config)
         check_timeout(config.launch.timeout_seconds)
         check_options(config)
-        if not 1 <= config.launch.ranks <= _MOST_RANKS:
-            raise InputError(f"launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
+        if not 1 <= config.launch.ranks <= MOST_RANKS:
+            raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
         refuse_what_does_not_go_together(config)
     except InputError as error:
@@ -274,11 +277,15 @@ def main() -> None:
     """The command."""
     with unread_output_dropped():
         _failed_jobs.clear()
+        _sweep.clear()
         schema.register()
         with one_line_errors():
             sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("train"):
             run_job()
+        if _sweep and any(_sweep[0].rglob("result.json")):
+            with one_line_errors():
+                print(report_sweep(_sweep[0], for_shell(*this_command(), *sys.argv[1:])))
         if _failed_jobs:
             jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
             print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)
