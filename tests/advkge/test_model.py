@@ -16,12 +16,6 @@ OPTIONS = {
     "trainer__epochs": 2,
     "launch__device": "cpu",
 }
-    "graph__num_people": 100,
-    "discriminator__reciprocal": False,
-    "discriminator__dim": 8,
-    "trainer__epochs": 2,
-    "launch__device": "cpu",
-}
 
 
 @pytest.fixture(scope="module")
