@@ -260,7 +260,7 @@ class PredictOptions(AnswerOptions):
     queries: str | None = MISSING
     known: str = MISSING
     loops: str = MISSING
-    candidates: str = MISSING
+    among: str = MISSING
     probability: str | None = MISSING
     negatives: int = MISSING
 
