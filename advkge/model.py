@@ -143,8 +143,9 @@ class Model:
     def embeddings(self, of: Literal["entities", "relations"] = "entities") -> torch.Tensor:
         """All rows as a new tensor, in the order of `entity_names` or `relation_names`: [E, D] or [R, D].
 
-        A row has all parts that the scoring function gives an entity, such as the real and then the imaginary parts of
-        ComplEx; `advkge export` writes the parts apart and describes them. `.numpy()` makes it an array.
+        With reciprocal relations, their R rows follow. A row has all parts that the scoring function gives an entity,
+        such as the real and then the imaginary parts of ComplEx; `advkge export` writes them apart and describes them.
+        `.numpy()` makes it an array.
         """
         model = self._asked.run.discriminator
         if of == "entities":
@@ -196,7 +197,5 @@ def _at_least_1(k: int) -> int:
 
 
 def _nearest(found: Nearest, names: Sequence[str]) -> list[Similar]:
-    return [
-        Similar(names[int(number)], near)
-        for number, near in zip(found.id.tolist(), found.nearness.tolist(), strict=True)
-    ]
+    both = zip(found.id.tolist(), found.nearness.tolist(), strict=True)
+    return [Similar(names[int(number)], near) for number, near in both]

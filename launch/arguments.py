@@ -28,6 +28,9 @@ PATHS = (
     "graph.root",
     "graph.path",
     "graph.cache",
+    "grow.run",
+    "grow.root",
+    "grow.path",
     "pretrain.generator.checkpoint",
     "pretrain.discriminator.checkpoint",
 )

@@ -7,8 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from graph.errors import InputError
+from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run, build_run
 from launch.own_targets import check_plain
+from launch.parts import instantiate
 from launch.schema import RunOptions, SavedRunOptions
 from trainer.checkpoint import Checkpointer, find_checkpoint, trained_checkpoint
 from trainer.checkpoint_files import is_file
@@ -45,15 +47,35 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
         run = build_run(config, runtime)
     except TypeError as error:  # a constructor misses an option
         raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
-    if run.graph.fingerprint() != manifest["graph"]:
-        place = [f"graph.{key}=DIR" for key in ("root", "path") if key in config.graph]
-        changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
-        raise InputError(
-            f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
-            f"{run.graph.fingerprint()}: {changed}"
-        )
+    _check_graph(run.graph, manifest["graph"], folder, config, "graph")
     checkpointer.load_trained(checkpoint, {"discriminator": run.discriminator})
     return run, checkpoint
+
+
+def load_graph(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, Path]:
+    """The graph that a run was trained on, and the folder of its checkpoint, of which all files are right. Collective.
+
+    As `load_run` otherwise, but errors say grow.path, not graph.path.
+    """
+    folder = _folder(options)
+    config = _read_config(folder, options)
+    checkpoint = _choose_checkpoint(folder, options.checkpoint)
+    manifest = Checkpointer(checkpoint.parent, runtime, keep=1).read_manifest(checkpoint, "graph")
+    graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    _check_graph(graph, manifest["graph"], folder, config, "grow")
+    return graph, checkpoint
+
+
+def _check_graph(graph: KnowledgeGraph, fingerprint: str, folder: Path, config: DictConfig, section: str) -> None:
+    """Raises InputError unless the graph is the one that the run was trained on; `section` has root and path."""
+    if graph.fingerprint() == fingerprint:
+        return
+    place = [f"{section}.{key}=DIR" for key in ("root", "path") if key in config.graph]
+    changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
+    raise InputError(
+        f"run: {folder} was trained on a graph with fingerprint {fingerprint}, but {graph.name} now has "
+        f"{graph.fingerprint()}: {changed}"
+    )
 
 
 def trained_on(options: SavedRunOptions, runtime: Runtime) -> str:

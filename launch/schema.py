@@ -70,6 +70,16 @@ class PretrainStages:
 
 
 @dataclass
+class GrowOptions:
+    """The run that a run on a larger graph begins with."""
+
+    run: str | None = MISSING
+    root: str | None = MISSING
+    path: str | None = MISSING
+    freeze_known: bool = MISSING
+
+
+@dataclass
 class RunOptions:
     """conf/train.yaml. A field of type Any is chosen from a group, and is checked against its `_target_`."""
 
@@ -92,6 +102,7 @@ class RunOptions:
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
+    grow: GrowOptions = MISSING
     launch: LaunchOptions = MISSING
 
 
@@ -249,7 +260,7 @@ class PredictOptions(AnswerOptions):
     queries: str | None = MISSING
     known: str = MISSING
     loops: str = MISSING
-    candidates: str = MISSING
+    among: str = MISSING
     probability: str | None = MISSING
     negatives: int = MISSING
 

@@ -27,6 +27,7 @@ from launch.closed_pipe import unread_output_dropped
 from launch.combinations import refuse_senseless
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
+from launch.grown import grow, refuse_what_does_not_go_together
 from launch.last_line import is_rank, may_say
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
@@ -68,6 +69,7 @@ def run_job(config: DictConfig) -> None:
         if not 1 <= config.launch.ranks <= MOST_RANKS:
             raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
+        refuse_what_does_not_go_together(config)
     except InputError as error:
         if job.mode == RunMode.RUN:
             with one_line_errors():
@@ -108,11 +110,12 @@ def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
     typed = list(HydraConfig.get().overrides.task)
     derived: set[str] = set()
-    if config.resume is not None:
+    taken_from = config.grow.run if config.resume is None else config.resume
+    if taken_from is not None:
         derived = derived_options(config)
         # The options may come from someone else: they are resolved once, checked, and used as they were checked.
         values = plain(config)
-        check_plain(f"resume={config.resume}", values)
+        check_plain(f"{'grow.run' if config.resume is None else 'resume'}={taken_from}", values)
         config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     try:
@@ -123,11 +126,12 @@ def train(config: DictConfig, folder: Path) -> None:
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
+        _tell(runtime, grow(config, run, trainer))
         if config.resume is not None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
-        if config.resume is not None:
-            _tell(runtime, _what_is_not_taken(Path(config.resume) / "overrides.yaml"))
+        if taken_from is not None:
+            _tell(runtime, _what_is_not_taken(Path(taken_from) / "overrides.yaml"))
         # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
