@@ -44,6 +44,7 @@ from launch.last_line import is_rank
 from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import load_run
+from launch.this_command import this_command
 from trainer.runtime import Runtime
 
 _FORMAT = "advkge export 1"
@@ -56,7 +57,7 @@ def run_job(config: DictConfig) -> None:
     """Writes the folder."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"export runs in one process; type: {for_shell('python', *sys.argv)}")
+            raise InputError(f"export runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         check_values(config)
         make_absolute(config)
         if config.out is None:

@@ -20,6 +20,7 @@ from launch.last_line import is_rank, launcher_store, may_say, rank_number
 from launch.own_targets import CONF
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
+from launch.this_command import this_command
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
@@ -54,7 +55,7 @@ def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
         return
     ranks = [] if alone else [f"launch.ranks={os.environ['WORLD_SIZE']}"]
     others = [line for line in arguments.overrides if alone or key_of(line) != "launch.ranks"]
-    instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
+    instead = for_shell(*this_command(), "--multirun", *ranks, *others)
     line = f"torchrun can't run a sweep (its process group does not outlive a job); type: {instead}"
     if may_say(line):  # the first rank that comes here: torchrun ends the others as soon as one has ended
         print(f"error: {line}", file=sys.stderr, flush=True)

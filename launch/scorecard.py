@@ -37,6 +37,7 @@ from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.splits import needs_splits
+from launch.this_command import this_command
 from launch.titles import title_of
 from reporting.files import write_text
 from reporting.scorecard_page import Heading, as_page
@@ -56,9 +57,7 @@ def run_job(config: DictConfig) -> None:
         if is_rank():
             ranks = f"launch.ranks={os.environ['WORLD_SIZE']}"
             others = [word for word in sys.argv[1:] if not word.startswith(("launch.ranks=", "hydra/"))]
-            raise InputError(
-                f"a scorecard starts its ranks itself; type: {for_shell('python', sys.argv[0], ranks, *others)}"
-            )
+            raise InputError(f"a scorecard starts its ranks itself; type: {for_shell(*this_command(), ranks, *others)}")
         make_absolute(config)
         job = HydraConfig.get()
         folder = Path(job.runtime.output_dir)
@@ -126,7 +125,7 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
 def _going_on(folder: Path) -> str:
     """The command that continues a scorecard: the same options and folder."""
     others = [word for word in sys.argv[1:] if key_of(word) != "hydra.run.dir"]
-    return for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
+    return for_shell(*this_command(), override("hydra.run.dir", str(folder)), *others)
 
 
 def _but_for_seed(cell: Cell) -> tuple[str, ...]:
@@ -141,7 +140,7 @@ def _write(results: list[Result], folder: Path) -> str:
     write_text(folder / "scorecard.csv", as_csv(results))
     write_text(folder / "scorecard.md", table)
     plots = draw_plots(results, folder / "plots")
-    heading = Heading.of(for_shell("python", "launch/scorecard.py", *sys.argv[1:]))
+    heading = Heading.of(for_shell(*this_command(), *sys.argv[1:]))
     write_text(folder / "scorecard.html", as_page(heading, results, plots))
     return f"{table}\npage: {folder / 'scorecard.html'}"
 

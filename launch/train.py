@@ -35,6 +35,7 @@ from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
+from launch.this_command import this_command
 from launch.titles import title_of
 from launch.typed import note_typed
 from reporting.files import write_text
@@ -97,7 +98,7 @@ def _how_to_go_on(folder: Path) -> str:
 
 def _going_on(folder: Path, *options: str) -> str:
     """The command that resumes a run."""
-    return for_shell("python", sys.argv[0], override("resume", str(folder)), *options)
+    return for_shell(*this_command(), override("resume", str(folder)), *options)
 
 
 def train(config: DictConfig, folder: Path) -> None:
