@@ -168,6 +168,7 @@ class ExportOptions(SavedRunOptions):
     """conf/export.yaml."""
 
     out: str | None = MISSING
+    format: str = MISSING
 
 
 def saved_run(config: DictConfig) -> SavedRunOptions:

@@ -17,6 +17,7 @@ ROOMS = (
     "discriminator",
     "trainer",
     "answers",
+    "exporting",
     "reporting",
     "launch",
     "conf",
