@@ -10,11 +10,18 @@ from collections.abc import Callable
 from launch.early_signals import end_at_signals
 
 COMMANDS = {
+    "prepare": "split triples of your own into train, valid and test, and describe them",
     "train": "train a model; also several in a sweep, on one or more processes",
-    "evaluate": "rank a trained model's valid or test triples again",
+    "predict": "ask a trained model: the best tails, heads or relations, or scores of triples",
+    "similar": "find the entities or relations that are nearest to one",
+    "discover": "find the most plausible facts that the graph lacks",
+    "report": "write a page about a run or a sweep",
+    "compare": "compare trained runs, with confidence intervals",
+    "evaluate": "rank valid or test triples by a trained model, or tell true triples from false ones",
     "export": "write a trained model's rows for use without this project",
     "search": "search for good options",
     "scorecard": "compare negative samplers under an equal budget",
+    "dashboard": "make a wandb dashboard for all runs of a project",
 }
 """What each command of launch/ does, in the order in which a new user needs them."""
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporting.trained_model import TrainedModel
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+from graph.escapes import ESCAPES
 
 
 def write_names(trained: TrainedModel, folder: Path) -> None:
@@ -20,4 +19,4 @@ def write_names(trained: TrainedModel, folder: Path) -> None:
 
 def _write(path: Path, names: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{number}\t{name.translate(_ESCAPES)}\n" for number, name in enumerate(names))
+        file.writelines(f"{number}\t{name.translate(ESCAPES)}\n" for number, name in enumerate(names))

@@ -1,5 +1,6 @@
 """A folder as PyKEEN's pipeline saves one: trained_model.pkl and training_triples/."""
 
+import errno
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def write(trained: TrainedModel, folder: Path) -> dict[str, Any]:
     triples.to_path_binary(folder / "training_triples")
     for what in ("entity", "relation"):
         _check_names(what, folder / "training_triples" / f"{what}_to_id.tsv.gz")
-    torch.save(_model(trained, found, triples, pykeen), folder / "trained_model.pkl")
+    _save(_model(trained, found, triples, pykeen), folder / "trained_model.pkl")
     write_names(trained, folder)
     return {
         "trained_model.pkl": f"ERModel of PyKEEN {pykeen.version.get_version()} with {found.interaction}Interaction",
@@ -63,6 +64,14 @@ def _import_pykeen() -> ModuleType:
             f"{str(error).splitlines()[0]}"
         ) from error
     return pykeen
+
+
+def _save(model: Any, path: Path) -> None:
+    """Writes the model; raises OSError if that is impossible, where torch raises RuntimeError."""
+    try:
+        torch.save(model, path)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"torch.save failed, as on a full disk: {str(error).splitlines()[0]}") from error
 
 
 def _ids(names: Sequence[str]) -> dict[str, int]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from generator.pooled import PooledSampler
 from generator.sampler import SamplerContext
 from graph.batch import Batch
-from graph.entity_sets import EntitySets
 from graph.int32_ids import expect_int32_ids
 from graph.known import per_positive
+from graph.slots import Slots
 
 
 class TypedSampler(PooledSampler):
@@ -36,10 +36,7 @@ class TypedSampler(PooledSampler):
     def __init__(self, context: SamplerContext, **options: Any) -> None:
         super().__init__(context, **options)
         expect_int32_ids("generator=typed", context.num_entities)
-        seen = context.statistics
-        offset = torch.cat([seen.domain_offset, len(seen.domain_entity) + seen.range_offset[1:]])
-        entity = torch.cat([seen.domain_entity, seen.range_entity]).int()
-        self.pools = EntitySets(offset, entity).to(context.site.device)
+        self.pools = Slots.of(context.statistics).sets.to(context.site.device)
         """2 R sets: the domain of each relation, then the range of each relation."""
 
     def _pool(self, batch: Batch) -> Int64[Tensor, " B"]:

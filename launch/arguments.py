@@ -18,14 +18,26 @@ _RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 PATHS = (
     "resume",
     "run",
+    "sweep",
+    "path",
     "out",
+    "candidates",
+    "valid_negatives",
+    "test_negatives",
+    "queries",
     "graph.root",
     "graph.path",
     "graph.cache",
+    "grow.run",
+    "grow.root",
+    "grow.path",
     "pretrain.generator.checkpoint",
     "pretrain.discriminator.checkpoint",
 )
-"""Options that are a file or a folder."""
+"""Options that are a file or a folder, beside those that `is_path` finds by their form."""
+_SAMPLER_FILE = re.compile(r"(generator|pretrain\.\w+\.sampler)(\.\w+)*\.file")
+NAMES = ("head", "relation", "tail", "entity")
+"""Options that are the name of an entity or a relation."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,11 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             flags.append(word)
     checked = [_check(line, is_sweep=known.multirun) for line in overrides]
     return Arguments(checked, flags, is_sweep=known.multirun, wants_help=known.help)
+
+
+def is_path(key: str) -> bool:
+    """Whether an option is a file or a folder: one of `PATHS`, or the file of a sampler or of a part of one."""
+    return key in PATHS or _SAMPLER_FILE.fullmatch(key) is not None
 
 
 def override(key: str, value: str) -> str:
@@ -105,6 +122,8 @@ def _check(line: str, *, is_sweep: bool) -> str:
     if not key_of(line) or ("=" not in line and not line.startswith("~")):
         example = for_shell('out="a b"')
         raise InputError(f"{shown} is no option: type KEY=VALUE, and a value with spaces in quotes, as in {example}")
+    if line.partition("=")[0] in NAMES:
+        return _named(line)
     try:
         parsed = _parse(line)
     except (HydraException, RecursionError) as error:
@@ -117,7 +136,7 @@ def _check(line: str, *, is_sweep: bool) -> str:
             f"for a list {for_shell(several)}"
         )
     key = parsed.key_or_group
-    if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or key not in (*PATHS, *_RUN_FOLDERS):
+    if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or not (is_path(key) or key in _RUN_FOLDERS):
         return line
     value = parsed.value()
     if key in _RUN_FOLDERS and value in (None, ""):
@@ -128,6 +147,21 @@ def _check(line: str, *, is_sweep: bool) -> str:
         raise InputError(f"{shown} is read as a list or a mapping, but {key} is one path; {_instead(line)}")
     text = value if isinstance(value, str) else line.split("=", 1)[1].strip()
     return override(key, expand_home(text))
+
+
+def _named(line: str) -> str:
+    """An override of a name: its text as it was typed, whatever hydra's grammar would make of it.
+
+    In quotes it is the text between them, and null is null. So `null` itself is typed in quotes.
+    """
+    key, _, text = line.partition("=")
+    if text == "null":
+        return line
+    try:
+        value = _parse(line).value() if text[:1] in ("'", '"') else text
+    except HydraException:
+        value = text
+    return override(key, value if isinstance(value, str) else text)
 
 
 def _shortened(text: str) -> str:

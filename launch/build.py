@@ -18,7 +18,8 @@ from graph.known import KnownTriples
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
-from launch.graph_and_model import build_model, load_graph
+from launch.given_negatives import tell_of_held_out
+from launch.graph_and_model import build_model, read_graph
 from launch.parts import build_loss, build_sampler, build_term, instantiate, name_key
 from launch.pretrained import load_pretrained
 from launch.splits import without_validation
@@ -91,7 +92,7 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         run = build_run(config, Runtime.start(device="cpu", timeout_seconds=60.0))
         build_trainer(run, Path("outputs/run")).fit()
     """
-    graph = load_graph(config, runtime)
+    graph = read_graph(config, runtime)
     model = build_model(config, graph, runtime)
     context = SamplerContext(
         num_entities=graph.num_entities,
@@ -100,6 +101,8 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=model.site,
         train=graph.train,
+        entity_names=graph.entity_names,
+        relation_names=graph.relation_names,
     )
     return Run(config, runtime, graph, context, model)
 
@@ -130,6 +133,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     last = _last_stage(run, sampler)
     before = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     stages = [*before, last]
+    tell_of_held_out(run.graph, stages)
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)

@@ -22,8 +22,7 @@ from omegaconf import DictConfig
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from exporting import npy, parquet, projector, pykeen_model, word2vec
-from exporting.description import write_description
-from exporting.folder import check_free, publish
+from exporting.description import FORMAT, write_description
 from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from launch import schema
@@ -35,6 +34,8 @@ from launch.last_line import is_rank
 from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import open_run
+from launch.this_command import this_command
+from reporting.files import refuse_other_files, whole_folder
 from trainer.runtime import Runtime
 
 FORMATS: dict[str, Callable[[TrainedModel, Path], Mapping[str, Any]]] = {
@@ -53,7 +54,7 @@ def run_job(config: DictConfig) -> None:
     """Writes the folder."""
     with one_line_errors():
         if is_rank():
-            raise InputError(f"export runs in one process; type: {for_shell('python', *sys.argv)}")
+            raise InputError(f"export runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         check_values(config)
         make_absolute(config)
         if config.out is None:
@@ -61,13 +62,11 @@ def run_job(config: DictConfig) -> None:
         if config.format not in FORMATS:
             raise InputError(f"format must be one of {', '.join(FORMATS)}, got {config.format!r}")
         out = Path(config.out)
-        check_free(out)
+        refuse_other_files(out, "model.json", FORMAT, "export")
         runtime = Runtime.start(device="cpu", timeout_seconds=1.0)
         trained = TrainedModel(*open_run(schema.saved_run(config), runtime))
-        try:
-            publish(out, lambda folder: write_export(trained, folder, config.format))
-        except OSError as error:
-            raise InputError(f"out: {out} can't be written: {error.strerror}") from error
+        with whole_folder(out) as folder:
+            write_export(trained, folder, config.format)
         print(f"exported {trained.checkpoint} to {out}")
 
 

@@ -14,7 +14,7 @@ from launch.typed import fit_to_graph
 from trainer.runtime import Runtime
 
 
-def load_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
+def read_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
     """Checks the options of a run and loads its graph. Collective.
 
     Args:
@@ -36,7 +36,7 @@ def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> 
     """Assigns the entities to ranks and makes the model, untrained. Collective.
 
     Args:
-        config: the config, after `load_graph`.
+        config: the config, after `read_graph`.
     Raises:
         InputError: an option is wrong.
     """

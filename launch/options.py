@@ -80,7 +80,8 @@ def check_options(config: DictConfig) -> None:
 
 def check_sections(config: DictConfig) -> None:
     """Raises InputError if a section, such as `trainer`, was replaced by a single value."""
-    for key in ("launch", "trainer", "terms", "trackers", "pretrain", "pretrain.generator", "pretrain.discriminator"):
+    pretrain = ("pretrain", "pretrain.generator", "pretrain.discriminator")
+    for key in ("launch", "trainer", "terms", "trackers", *pretrain, "grow"):
         section = OmegaConf.select(config, key)
         if not isinstance(section, DictConfig):
             raise InputError(f"{key} must hold options, as in conf/train.yaml, got {shortened(section)}")

@@ -12,8 +12,9 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run, build_run
-from launch.graph_and_model import build_without_entities, load_graph
+from launch.graph_and_model import build_without_entities, read_graph
 from launch.own_targets import check_plain
+from launch.parts import instantiate
 from launch.schema import RunOptions, SavedRunOptions
 from trainer.checkpoint import Checkpointer, find_checkpoint, trained_checkpoint
 from trainer.checkpoint_files import is_file
@@ -63,7 +64,7 @@ def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph
         InputError: as for `load_run`.
     """
     found = _find(options, runtime)
-    graph = found.attempt(lambda: load_graph(found.config, runtime))
+    graph = found.attempt(lambda: read_graph(found.config, runtime))
     found.check_graph(graph)
     model = found.attempt(lambda: build_without_entities(found.config, graph, runtime))
     rows = open_trained(found.checkpoint, "discriminator", model, graph.num_entities)
@@ -88,11 +89,15 @@ class _Found:
             path, reason = self.folder / "config.yaml", str(error).splitlines()[0]
             raise InputError(f"{path}: no run can be made of it: {reason}") from error
 
-    def check_graph(self, graph: KnowledgeGraph) -> None:
-        """Raises InputError unless the run was trained on this graph."""
+    def check_graph(self, graph: KnowledgeGraph, section: str = "graph") -> None:
+        """Raises InputError unless the run was trained on this graph.
+
+        Args:
+            section: the options that say where the graph is, for the error: SECTION.root and SECTION.path.
+        """
         if graph.fingerprint() == self.fingerprint:
             return
-        place = [f"graph.{key}=DIR" for key in ("root", "path") if key in self.config.graph]
+        place = [f"{section}.{key}=DIR" for key in ("root", "path") if key in self.config.graph]
         changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
         raise InputError(
             f"run: {self.folder} was trained on a graph with fingerprint {self.fingerprint}, but {graph.name} now has "
@@ -108,6 +113,27 @@ def _find(options: SavedRunOptions, runtime: Runtime) -> _Found:
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
     manifest = checkpointer.read_manifest(checkpoint, "graph")
     return _Found(folder, config, checkpoint, checkpointer, manifest["graph"])
+
+
+def load_graph(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, Path]:
+    """The graph that a run was trained on, and the folder of its checkpoint, of which all files are right. Collective.
+
+    As `load_run` otherwise, but errors say grow.path, not graph.path.
+    """
+    found = _find(options, runtime)
+    graph = runtime.first_then_others(lambda: instantiate(found.config.graph))
+    found.check_graph(graph, "grow")
+    return graph, found.checkpoint
+
+
+def trained_on(options: SavedRunOptions, runtime: Runtime) -> str:
+    """The fingerprint of the graph that a run was trained on, as its checkpoint says.
+
+    Raises:
+        InputError: no such run or checkpoint, or a damaged one.
+    """
+    checkpoint = _choose_checkpoint(_folder(options), options.checkpoint)
+    return Checkpointer(checkpoint.parent, runtime, keep=1).read_manifest(checkpoint, "graph")["graph"]
 
 
 def _folder(options: SavedRunOptions) -> Path:

@@ -8,10 +8,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
-class ProcessOptions:
-    """Options of the processes of any command."""
+class DeviceOptions:
+    """Where a command of one process computes."""
 
     device: str = MISSING
+
+
+@dataclass
+class ProcessOptions(DeviceOptions):
+    """Options of the processes of any command that may have several."""
+
     timeout_seconds: float = MISSING
 
 
@@ -64,6 +70,16 @@ class PretrainStages:
 
 
 @dataclass
+class GrowOptions:
+    """The run that a run on a larger graph begins with."""
+
+    run: str | None = MISSING
+    root: str | None = MISSING
+    path: str | None = MISSING
+    freeze_known: bool = MISSING
+
+
+@dataclass
 class RunOptions:
     """conf/train.yaml. A field of type Any is chosen from a group, and is checked against its `_target_`."""
 
@@ -86,6 +102,7 @@ class RunOptions:
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
+    grow: GrowOptions = MISSING
     launch: LaunchOptions = MISSING
 
 
@@ -159,6 +176,11 @@ class EvaluateOptions(SavedRunOptions):
 
     split: str = MISSING
     filter: str = MISSING
+    candidates: str | None = MISSING
+    task: str = MISSING
+    valid_negatives: str | None = MISSING
+    test_negatives: str | None = MISSING
+    seed: int = MISSING
     out: str | None = MISSING
     launch: ProcessOptions = MISSING
 
@@ -171,10 +193,108 @@ class ExportOptions(SavedRunOptions):
     format: str = MISSING
 
 
+@dataclass
+class ReportOptions(SavedRunOptions):
+    """conf/report.yaml."""
+
+    sweep: str | None = MISSING
+    split: str = MISSING
+    out: str | None = MISSING
+    launch: DeviceOptions = MISSING
+
+
+@dataclass
+class CompareOptions:
+    """conf/compare.yaml."""
+
+    runs: list[str] | None = MISSING
+    checkpoint: str | None = MISSING
+    split: str = MISSING
+    resamples: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING
+    graph: GraphPlace = MISSING
+    launch: DeviceOptions = MISSING
+
+
+@dataclass
+class PrepareOptions:
+    """conf/prepare.yaml."""
+
+    path: str | None = MISSING
+    out: str | None = MISSING
+    ratio: list[float] = MISSING
+    seed: int = MISSING
+    covered: bool = MISSING
+    together: bool = MISSING
+    suffix: str = MISSING
+    names: list[str] = MISSING
+    graph: Any = MISSING
+
+
+@dataclass
+class DashboardOptions:
+    """conf/dashboard.yaml."""
+
+    entity: str | None = MISSING
+    project: str = MISSING
+    name: str = MISSING
+    out: str | None = MISSING
+
+
+@dataclass
+class AnswerOptions(SavedRunOptions):
+    """Options of all commands that ask a trained model."""
+
+    k: int = MISSING
+    out: str | None = MISSING
+    launch: LaunchOptions = MISSING
+
+
+@dataclass
+class PredictOptions(AnswerOptions):
+    """conf/predict.yaml."""
+
+    head: str | None = MISSING
+    relation: str | None = MISSING
+    tail: str | None = MISSING
+    queries: str | None = MISSING
+    known: str = MISSING
+    loops: str = MISSING
+    among: str = MISSING
+    probability: str | None = MISSING
+    negatives: int = MISSING
+
+
+@dataclass
+class SimilarOptions(AnswerOptions):
+    """conf/similar.yaml."""
+
+    entity: str | None = MISSING
+    relation: str | None = MISSING
+    by: str = MISSING
+
+
+@dataclass
+class DiscoverOptions(AnswerOptions):
+    """conf/discover.yaml."""
+
+    relation: str | None = MISSING
+    per_relation: int | None = MISSING
+    per_head: int | None = MISSING
+    heads: int | None = MISSING
+    overlap: float = MISSING
+    seed: int = MISSING
+
+
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
-    graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
-    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
+    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph_place(config))
+
+
+def graph_place(config: DictConfig) -> GraphPlace:
+    """The options in a command's config that say where the files of a saved run's graph are."""
+    return GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
 
 
 def register() -> None:
@@ -185,6 +305,13 @@ def register() -> None:
         ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
+        ("report_schema", ReportOptions),
+        ("compare_schema", CompareOptions),
+        ("prepare_schema", PrepareOptions),
+        ("dashboard_schema", DashboardOptions),
+        ("predict_schema", PredictOptions),
+        ("similar_schema", SimilarOptions),
+        ("discover_schema", DiscoverOptions),
     ):
         ConfigStore.instance().store(name=name, node=node)
     # ${fraction:N,K} is N / K, rounded up.

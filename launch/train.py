@@ -27,14 +27,16 @@ from launch.closed_pipe import unread_output_dropped
 from launch.combinations import refuse_senseless
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
+from launch.grown import grow, refuse_what_does_not_go_together
 from launch.last_line import is_rank, may_say
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
-from launch.ranks import prepare_arguments, run_ranks
+from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
+from launch.sweep_report import report_sweep
 from launch.this_command import this_command
 from launch.titles import title_of
 from launch.typed import note_typed
@@ -47,8 +49,8 @@ from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
 _failed_jobs: list[Path] = []
-_MOST_RANKS = 1024
-"""Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
+_sweep: list[Path] = []
+"""The folder of the sweep whose jobs are run, if they are of one."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -57,14 +59,17 @@ def run_job(config: DictConfig) -> None:
     """Runs one job: in this process, or in new processes if it has several ranks or is part of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    if job.mode == RunMode.MULTIRUN:
+        _sweep[:] = [Path(job.sweep.dir).absolute()]
     try:
         # Before ranks start, so that an error is one line, without a launcher's report of failed ranks.
         check_sections(config)
         check_timeout(config.launch.timeout_seconds)
         check_options(config)
-        if not 1 <= config.launch.ranks <= _MOST_RANKS:
-            raise InputError(f"launch.ranks must be at least 1 and at most {_MOST_RANKS}, got {config.launch.ranks}")
+        if not 1 <= config.launch.ranks <= MOST_RANKS:
+            raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
+        refuse_what_does_not_go_together(config)
     except InputError as error:
         if job.mode == RunMode.RUN:
             with one_line_errors():
@@ -105,11 +110,12 @@ def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
     typed = list(HydraConfig.get().overrides.task)
     derived: set[str] = set()
-    if config.resume is not None:
+    taken_from = config.grow.run if config.resume is None else config.resume
+    if taken_from is not None:
         derived = derived_options(config)
         # The options may come from someone else: they are resolved once, checked, and used as they were checked.
         values = plain(config)
-        check_plain(f"resume={config.resume}", values)
+        check_plain(f"{'grow.run' if config.resume is None else 'resume'}={taken_from}", values)
         config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     try:
@@ -120,11 +126,12 @@ def train(config: DictConfig, folder: Path) -> None:
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
+        _tell(runtime, grow(config, run, trainer))
         if config.resume is not None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
-        if config.resume is not None:
-            _tell(runtime, _what_is_not_taken(Path(config.resume) / "overrides.yaml"))
+        if taken_from is not None:
+            _tell(runtime, _what_is_not_taken(Path(taken_from) / "overrides.yaml"))
         # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
@@ -270,11 +277,15 @@ def main() -> None:
     """The command."""
     with unread_output_dropped():
         _failed_jobs.clear()
+        _sweep.clear()
         schema.register()
         with one_line_errors():
             sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("train"):
             run_job()
+        if _sweep and any(_sweep[0].rglob("result.json")):
+            with one_line_errors():
+                print(report_sweep(_sweep[0], for_shell(*this_command(), *sys.argv[1:])))
         if _failed_jobs:
             jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
             print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)

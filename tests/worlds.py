@@ -94,6 +94,8 @@ def context_of(graph: KnowledgeGraph, site: ModelSite | None = None, player: KGE
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site or site_of(graph),
         train=graph.train,
+        entity_names=graph.entity_names,
+        relation_names=graph.relation_names,
         player=player,
     )
 

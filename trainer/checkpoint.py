@@ -31,6 +31,7 @@ from trainer.checkpoint_files import (
 )
 from trainer.keyed_shards import keyed_tensors
 from trainer.manifest import FORMAT, load_manifest
+from trainer.origin import Renumbering
 from trainer.player import Player, dense_tensors, load_players, row_tensors
 from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
 from trainer.runtime import Runtime
@@ -168,13 +169,26 @@ class Checkpointer:
         players = {name: Player(model, None) for name, model in models.items()}
         self._load(checkpoint, players, {}, averaged=True)
 
+    def load_grown(self, checkpoint: Path, players: Mapping[str, Player], renumbering: Renumbering) -> None:
+        """Loads models and optimisers of a run on a smaller graph; rows that it does not have stay as they are.
+
+        A model gets the average of its weights, if the checkpoint has one. As `load` otherwise. Collective.
+        """
+        self._load(checkpoint, players, {}, averaged=True, renumbering=renumbering)
+
     def _load(
-        self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows], *, averaged: bool
+        self,
+        checkpoint: Path,
+        players: Mapping[str, Player],
+        keyed: Mapping[str, KeyedRows],
+        *,
+        averaged: bool,
+        renumbering: Renumbering | None = None,
     ) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         error = None
         try:
-            state = load_players(checkpoint, players, keyed, averaged=averaged)
+            state = load_players(checkpoint, players, keyed, averaged=averaged, renumbering=renumbering)
         except InputError as failure:  # of this rank's rows; all ranks raise it
             error = str(failure)
         self.runtime.agree(error)

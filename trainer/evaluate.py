@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -18,8 +18,7 @@ _BLOCK_ROWS = 1024
 _MOST_QUERIES = 512
 """The most queries scored at a time."""
 _WHOLE = 64
-"""Blocks are padded to a multiple of this. A matrix product of another width may round its last columns differently,
-and equal rows would not have equal scores."""
+"""Blocks are padded to a multiple of this, so that equal rows have equal scores."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,30 @@ class RankingMetrics:
     def as_dict(self) -> dict[str, dict[str, float]]:
         """The metrics by side: "both", "head", "tail"."""
         return {"both": self.both, "head": self.head, "tail": self.tail}
+
+
+@dataclass(frozen=True)
+class TripleRanks:
+    """The filtered ranks of triples, in their order: row 0 is the best rank among equal scores, row 1 the worst.
+
+    `head` is the rank of each triple's head among all entities, `tail` that of its tail.
+    """
+
+    head: Int64[Tensor, "2 T"]
+    tail: Int64[Tensor, "2 T"]
+
+    def realistic(self, side: str) -> Float64[Tensor, " T"]:
+        """The ranks of a side, "head" or "tail": the mean of the best and the worst."""
+        return getattr(self, side).double().mean(0)
+
+    def metrics(self) -> RankingMetrics:
+        """The metrics of all these ranks."""
+        both = torch.cat([self.head, self.tail], dim=1)
+        return RankingMetrics(both=rank_summary(both), head=rank_summary(self.head), tail=rank_summary(self.tail))
+
+    def of(self, chosen: Bool[Tensor, " T"]) -> "TripleRanks":
+        """The ranks of some of the triples."""
+        return TripleRanks(self.head[:, chosen], self.tail[:, chosen])
 
 
 class RankingEvaluator:
@@ -60,22 +83,36 @@ class RankingEvaluator:
         self.runtime = runtime
         self.memory_mb = memory_mb
 
-    @torch.no_grad()
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
+        """The metrics of `ranks`. Collective."""
+        return self.ranks(model, triples).metrics()
+
+    @torch.no_grad()
+    def ranks(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> TripleRanks:
         """Ranks the head and the tail of each triple. Collective: every rank gives the same triples.
 
         Raises:
             InputError: a score is nan or infinite.
         """
+        return TripleRanks(**{side: self.bounds(model, triples, side) for side in ("head", "tail")})
+
+    @torch.no_grad()
+    def bounds(self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str) -> Int64[Tensor, "2 T"]:
+        """The best and the worst filtered rank of each triple's head or tail, from 1; they differ if scores are equal.
+
+        Their mean is the realistic rank. Collective: every rank gives the same triples.
+
+        Args:
+            side: "head" or "tail".
+
+        Raises:
+            InputError: a score is nan or infinite.
+        """
         queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
-        bounds = {}
-        row_of_entity = model.entity.row_of_entity
-        for side, index in (("head", self.known.heads), ("tail", self.known.tails)):
-            known = index.relabelled(row_of_entity)
-            blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
-            bounds[side] = torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
-        both = torch.cat([bounds["head"], bounds["tail"]], dim=1)
-        return RankingMetrics(both=_summary(both), head=_summary(bounds["head"]), tail=_summary(bounds["tail"]))
+        index = self.known.heads if side == "head" else self.known.tails
+        known = index.relabelled(model.entity.row_of_entity)
+        blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
+        return torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
 
     def _rank(
         self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex
@@ -87,13 +124,13 @@ class RankingEvaluator:
         row, heads = model.asked(relation, len(relation) if side == "head" else 0)
         score = model.scoring.scorer(anchor_rows, model.scorer.relation_rows(row), of_heads=heads > 0)
         # The true score comes from a product of the same kind, so that equal rows have equal scores.
-        truth = score(_filled(target_rows)).diagonal().contiguous()
+        truth = score(Candidates.padded(target_rows, _WHOLE)).diagonal().contiguous()
         target_row = model.entity.row_of_entity[target]
         left_out = LeftOut(target_row, known.rows(anchor, relation), known.offset, known.answer)
         block_start = model.site.placement.block(self.runtime.rank, self.runtime.world_size)[0]
         counts = RankCounts(*torch.zeros((3, len(target)), dtype=torch.int64, device=target.device))
         for first, rows in model.entity.blocks(_BLOCK_ROWS):
-            count_ranks(counts, score(_filled(rows)), len(rows), truth, left_out, block_start + first)
+            count_ranks(counts, score(Candidates.padded(rows, _WHOLE)), len(rows), truth, left_out, block_start + first)
         totals = self.runtime.add(torch.stack([counts.greater, counts.equal, counts.bad]))
         greater, equal, bad = totals.cpu()
         if bad.any() or not truth.isfinite().all():
@@ -101,13 +138,8 @@ class RankingEvaluator:
         return torch.stack([1 + greater, 1 + greater + equal])
 
 
-def _filled(rows: Float[Tensor, "n E"]) -> Candidates:
-    """Candidates that all queries share, padded with zeros to a multiple of `_WHOLE`."""
-    missing = -len(rows) % _WHOLE
-    return Candidates.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
-
-
-def _summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float]:
+def rank_summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float | int]:
+    """The metrics of queries whose answers have these best and worst ranks; see `RankingMetrics`."""
     best, worst = bounds.double()
     if not len(best):
         return {"count": 0}

@@ -129,7 +129,7 @@ class Trainer:
     def _run_stage(self, stage: Stage) -> None:
         cursor = self.cursor
         if cursor.stage_step == 0:
-            stage.start()
+            self.saver.start(stage)
             if self.observers:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         positives = stage.order.chunks_per_batch * stage.order.chunk_size

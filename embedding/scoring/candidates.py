@@ -32,6 +32,16 @@ class Candidates:
         place = torch.arange(rows.shape[0] * rows.shape[1], device=rows.device).view(rows.shape[:2])
         return cls(Lookup.of(rows.flatten(0, 1)), place, rows)
 
+    @classmethod
+    def padded(cls, rows: Float[Tensor, "n E"], whole: int) -> "Candidates":
+        """Candidates that all queries share, with rows of zeros up to a multiple of `whole`, which is one of 64.
+
+        A matrix product of another width may round its last columns differently, and then equal rows would not have
+        equal scores.
+        """
+        missing = -len(rows) % whole
+        return cls.of(torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))])[None] if missing else rows[None])
+
     def rows(self) -> Float[Tensor, "C N E"]:
         """Their rows, differentiable; copied unless `given`."""
         return self.lookup.gather(self.place) if self.given is None else self.given

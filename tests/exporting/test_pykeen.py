@@ -125,6 +125,13 @@ def test_names_that_pykeen_reads_as_one_are_refused(tmp_path: Path, out: Path):
         pykeen_model.write(renamed(trained, ["NA", "null"]), out)
 
 
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, out: Path):
+    _, trained = trained_model(tmp_path, "transe")
+    (out / "trained_model.pkl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"^\[Errno 5\] torch\.save failed"):
+        pykeen_model.write(trained, out)
+
+
 def test_says_how_to_install_pykeen(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch):
     _, trained = trained_model(tmp_path, "transe")
     monkeypatch.setitem(sys.modules, "pykeen.models", None)

@@ -46,6 +46,19 @@ def test_a_path_that_looks_like_a_number_keeps_its_text(name):
     assert read_arguments([f"resume={name}", "seed=1_000"]).overrides == [f'resume="{name}"', "seed=1_000"]
 
 
+@pytest.mark.parametrize("name", [text for text in TEXTS if text != "null"])
+def test_a_name_is_taken_as_it_was_typed(name):
+    for typed in (f"head={name}", override("head", name)):
+        (line,) = read_arguments([typed]).overrides
+        assert value_of(line) == name
+        assert read_arguments([line]).overrides == [line]
+
+
+def test_no_name_is_null_and_quotes_are_taken_off():
+    typed = ["head=null", "tail='a b'", 'entity="null"', 'relation="a"@en']
+    assert read_arguments(typed).overrides == ["head=null", "tail=a b", 'entity="null"', r'relation="\"a\"@en"']
+
+
 def test_flags_may_stand_anywhere():
     found = read_arguments(["seed=1,2", "--multirun", "generator=kbgan", "--info", "config"])
     assert found.as_list() == ["seed=1,2", "generator=kbgan", "--multirun", "--info", "config"]
