@@ -1,24 +1,19 @@
-"""The hardest negatives of some train triples: of the entities not known to be right, those that score highest."""
+"""The hardest negatives of some train triples, by name: of entities not known to be right, those that score highest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from embedding.best_entities import BestEntities
-from embedding.model import KGEModel
-from graph.batch import Batch
 from graph.distinct_sample import distinct_sample
 from graph.knowledge_graph import KnowledgeGraph
-from graph.known import KnownTriples
 from reporting.html_table import Cell, Head, Table
 
-_POSITIVES = 12
-_EACH = 3
-"""Negatives shown of each positive."""
-_BLOCK_ENTITIES = 4096
+EACH = 3
+"""Negatives shown of each triple."""
+_TRIPLES = 6
+"""Triples whose head is replaced, and as many whose tail is."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class HardNegative:
     """An entity in place of the head or the tail of a train triple."""
 
     query: str
-    """The triple, with a question mark at the corrupted side."""
+    """The triple, with a question mark at the replaced side."""
     answer: str
     answer_score: float
     negative: str
@@ -35,46 +30,38 @@ class HardNegative:
     """True but in no split, which only the built-in graph knows."""
 
 
-@torch.no_grad()
-def hardest_negatives(model: KGEModel, graph: KnowledgeGraph, known: KnownTriples) -> list[HardNegative]:
-    """The highest-scored negatives of a fixed sample of train triples, half with their head corrupted, half their tail.
+def sampled_triples(graph: KnowledgeGraph) -> dict[str, Int64[Tensor, "T 3"]]:
+    """A fixed sample of train triples, by the side that is replaced in them: "head" or "tail"."""
+    drawn = graph.train[distinct_sample("triples of a report", len(graph.train), 2 * _TRIPLES, 0)]
+    middle = len(drawn) // 2
+    return {"head": drawn[:middle], "tail": drawn[middle:]}
 
-    Args:
-        known: facts that are no negatives, on the model's device.
-    """
-    drawn = distinct_sample("positives of a report", len(graph.train), _POSITIVES, 0)
-    head, relation, tail = graph.train[drawn].to(model.site.device).unbind(1)
-    number = torch.arange(len(head), device=head.device)
-    batch = Batch.of_facts(head, relation, tail, heads=len(head) // 2, chunk=number, seed=0, epoch=0)
-    best = BestEntities(len(head), _EACH, head.device)
-    for first in range(0, graph.num_entities, _BLOCK_ENTITIES):
-        entity = torch.arange(first, min(first + _BLOCK_ENTITIES, graph.num_entities), device=head.device)
-        score = _scores(model, batch, entity)
-        best.add(entity, score.masked_fill(known.contains(batch, entity[None]), -torch.inf))
-    answer = model.score_candidates(batch, batch.target[:, None])[:, 0].tolist()
-    hidden = KnownTriples(graph.hidden.to(head.device), graph.num_entities, graph.num_relations)
-    is_hidden = hidden.contains(batch, best.entity)
-    found = []
-    for row, (entities, values) in enumerate(zip(best.entity.tolist(), best.value.tolist(), strict=True)):
-        for place, (entity, value) in enumerate(zip(entities, values, strict=True)):
-            if value > -torch.inf:
-                query, right = _in_words(graph, batch, row)
-                wrong = str(graph.entity_names[entity])
-                found.append(HardNegative(query, right, answer[row], wrong, value, bool(is_hidden[row, place])))
+
+def in_words(
+    graph: KnowledgeGraph,
+    side: str,
+    triples: Int64[Tensor, "T 3"],
+    answer_score: Float64[Tensor, " T"],
+    negative: Int64[Tensor, "T k"],
+    negative_score: Float64[Tensor, "T k"],
+    is_hidden: Bool[Tensor, "T k"],
+) -> list[HardNegative]:
+    """The negatives of triples whose `side` was replaced; those with a score of minus infinity are left out."""
+    found, name_of = [], {entity: str(graph.entity_names[entity]) for entity in _entities(triples, negative)}
+    for row, (head, relation, tail) in enumerate(triples.tolist()):
+        first, name, last = name_of[head], str(graph.relation_names[relation]), name_of[tail]
+        query, answer = (f"(?, {name}, {last})", first) if side == "head" else (f"({first}, {name}, ?)", last)
+        columns = zip(negative[row].tolist(), negative_score[row].tolist(), is_hidden[row].tolist(), strict=True)
+        found += [
+            HardNegative(query, answer, float(answer_score[row]), name_of[entity], score, hidden)
+            for entity, score, hidden in columns
+            if score > -float("inf")
+        ]
     return found
 
 
-def _scores(model: KGEModel, batch: Batch, entity: Int64[Tensor, " M"]) -> Float[Tensor, "B M"]:
-    return model.score_candidates(batch, entity.expand(len(batch.head), -1)).double()
-
-
-def _in_words(graph: KnowledgeGraph, batch: Batch, row: int) -> tuple[str, str]:
-    """The query of a row of the batch, and its answer in train."""
-    head, tail = (graph.entity_names[int(side[row])] for side in (batch.head, batch.tail))
-    relation = graph.relation_names[int(batch.relation[row])]
-    if row < batch.head_rows:
-        return f"(?, {relation}, {tail})", head
-    return f"({head}, {relation}, ?)", tail
+def _entities(triples: Int64[Tensor, "T 3"], negative: Int64[Tensor, "T k"]) -> set[int]:
+    return {*triples[:, [0, 2]].flatten().tolist(), *negative.flatten().tolist()}
 
 
 def as_table(negatives: Sequence[HardNegative]) -> Table:

@@ -33,6 +33,8 @@ class Cell:
     is_best: bool = False
     look: Look | None = None
     """The look of the row's series in the plots."""
+    bar: float = 0.0
+    """From 0 to 1: the length of a bar beside the text."""
 
     @classmethod
     def of_text(cls, text: str) -> "Cell":
@@ -43,6 +45,11 @@ class Cell:
     def of_number(cls, value: float | None, digits: int = 3) -> "Cell":
         """A cell with a rounded number; None is shown as a dash."""
         return cls("-") if value is None else cls(f"{value:.{digits}f}", value)
+
+    @classmethod
+    def of_count(cls, count: int) -> "Cell":
+        """A cell with a whole number."""
+        return cls(f"{count:,}", count)
 
 
 @dataclass(frozen=True)

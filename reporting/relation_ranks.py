@@ -110,8 +110,8 @@ def as_table(name: str, groups: Sequence[Group], *, first: str = "relation") -> 
         [
             Cell.of_text(group.name),
             *([Cell.of_text(group.kind)] if group.kind else []),
-            Cell(f"{group.train:,}", group.train),
-            Cell(f"{group.ranked:,}", group.ranked),
+            Cell.of_count(group.train),
+            Cell.of_count(group.ranked),
             *(Cell.of_number(getattr(group, key)[side]) for _, key in columns for side in _SIDES),
         ]
         for group in groups

@@ -22,6 +22,8 @@ class Moment:
     """The figures of one validation."""
 
     stage: str
+    epoch: int
+    """Of its stage, from 0."""
     seconds: float
     mrr: float
     sampled: bool
@@ -89,6 +91,7 @@ def _moment(path: Path, line: Mapping[str, Any], name: str) -> Moment:
     has = _MEASURES in line
     return Moment(
         stage=line["stage"],
+        epoch=int(number(path, line, "epoch")),
         seconds=number(path, line, "cost/seconds" if "cost/seconds" in line else "speed/seconds"),
         mrr=number(path, line, name),
         sampled=name.startswith("valid_sample"),

@@ -142,7 +142,7 @@ def _places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> Table | Non
     if len(lines) < 2:
         return None
     rows = [
-        [Cell.of_text(sampler), Cell.of_number(place, 2), Cell.of_number(count, 0)]
+        [Cell.of_text(sampler), Cell.of_number(place, 2), Cell.of_count(count)]
         for sampler, (place, count) in mean_places(lines).items()
     ]
     heads = [Head("sampler", is_text=True), Head("mean place by validation MRR"), Head("of tables")]

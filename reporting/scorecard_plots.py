@@ -1,5 +1,6 @@
 """A scorecard's plots: quality by cost, and properties of the negatives."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -33,16 +34,17 @@ class Curves:
     def of(self, results: Sequence[Result]) -> tuple[list[float], list[float], list[float]]:
         """The curve of a sampler: x, y and the half width of the band; empty if its runs did not measure it.
 
-        A point is the mean of one validation of a stage over all runs that have it.
+        A point is the mean over all runs after one epoch of a stage. Epochs that not all runs validate are left out.
         """
-        places: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        places: dict[tuple[str, int, int], list[tuple[float, float]]] = {}
         for result in results:
-            numbers: dict[str, int] = {}
+            seen: Counter[tuple[str, int]] = Counter()
             for moment in result.moments:
-                numbers[moment.stage] = numbers.get(moment.stage, 0) + 1
+                epoch = moment.stage, moment.epoch
                 x, y = self.x(moment), self.y(moment)
                 if x is not None and y is not None:
-                    places.setdefault((moment.stage, numbers[moment.stage]), []).append((x, y))
+                    places.setdefault((*epoch, seen[epoch]), []).append((x, y))
+                seen[epoch] += 1  # a short stage is validated several times in an epoch
         most = max(map(len, places.values()), default=0)
         whole = [list(zip(*each, strict=True)) for each in places.values() if len(each) == most]
         wide = [stdev(y) if len(y) > 1 else 0.0 for _, y in whole]

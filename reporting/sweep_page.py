@@ -56,7 +56,7 @@ def _group_table(groups: Sequence[SeedGroup], keys: Sequence[str], metric: str |
     for group in groups:
         options = [group.options[key] for key in keys] or [group.name]
         figures = [_figure(group, key, is_best=key == metric and group.mean(key) == best) for key in METRICS]
-        rows.append([*map(Cell.of_text, options), Cell.of_number(len(group.runs), 0), *figures])
+        rows.append([*map(Cell.of_text, options), Cell.of_count(len(group.runs)), *figures])
     return Table("Means over seeds", heads, rows, note="What follows ± is the standard deviation over seeds.")
 
 
@@ -73,7 +73,7 @@ def _share_table(runs: Sequence[SweepRun], metric: str) -> Table:
     rows = [
         [
             Cell.of_text(key),
-            Cell.of_number(len({value_of(run, key) for run in runs if run.is_finished}), 0),
+            Cell.of_count(len({value_of(run, key) for run in runs if run.is_finished})),
             Cell.of_number(None if share is None else 100 * share, 0),
         ]
         for key, share in variance_shares(runs).items()

@@ -35,7 +35,13 @@ def make_sweep(folder: Path) -> Path:
                 (run / "result.json").write_text(json.dumps(result))
                 values = [mrr / 2, mrr] if rate == "0.1" else [mrr, mrr / 2]
                 moments = [
-                    {"step": step, "stage": "training", "valid/mrr": value, "speed/seconds": step / 5}
+                    {
+                        "step": step,
+                        "epoch": step // 5,
+                        "stage": "training",
+                        "valid/mrr": value,
+                        "speed/seconds": step / 5,
+                    }
                     for step, value in zip((5, 10), values, strict=True)
                 ]
                 (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, moments)))

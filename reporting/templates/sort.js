@@ -11,7 +11,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const rows = [...body.rows].sort((a, b) => {
         const [x, y] = [value(a), value(b)];
         if (x === "" || y === "") return (x === "") - (y === "");  // rows without a value stay last
-        return sign * (isText ? x.localeCompare(y, "en", { numeric: true }) : x - y);
+        const difference = x - y;  // options are texts, and often numbers
+        return sign * (Number.isNaN(difference) ? x.localeCompare(y, "en", { numeric: true }) : difference);
       });
       body.append(...rows);
     });

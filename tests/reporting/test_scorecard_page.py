@@ -118,9 +118,13 @@ def test_a_page_of_failures_alone(tmp_path):
 def test_seeds_are_one_curve_in_a_band(made):
     results = [read_result(cell) for cell in find_cells(made)]
     curves = next(plot for plot in scorecard_plots(results) if plot.name == "mrr_by_candidates")
-    x, y, wide = curves.of([result for result in results if result.identity["sampler"] == "uniform"])
+    zero, one = (result for result in results if result.identity["sampler"] == "uniform")
+    x, y, wide = curves.of([zero, one])
     assert (x, y) == (pytest.approx([0.5, 1.0]), pytest.approx([0.125, 0.25]))
     assert wide == pytest.approx([stdev([0.1, 0.15]), stdev([0.2, 0.3])])
+    # Seed 1 was validated once more, after an epoch that seed 0 was not.
+    more = replace(one, moments=[replace(one.moments[0], epoch=0), *one.moments])
+    assert curves.of([zero, more]) == (x, y, wide)
 
 
 def test_a_sampler_is_timed_to_an_mrr_that_is_good_for_all(made):
