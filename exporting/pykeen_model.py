@@ -67,9 +67,13 @@ def _import_pykeen() -> ModuleType:
 
 
 def _save(model: Any, path: Path) -> None:
-    """Writes the model; raises OSError if that is impossible, where torch raises RuntimeError."""
+    """Writes the model; raises OSError if that is impossible, where torch raises RuntimeError.
+
+    Into a file that Python has opened: to a full disk torch itself writes a small file without an error.
+    """
     try:
-        torch.save(model, path)
+        with path.open("wb") as file:
+            torch.save(model, file)
     except RuntimeError as error:
         raise OSError(errno.EIO, f"torch.save failed, as on a full disk: {str(error).splitlines()[0]}") from error
 

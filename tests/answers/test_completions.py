@@ -17,11 +17,12 @@ from embedding.scoring.complex import ComplEx
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
-from launch import export
 from launch.build import Run, build_run
+from launch.export import write_export
 from tests.configs import composed
 from tests.plain_scores import FORMULAS
 from tests.ranks import run_on_ranks
+from tests.trained import saved
 from tests.worlds import context_of, distmult, families, graph_of, model_of, one_rank, set_entities, site_of, transe
 from trainer.evaluate import RankingEvaluator
 from trainer.runtime import Runtime
@@ -47,7 +48,7 @@ class Exported:
     kinds = ("entity", "relation")
 
     def __init__(self, name: str, run: Run, folder: Path) -> None:
-        export.write_export(run, Path("step_1"), folder)
+        write_export(saved(run, folder / "checkpoints"), folder, "npy")
         self.formula = FORMULAS[name]
         self.model = json.loads((folder / "model.json").read_text())
         self.tables = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
