@@ -190,6 +190,7 @@ class ExportOptions(SavedRunOptions):
     """conf/export.yaml."""
 
     out: str | None = MISSING
+    format: str = MISSING
 
 
 @dataclass

@@ -14,11 +14,11 @@ from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
 from trainer.averaging.weights import Weights
-from trainer.checkpoint_files import open_tensors, shown
+from trainer.checkpoint_files import open_tensors
 from trainer.keyed_shards import load_keyed
 from trainer.manifest import load_manifest
 from trainer.origin import Renumbering
-from trainer.row_check import check_entities, check_finite
+from trainer.row_check import check_entities, check_finite, fitting
 
 
 @dataclass
@@ -80,15 +80,10 @@ def load_players(
         renumbering: the checkpoint is of a smaller graph: rows of its entities and relations go to where these are in
             this run, and the other rows stay as they are. None: it is of the same graph.
     """
-    files = [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
-    with open_tensors(checkpoint / "dense.safetensors") as dense:
-        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
-    for key, value in tensors.items():
-        check_finite(checkpoint, key, value)
+    files = row_files(checkpoint)
+    tensors = _read_dense(checkpoint)
     for name, player in players.items():
-        weights = _weights(
-            name, player, average=averaged and any(key.startswith(f"{name}/average/") for key in tensors)
-        )
+        weights = _weights(name, player, average=averaged and _has_average(name, tensors))
         is_frozen = f"{name}/frozen" in tensors and not averaged
         frozen = torch.zeros_like(player.model.entity.weight[:, 0], dtype=torch.bool) if is_frozen else None
         # Rows first, so that another optimizer is noticed by the names of its row state.
@@ -96,11 +91,43 @@ def load_players(
         _load_dense(checkpoint, name, player, weights, tensors, renumbering)
         if frozen is not None:
             own = torch.zeros(len(player.model.scorer.relation), dtype=torch.bool)
-            relation = _fitting(checkpoint, f"{name}/frozen", tensors[f"{name}/frozen"], own, own.shape)
+            relation = fitting(checkpoint, f"{name}/frozen", tensors[f"{name}/frozen"], own, own.shape)
             relation = relation.to(frozen.device, torch.bool)
             player.model.frozen = FrozenRows(frozen, relation, player.model.dense_tensors())
     load_keyed(checkpoint, files, keyed)
     return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
+
+
+def load_trained_dense(checkpoint: Path, name: str, model: KGEModel) -> str:
+    """Loads what a trained model has beside entity rows: of its average, if the checkpoint has one.
+
+    Returns:
+        The place of the loaded weights in the checkpoint's files: its entity rows are the tensors PLACE/weight.
+    Raises:
+        InputError: as for `Checkpointer.load`.
+    """
+    tensors, player = _read_dense(checkpoint), Player(model, None)
+    weights = _weights(name, player, average=_has_average(name, tensors))
+    _load_dense(checkpoint, name, player, weights, tensors, None)
+    (place,) = weights
+    return place
+
+
+def row_files(checkpoint: Path) -> list[str]:
+    """The names of the files that hold entity rows, one for each rank that saved the checkpoint."""
+    return [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
+
+
+def _read_dense(checkpoint: Path) -> dict[str, Tensor]:
+    with open_tensors(checkpoint / "dense.safetensors") as dense:
+        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
+    for key, value in tensors.items():
+        check_finite(checkpoint, key, value)
+    return tensors
+
+
+def _has_average(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    return any(key.startswith(f"{name}/average/") for key in tensors)
 
 
 @torch.no_grad()
@@ -117,7 +144,7 @@ def _load_dense(
     def fill(key: str, own: Tensor, *, of_relations: bool) -> None:
         into = rows if of_relations else None
         shape = own.shape if into is None else (len(into), *own.shape[1:])
-        value = _fitting(checkpoint, key, tensors.get(key), own, shape).to(own.device)
+        value = fitting(checkpoint, key, tensors.get(key), own, shape).to(own.device)
         if into is None:
             own.copy_(value)
         else:
@@ -164,22 +191,6 @@ def _load_rows(
             mine = (row >= 0) & (row < len(table.entity))
             for key, own in wanted.items():
                 value = saved.get_tensor(key) if key in saved.keys() else None  # noqa: SIM118 (not a dict)
-                value = _fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
+                value = fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
                 check_finite(checkpoint, key, value)
                 own[row[mine]] = value.to(own.dtype)
-
-
-def _fitting(
-    checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
-) -> Tensor:
-    """Returns the saved tensor; raises InputError if it is missing or has another shape or kind of number."""
-    if value is None:
-        raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
-    if value.shape != torch.Size(shape):
-        raise InputError(
-            f"{checkpoint}: {key!r} has shape {shown(list(value.shape))}, this run's has {list(shape)}: "
-            "it was made with another model, dimension or graph"
-        )
-    if value.is_floating_point() != own.is_floating_point():
-        raise InputError(f"{checkpoint}: {key!r} is of {value.dtype}, this run's is of {own.dtype}")
-    return value

@@ -19,6 +19,7 @@ ROOMS = (
     "discriminator",
     "trainer",
     "answers",
+    "exporting",
     "reporting",
     "launch",
     "conf",

@@ -27,6 +27,7 @@ def test_every_package_is_listed():
         "discriminator",
         "trainer",
         "answers",
+        "exporting",
         "reporting",
         "launch",
         "advkge",
