@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from graph.errors import InputError
 from launch.arguments import key_of
 from launch.errors import one_line_errors
 from reporting.files import write_text
+from reporting.style import Look, as_svg, drawing, legend_below, looks
 from trainer.strict_yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -167,27 +168,25 @@ def _minutes(seconds: float) -> str:
 
 def draw(cells: Sequence[Cell], folder: Path) -> list[Path]:
     """A plot of validation MRR by time for each graph."""
-    import matplotlib as mpl
+    look = looks(sorted({cell.model for cell in cells}))  # a model looks alike on all graphs
+    with drawing() as plt:
+        return [_draw(plt, [cell for cell in cells if cell.graph == graph], look, folder) for graph in _graphs(cells)]
 
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "cells"  # the same cells give the same file
-    from matplotlib import pyplot as plt
 
-    drawn = []
-    for graph in sorted({cell.graph for cell in cells}):
-        figure, axes = plt.subplots(figsize=(6, 4))
-        for cell in (each for each in cells if each.graph == graph):
-            axes.plot(
-                [line["seconds"] / 60 for line in cell.validations],
-                [line["mrr"] for line in cell.validations],
-                label=cell.model,
-            )
-        axes.set(xlabel="minutes of training steps", ylabel="validation MRR", title=graph)
-        axes.legend()
-        drawn.append(folder / f"{graph}.svg")
-        figure.savefig(drawn[-1], metadata={"Date": None})
-        plt.close(figure)
-    return drawn
+def _graphs(cells: Sequence[Cell]) -> list[str]:
+    return sorted({cell.graph for cell in cells})
+
+
+def _draw(plt: Any, cells: Sequence[Cell], look: Mapping[str, Look], folder: Path) -> Path:
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for cell in cells:
+        minutes = [line["seconds"] / 60 for line in cell.validations]
+        axis.plot(minutes, [line["mrr"] for line in cell.validations], label=cell.model, **look[cell.model].line)
+    axis.set(xlabel="minutes of training steps", ylabel="validation MRR", title=cells[0].graph, xlim=(0, None))
+    legend_below(figure, [axis])
+    path = folder / f"{cells[0].graph}.svg"
+    write_text(path, as_svg(figure))
+    return path
 
 
 def write_page(results: Path) -> None:
@@ -197,7 +196,7 @@ def write_page(results: Path) -> None:
     page = results / "README.md"
     before, _, rest = page.read_text().partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- end -->\n")
-    pictures = "\n".join(f"![{plot.stem}](curves/{plot.name})" for plot in plots)
+    pictures = "\n".join(f"![Validation MRR by time on {plot.stem}](curves/{plot.name})" for plot in plots)
     body = f"{table(cells, read_published(results))}\n\n{pictures}\n"
     write_text(page, f"{before}<!-- table -->\n{body}<!-- end -->\n{after}")
 

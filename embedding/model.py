@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from embedding.dropout import RowDropout
 from embedding.exchange import add_over_ranks
+from embedding.frozen import FrozenRows
 from embedding.initial import InitialValues
 from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.network import NetworkScoring, batch_norms
@@ -97,6 +98,8 @@ class KGEModel:
         self._network = _network(name, self.scoring, reciprocal=reciprocal)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
+        self.frozen: FrozenRows | None = None
+        """What optimisers must not move; None: nothing."""
         self.reset()
 
     def reset(self) -> None:

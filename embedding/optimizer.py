@@ -68,7 +68,7 @@ class ModelOptimizer(ABC):
         """Applies and clears all gradients since the last step. Collective when partitioned.
 
         First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
-        and are scaled back. The running statistics of batch norm move too.
+        and are scaled back. The running statistics of batch norm move too. What the model has frozen does not move.
 
         Args:
             lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
@@ -86,12 +86,16 @@ class ModelOptimizer(ABC):
                 self._update_dense(rows, gradient.view(rows.shape), state, lr)
                 parameter.grad = None
         self.model.relation_ball.clip_(self.model.scorer.relation.detach())
-        gradient = self.model.entity.take_gradient()
+        gradient, frozen = self.model.entity.take_gradient(), self.model.frozen
+        if frozen is not None:
+            gradient = frozen.of_learning(gradient)
         if self.clip_norm is not None:
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
             gradient = RowGradient(gradient.row, self._clipped(gradient.value))
         self._update_rows(gradient)
         self.model.end_step()
+        if frozen is not None:
+            frozen.set_back(self.model.dense_tensors())
 
     def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
         """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""
@@ -200,7 +204,10 @@ class DenseAdam(_RowAdam):
     """
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.entity.weight, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=True)
+        model, everywhere = self.model, self.model.frozen is None
+        if model.frozen is not None:
+            gradient = model.frozen.of_all_learning(gradient)
+        self._move(model.entity.weight, gradient, self.row_state, self.lr, model.entity_ball, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):

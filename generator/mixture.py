@@ -77,6 +77,11 @@ class MixtureSampler(NegativeSampler):
         """True if a part marks suspected negatives."""
         return any(part.suspects for part in self.parts.values())
 
+    @property
+    def given(self) -> Int64[Tensor, "K 3"]:
+        """Those of all parts."""
+        return torch.cat([part.given for part in self.parts.values()])
+
     def check_chunk_size(self, chunk_size: int) -> None:
         """Checks every part; also refuses parts that need the reward of a whole pool."""
         self._refuse_pools()

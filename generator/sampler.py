@@ -7,7 +7,7 @@ data between ranks: every rank must call it, in the same order.
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -45,6 +45,9 @@ class SamplerContext:
     site: ModelSite
     train: Int64[Tensor, "T 3"]
     """The train facts as rows (head, relation, tail), on the CPU."""
+    entity_names: Sequence[str]
+    relation_names: Sequence[str]
+    """The names of ids, for samplers that read a file."""
     player: KGEModel | None = None
     """The model that is trained on the negatives. Samplers may read its rows, but must not change them."""
 
@@ -131,6 +134,11 @@ class NegativeSampler(ABC):
     def rewards_pool(self) -> bool:
         """True if `propose` sets `Negatives.reward_pool`: the reward of every candidate in the pool is wanted."""
         return False
+
+    @property
+    def given(self) -> Int64[Tensor, "K 3"]:
+        """Negative triples that a user gave the sampler: a run says how many of them are facts of valid or test."""
+        return torch.empty(0, 3, dtype=torch.int64)
 
     def check_chunk_size(self, chunk_size: int) -> None:
         """Raises InputError if the sampler can't work with chunks of this many positives."""

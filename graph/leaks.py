@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 
@@ -34,9 +34,14 @@ class Leaks:
 
 
 def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
-    """The number of `triples` that are in `known`. Memory grows with `triples` and the number of ids, not `known`."""
+    """The number of `triples` that are in `known`."""
+    return int(are_repeated(triples, known).sum())
+
+
+def are_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> Bool[Tensor, " some"]:
+    """Which of `triples` are in `known`. Memory grows with `triples` and the number of ids, not `known`."""
     if not len(triples) or not len(known):
-        return 0
+        return torch.zeros(len(triples), dtype=torch.bool)
     num_relations = 1 + max(int(rows[:, 1].max()) for rows in (triples, known))
     num_entities = 1 + max(int(rows.max()) for rows in (triples, known))
     # One integer for a whole triple would overflow with 100 million entities. So (head, relation) is first replaced by
@@ -55,7 +60,7 @@ def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
         key = found[same] * num_entities + block[same, 2]
         found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
         seen[found[wanted[found] == key]] = True
-    return int(seen[torch.searchsorted(wanted, keys)].sum())
+    return seen[torch.searchsorted(wanted, keys)]
 
 
 def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from graph.arrow_names import packed
 from graph.encoding import Column, Encoding
 from graph.errors import InputError
 from graph.folder import folder_at
@@ -19,7 +19,7 @@ from graph.format.source import SPLITS, Found, Note, ReadOptions, SplitTable
 from graph.format.text import TEXT
 from graph.graph_cache import cache_file, load_cached, save_cached, source_stamp
 from graph.header import header_splits
-from graph.knowledge_graph import KnowledgeGraph, PackedNames
+from graph.knowledge_graph import KnowledgeGraph
 from graph.same_names import equal_after_nfc, equal_but_for_quotes
 
 # Above this share of reversed triples, results say little about the model. FB15k has 81 %, WN18 94 %; FB15k-237 and
@@ -68,13 +68,13 @@ def read_folder(
     folder = folder_at(path, "graph.path")
     found = recognise(folder, format)
     if cache is None:
-        graph, notes = _read_found(folder, found, options)
+        graph, notes = read_found(folder.resolve().name, found, options)
     else:
         file = cache_file(folder_at(cache, "graph.cache"), folder, options)
         stamp = source_stamp(found.files, options)
         kept = load_cached(file, folder.resolve().name, stamp)
         if kept is None:
-            kept = _read_found(folder, found, options)
+            kept = read_found(folder.resolve().name, found, options)
             save_cached(file, *kept, stamp)
         graph, notes = kept
     for note in [*notes, *_leak_notes(graph)]:
@@ -106,7 +106,12 @@ def _leak_notes(graph: KnowledgeGraph) -> list[Note]:
     return [Note(text, logging.WARNING) for text in texts]
 
 
-def _read_found(folder: Path, found: Found, options: ReadOptions) -> tuple[KnowledgeGraph, list[Note]]:
+def read_found(name: str, found: Found, options: ReadOptions) -> tuple[KnowledgeGraph, list[Note]]:
+    """Reads the files that were found into a graph of this name; also returns what to log.
+
+    Raises:
+        InputError: as for `read_folder`.
+    """
     first = found.formats[0]
     if options.header is True and not first.has_header:
         raise InputError(f"graph.header is true, but {first.title} has no line of column names")
@@ -132,9 +137,9 @@ def _read_found(folder: Path, found: Found, options: ReadOptions) -> tuple[Knowl
     notes += [*_same_name_notes("entities", entities.names), *_same_name_notes("relations", relations.names)]
     empty = torch.empty(0, 3, dtype=torch.int64)
     graph = KnowledgeGraph(
-        folder.resolve().name,
-        _pack(entities.names),
-        _pack(relations.names),
+        name,
+        packed(entities.names),
+        packed(relations.names),
         *(triples.get(split, empty) for split in SPLITS),
     )
     return graph, notes
@@ -183,11 +188,3 @@ def _same_name_notes(what: str, names: pa.Array) -> list[Note]:
             shown_pair = " and ".join(ascii(name) for name in pair)
             notes.append(Note(f"{count:,} {what} {difference}, as {shown_pair}: they are kept apart", logging.WARNING))
     return notes
-
-
-def _pack(names: pa.Array) -> PackedNames:
-    _, offsets, text = names.buffers()
-    starts = np.frombuffer(offsets, dtype=np.int64)[names.offset : names.offset + len(names) + 1]
-    # A copy, because Arrow's buffers are read-only and torch has no read-only tensors.
-    packed = np.frombuffer(text or b"", dtype=np.uint8)[starts[0] : starts[-1]].copy()
-    return PackedNames(torch.from_numpy(packed), torch.from_numpy(starts - starts[0]))

@@ -47,7 +47,7 @@ class Asked:
     ids: QueryIds
 
     @classmethod
-    def load(cls, options: schema.AnswerOptions, runtime: Runtime) -> "Asked":
+    def load(cls, options: schema.SavedRunOptions, runtime: Runtime) -> "Asked":
         """Loads the model. Collective. See `load_run` for the errors."""
         run, checkpoint = load_run(options, runtime)
         slots = Slots.of(run.context.statistics)

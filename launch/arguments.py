@@ -18,15 +18,24 @@ _RUN_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 PATHS = (
     "resume",
     "run",
+    "sweep",
+    "path",
     "out",
+    "candidates",
+    "valid_negatives",
+    "test_negatives",
     "queries",
     "graph.root",
     "graph.path",
     "graph.cache",
+    "grow.run",
+    "grow.root",
+    "grow.path",
     "pretrain.generator.checkpoint",
     "pretrain.discriminator.checkpoint",
 )
-"""Options that are a file or a folder."""
+"""Options that are a file or a folder, beside those that `is_path` finds by their form."""
+_SAMPLER_FILE = re.compile(r"(generator|pretrain\.\w+\.sampler)(\.\w+)*\.file")
 NAMES = ("head", "relation", "tail", "entity")
 """Options that are the name of an entity or a relation."""
 
@@ -65,6 +74,11 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             flags.append(word)
     checked = [_check(line, is_sweep=known.multirun) for line in overrides]
     return Arguments(checked, flags, is_sweep=known.multirun, wants_help=known.help)
+
+
+def is_path(key: str) -> bool:
+    """Whether an option is a file or a folder: one of `PATHS`, or the file of a sampler or of a part of one."""
+    return key in PATHS or _SAMPLER_FILE.fullmatch(key) is not None
 
 
 def override(key: str, value: str) -> str:
@@ -122,7 +136,7 @@ def _check(line: str, *, is_sweep: bool) -> str:
             f"for a list {for_shell(several)}"
         )
     key = parsed.key_or_group
-    if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or key not in (*PATHS, *_RUN_FOLDERS):
+    if parsed.is_sweep_override() or parsed.type != OverrideType.CHANGE or not (is_path(key) or key in _RUN_FOLDERS):
         return line
     value = parsed.value()
     if key in _RUN_FOLDERS and value in (None, ""):

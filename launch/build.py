@@ -7,24 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from omegaconf import DictConfig
 
 from discriminator.discriminator import Discriminator
-from embedding.model import KGEModel, ModelSite
+from embedding.model import KGEModel
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownTriples
-from graph.partition import EntityPlacement
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
-from launch.options import check_options
+from launch.given_negatives import tell_of_held_out
+from launch.graph_and_model import build_model, read_graph
 from launch.parts import build_loss, build_sampler, build_term, instantiate, name_key
 from launch.pretrained import load_pretrained
 from launch.splits import without_validation
-from launch.typed import fit_to_graph, is_typed
+from launch.typed import is_typed
 from trainer.checkpoint import Checkpointer, Player
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
@@ -34,7 +33,8 @@ from trainer.observer import Observer
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.stage import PRETRAINING, Stage
-from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.tracking.json_lines import JsonLinesTracker
+from trainer.tracking.tracker import Tracker
 from trainer.validation import Validation
 
 _FEWEST_LINES = 20
@@ -92,31 +92,18 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
         run = build_run(config, Runtime.start(device="cpu", timeout_seconds=60.0))
         build_trainer(run, Path("outputs/run")).fit()
     """
-    check_options(config)
-    if config.dtype not in ("float32", "float64"):
-        raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
-    graph = runtime.first_then_others(lambda: instantiate(config.graph))
-    fit_to_graph(config, graph)
-    if not len(graph.train):
-        raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
-    site = ModelSite(
-        placement=_place(config, graph, runtime),
-        num_relations=graph.num_relations,
-        rank=runtime.rank,
-        world_size=runtime.world_size,
-        device=runtime.device,
-        dtype=getattr(torch, config.dtype),
-        seed=config.seed,
-    )
+    graph = read_graph(config, runtime)
+    model = build_model(config, graph, runtime)
     context = SamplerContext(
         num_entities=graph.num_entities,
         num_relations=graph.num_relations,
         known=KnownTriples(graph.train.to(runtime.device), graph.num_entities, graph.num_relations),
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
-        site=site,
+        site=model.site,
         train=graph.train,
+        entity_names=graph.entity_names,
+        relation_names=graph.relation_names,
     )
-    model = name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
     return Run(config, runtime, graph, context, model)
 
 
@@ -146,6 +133,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     last = _last_stage(run, sampler)
     before = [stage for name in ("generator", "discriminator") for stage in _pretraining(run, name, models)]
     stages = [*before, last]
+    tell_of_held_out(run.graph, stages)
     hidden = None
     if len(run.graph.hidden):
         hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
@@ -161,7 +149,14 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         stages,
         {name: Player(model, None) for name, model in models.items()},
         validation=validation,
-        diagnostics=Diagnostics(runtime, run.context.known, hidden, run.held_out, log_digests=options.log_digests),
+        diagnostics=Diagnostics(
+            runtime,
+            run.context.known,
+            hidden,
+            run.held_out,
+            log_digests=options.log_digests,
+            log_usage=options.log_usage,
+        ),
         checkpointer=checkpointer,
         trackers=_trackers(config) if runtime.is_first else [],
         manifest=_manifest(run, stages),
@@ -277,20 +272,6 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
     )
 
 
-def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
-    """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
-    error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
-    if runtime.is_first:
-        try:
-            entity_of_row = instantiate(config.placement)(graph, config.seed).entity_of_row
-        except InputError as failure:
-            error = str(failure)
-    runtime.agree(error, patient=True)
-    if runtime.world_size > 1:
-        entity_of_row = entity_of_row.to(runtime.device)
-        dist.broadcast(entity_of_row, 0)
-    return EntityPlacement.from_order(entity_of_row.cpu())
-
-
 def _trackers(config: DictConfig) -> list[Tracker]:
-    return [JsonLinesTracker(), *([instantiate(config.tracker)] if config.tracker is not None else [])]
+    """The chosen trackers, after the one that every run has."""
+    return [JsonLinesTracker(), *(instantiate(tracker) for tracker in config.trackers.values())]

@@ -1,4 +1,7 @@
-"""Ranks a trained run again: `python launch/evaluate.py run=DIR split=valid`, or the same under torchrun."""
+"""Ranks a trained run again: `python launch/evaluate.py run=DIR split=valid`, or the same under torchrun.
+
+`candidates=FILE` ranks among given candidates, `task=classification` tells true triples from false ones.
+"""
 
 if __name__ == "__main__":
     from launch.early_signals import end_at_signals
@@ -15,8 +18,11 @@ from omegaconf import DictConfig
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
+from graph.known import KnownTriples
 from launch import schema
 from launch.arguments import read_arguments
+from launch.build import Run
+from launch.classify import classify, triples_of
 from launch.closed_pipe import unread_output_dropped
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.help import help_of
@@ -26,8 +32,11 @@ from launch.ranks import refuse_sweep
 from launch.saved_run import load_run
 from launch.splits import needs_split
 from reporting.files import write_text
-from reporting.ranking_table import results_table
+from reporting.ranking_table import candidates_table, results_table
+from trainer.candidate_ranking import CandidateEvaluator
 from trainer.runtime import Runtime
+
+_CHOICES = {"split": ("valid", "test"), "filter": ("default", "all"), "task": ("ranking", "classification")}
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="evaluate")
@@ -40,28 +49,59 @@ def run_job(config: DictConfig) -> None:
 
 
 def evaluate(config: DictConfig) -> None:
-    """Loads, ranks and reports, as one rank. Collective."""
-    check_values(config)
-    for key, choices in (("split", ("valid", "test")), ("filter", ("default", "all"))):
-        if config[key] not in choices:
-            raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
+    """Loads, evaluates and reports, as one rank. Collective."""
+    _check(config)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     run, checkpoint = load_run(schema.saved_run(config), runtime)
     needs_split(run.graph, config.split, f"split={config.split}")
-    sees_test = config.split == "test" or config.filter == "all"
-    evaluator = run.evaluator(run.all_known if sees_test else run.known_in_validation)
-    metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
+    by_test = config.split == "test" or config.filter == "all"
+    known = "train+valid+test" if by_test else "train+valid"
+    if config.task == "classification":
+        needs_split(run.graph, "valid", "task=classification chooses its thresholds on valid")
+        result, table = classify(config, run)
+    elif config.candidates is not None:
+        metrics = _rank_among(config, run, by_test=by_test)
+        result, table = {f"{config.split}_candidates": metrics}, candidates_table(config.split, metrics)
+        result["candidates"] = config.candidates
+    else:
+        evaluator = run.evaluator(run.all_known if by_test else run.known_in_validation)
+        metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
+        result = {config.split: metrics}
+        table = results_table(result, {config.split: known})
+    if config.task == "ranking":
+        result, table = {"filter": known, **result}, f"{table}\nfiltered by: {known}"
     if runtime.is_first:
-        _report(config, checkpoint, metrics, "train+valid+test" if sees_test else "train+valid")
+        _write(config, checkpoint, result)
+        print(f"{table}\ncheckpoint: {checkpoint}")
     runtime.close()
 
 
-def _report(config: DictConfig, checkpoint: Path, metrics: dict[str, dict[str, float]], known: str) -> None:
+def _check(config: DictConfig) -> None:
+    check_values(config)
+    for key, choices in _CHOICES.items():
+        if config[key] not in choices:
+            raise InputError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
+    if config.task == "classification" and config.split != "test":
+        raise InputError(
+            "split must be test with task=classification, whose thresholds are chosen on valid, got 'valid'"
+        )
+    others = ("candidates",) if config.task == "classification" else ("valid_negatives", "test_negatives")
+    for key in others:
+        if config[key] is not None:
+            raise InputError(f"{key} has no effect with task={config.task}, got {config[key]}")
+
+
+def _rank_among(config: DictConfig, run: Run, *, by_test: bool) -> dict[str, dict[str, float]]:
+    triples = triples_of(run, config.candidates, "candidates").to(run.runtime.device)
+    listed = KnownTriples(triples, run.graph.num_entities, run.graph.num_relations)
+    evaluator = CandidateEvaluator(listed, run.all_known if by_test else run.known_in_validation, run.runtime)
+    return evaluator.evaluate(run.discriminator, getattr(run.graph, config.split))
+
+
+def _write(config: DictConfig, checkpoint: Path, result: dict[str, Any]) -> None:
     if config.out is not None:
-        result: dict[str, Any] = {"run": config.run, "checkpoint": checkpoint.name, "filter": known}
-        write_text(Path(config.out), json.dumps({**result, config.split: metrics}, indent=1))
-    print(results_table({config.split: metrics}, {config.split: known}))
-    print(f"checkpoint: {checkpoint}\nfiltered by: {known}")
+        found = {"run": config.run, "checkpoint": checkpoint.name, **result}
+        write_text(Path(config.out), json.dumps(found, indent=1))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Checks choices from the groups of conf/ before hydra composes a config.
 
-hydra itself gives a Python traceback for `tracker=null` and `quality=true`, and lists no names for `term=[n4]`.
+hydra itself gives a Python traceback for `average=null` and `quality=true`, and lists no names for `term=[n4]`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,10 @@ from graph.errors import InputError
 from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
-_OPTIONAL = ("average", "tracker", "quality", "experiment")
+_OPTIONAL = ("average", "quality", "experiment")
 """Groups that a run need not choose from."""
+_LISTS = ("term", "tracker")
+"""Groups of which a run may choose several."""
 _FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are used before there is a config to check."""
 _FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
@@ -24,7 +26,7 @@ _FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
 
 
 def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> list[str]:
-    """The arguments as hydra can take them: `tracker=null` becomes `~tracker`.
+    """The arguments as hydra can take them: `average=null` becomes `~average`, `tracker=null` becomes `tracker=[]`.
 
     Args:
         with_recipe: `discriminator=rotate` becomes `recipe=rotate`, which also chooses that model's loss, optimiser and
@@ -46,6 +48,9 @@ def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> lis
             # It also cancels an earlier choice.
             settled = [each for each in settled if _group_of(each) != group]
             settled.append(f"~{group}")
+        elif override.value() is None and group in _LISTS and override.package is None:
+            settled = [each for each in settled if _group_of(each) != group]
+            settled.append(f"{group}=[]")
         elif not foreign:
             for choice in _choices(override):
                 _check(group, override.get_key_element(), choice)
@@ -111,8 +116,6 @@ def _check(group: str, key: str, choice: Any) -> None:
     if choice in names or (isinstance(choice, str) and "${" in choice):
         return
     none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
-    if choice is None and group == "term":
-        none = "; term=[] for none"
     raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
 
 

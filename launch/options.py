@@ -24,7 +24,7 @@ from generator.sampler import NegativeSampler
 from graph.errors import InputError
 from trainer.averaging.average import Average
 from trainer.observer import Observer
-from trainer.tracking import Tracker
+from trainer.tracking.tracker import Tracker
 
 _ALLOWED = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
@@ -49,7 +49,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "quality": (Observer,),
 }
 """For a folder of conf/, the types that its choices may have."""
-_OPTIONAL = ("average", "tracker", "quality")
+_OPTIONAL = ("average", "quality")
 _CHOSEN = ("graph", "placement", "discriminator", "loss", "reward", "optimizer", "generator", *_OPTIONAL)
 
 # The largest float32: a larger number would become infinite.
@@ -80,7 +80,8 @@ def check_options(config: DictConfig) -> None:
 
 def check_sections(config: DictConfig) -> None:
     """Raises InputError if a section, such as `trainer`, was replaced by a single value."""
-    for key in ("launch", "trainer", "terms", "pretrain", "pretrain.generator", "pretrain.discriminator"):
+    pretrain = ("pretrain", "pretrain.generator", "pretrain.discriminator")
+    for key in ("launch", "trainer", "terms", "trackers", *pretrain, "grow"):
         section = OmegaConf.select(config, key)
         if not isinstance(section, DictConfig):
             raise InputError(f"{key} must hold options, as in conf/train.yaml, got {shortened(section)}")
@@ -149,10 +150,10 @@ def _digits(value: int) -> str:
 
 
 def _places(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """Config key and group of each choice at the top level, in `terms` and in `pretrain`."""
+    """Config key and group of each choice at the top level, in `terms`, in `trackers` and in `pretrain`."""
     yield from ((group, group) for group in _CHOSEN if group in config)
-    if "terms" in config:
-        yield from ((f"terms.{name}", "term") for name in config.terms)
+    for key, group in (("terms", "term"), ("trackers", "tracker")):
+        yield from ((f"{key}.{name}", group) for name in config.get(key) or {})
     for stage in config.get("pretrain") or {}:
         yield from ((f"pretrain.{stage}.{name}", group) for name, group in (("loss", "loss"), ("sampler", "generator")))
 

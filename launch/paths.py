@@ -1,13 +1,14 @@
 """Options that name files and folders, made absolute, so that a saved run can be used from anywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
-from launch.arguments import PATHS, expand_home, key_of, override
+from launch.arguments import PATHS, expand_home, is_path, key_of, override
 
 
 def make_absolute(config: DictConfig) -> None:
@@ -22,8 +23,20 @@ def make_absolute(config: DictConfig) -> None:
 
 def paths_of(config: DictConfig) -> dict[str, str]:
     """The paths that a config has, by their keys; not those that are null."""
-    found = {key: OmegaConf.select(config, key) for key in PATHS}
+    of_samplers = [
+        key for section in ("generator", "pretrain") for key in _keys(OmegaConf.select(config, section), section)
+    ]
+    found = {key: OmegaConf.select(config, key) for key in (*PATHS, *filter(is_path, of_samplers))}
     return {key: path for key, path in found.items() if isinstance(path, str)}
+
+
+def _keys(node: Any, key: str) -> Iterator[str]:
+    """The keys of a node and of all nodes below it."""
+    yield key
+    if isinstance(node, DictConfig):
+        for name in node:
+            if not OmegaConf.is_missing(node, name):
+                yield from _keys(node[name], f"{key}.{name}")
 
 
 def absolute_lines(lines: Sequence[str], config: DictConfig) -> list[str]:

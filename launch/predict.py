@@ -50,7 +50,7 @@ def predict(options: PredictOptions, runtime: Runtime) -> Answered:
     """
     for key in ("known", "loops"):
         one_of(key, getattr(options, key), ("leave_out", "show"))
-    one_of("candidates", options.candidates, ("all", "seen_in_slot"))
+    one_of("among", options.among, ("all", "seen_in_slot"))
     one_of("probability", options.probability, METHODS)
     at_least_1("negatives", options.negatives)
     if options.probability is not None:
@@ -70,7 +70,7 @@ def predict(options: PredictOptions, runtime: Runtime) -> Answered:
             seed=asked.run.config.seed,
         )
         notes.append(reliability_of(calibration))
-    allowed = Allowed(known=options.known == "show", loops=options.loops == "show", unseen=options.candidates == "all")
+    allowed = Allowed(known=options.known == "show", loops=options.loops == "show", unseen=options.among == "all")
     return Answered(_Answers(asked, ids, options.k, allowed, calibration).records(), notes)
 
 

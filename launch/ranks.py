@@ -6,7 +6,7 @@ under torchrun is refused: a process group that is made again for the second job
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,11 @@ from launch.last_line import is_rank, launcher_store, may_say, rank_number
 from launch.own_targets import CONF
 from launch.run_folder import check_run_folder
 from launch.saved_options import saved_options
+from launch.this_command import this_command
 from trainer.checkpoint_files import is_file
 
 _STAMP = "ADVKGE_STAMP"
+_PRETRAINING = ("pretrain.generator.epochs", "pretrain.discriminator.epochs")
 MOST_RANKS = 1024
 """Most ranks on one machine. More must be a mistake, and would start as many processes before anything fails."""
 
@@ -56,7 +58,7 @@ def refuse_sweep(words: Sequence[str], *, alone: bool) -> None:
         return
     ranks = [] if alone else [f"launch.ranks={os.environ['WORLD_SIZE']}"]
     others = [line for line in arguments.overrides if alone or key_of(line) != "launch.ranks"]
-    instead = for_shell("python", sys.argv[0], "--multirun", *ranks, *others)
+    instead = for_shell(*this_command(), "--multirun", *ranks, *others)
     line = f"torchrun can't run a sweep (its process group does not outlive a job); type: {instead}"
     if may_say(line):  # the first rank that comes here: torchrun ends the others as soon as one has ended
         print(f"error: {line}", file=sys.stderr, flush=True)
@@ -71,24 +73,41 @@ def _agree_on_stamp() -> str:
 
 
 def _continue_run(arguments: list[str]) -> list[str]:
-    """With `resume=RUN`, puts the options that RUN was started with in front of those that were typed now."""
+    """With `resume=RUN` or `grow.run=RUN`, puts RUN's options in front of those that were typed now."""
     given = {key_of(argument) for argument in arguments}
-    resumed = [value_of(argument) for argument in arguments if key_of(argument) == "resume"]
-    run = Path(resumed[-1]) if resumed and resumed[-1] else None
+    goes_on = _folder_in(arguments, "resume")
+    run = goes_on or _folder_in(arguments, "grow.run")
     if run is None or not is_file(run / "overrides.yaml"):
         return arguments
-    goes_on_in_place = "hydra.run.dir" not in given
+    in_place = goes_on is not None and "hydra.run.dir" not in given
     try:
-        if goes_on_in_place:
+        if in_place:
             check_run_folder(run)
         saved, _ = saved_options(run / "overrides.yaml", given)
-        saved = _without_another_graph(run, saved, arguments)
+        if goes_on is not None:
+            saved = _without_another_graph(run, saved, arguments)
+        else:
+            saved = _for_a_larger_graph(saved, given)
     except InputError as error:
-        raise SystemExit(f"error: resume: {error}") from error
+        raise SystemExit(f"error: {'grow.run' if goes_on is None else 'resume'}: {error}") from error
+    saved = [line for line in saved if not key_of(line).startswith("grow.")]  # how RUN itself began
     if not {"recipe", "experiment"} & {*given, *map(key_of, saved)}:
         saved = ["recipe=none", *saved]  # a run of a version before recipes
-    folder = [override("hydra.run.dir", str(run))] if goes_on_in_place else []
+    folder = [override("hydra.run.dir", str(run))] if in_place else []
     return [*saved, *folder, *arguments]
+
+
+def _folder_in(arguments: Sequence[str], key: str) -> Path | None:
+    """The folder that an option names; None if it is not typed, or null."""
+    values = [value_of(argument) for argument in arguments if key_of(argument) == key]
+    return Path(values[-1]) if values and values[-1] else None
+
+
+def _for_a_larger_graph(saved: list[str], given: Collection[str]) -> list[str]:
+    """The options of a run for one that begins with its models: without pre-training, on the graph that is typed."""
+    others = ("pretrain.", "graph.") if "graph" in given else ("pretrain.",)
+    kept = [line for line in saved if not key_of(line).startswith(others)]
+    return [*kept, *(f"{key}=0" for key in _PRETRAINING if key not in given)]
 
 
 def _without_another_graph(run: Path, saved: list[str], arguments: Sequence[str]) -> list[str]:

@@ -16,8 +16,8 @@ from trainer.stage import Stage
 from trainer.strict_yaml import read_yaml
 
 # Options that may change even if a run has nothing left to train: where it runs, where the files of its graph are (the
-# checkpoint has a fingerprint of their content), its tracker, and the memory for ranking.
-_ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "placement", "tracker", "trainer.evaluation_memory_mb")
+# checkpoint has a fingerprint of their content), its trackers, and the memory for ranking.
+_ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "grow", "placement", "trackers", "trainer.evaluation_memory_mb")
 _NOTHING = object()
 _MOST_SHOWN = 6
 

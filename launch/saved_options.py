@@ -21,7 +21,7 @@ from launch.schema import RunOptions
 from trainer.checkpoint_files import shown
 from trainer.strict_yaml import read_yaml
 
-_OF_THE_USER = ("launch", "tracker", "resume")
+_OF_THE_USER = ("launch", "tracker", "trackers", "resume")
 _CACHE = ["graph", "cache"]
 _OPTIONAL = {"average", "quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")

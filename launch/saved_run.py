@@ -1,21 +1,28 @@
 """Loads a trained run from its folder: its config, its graph, and the discriminator of a checkpoint."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from embedding.model import KGEModel
 from graph.errors import InputError
+from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run, build_run
+from launch.graph_and_model import build_without_entities, read_graph
 from launch.own_targets import check_plain
+from launch.parts import instantiate
 from launch.schema import RunOptions, SavedRunOptions
-from trainer.checkpoint import Checkpointer, find_checkpoint
+from trainer.checkpoint import Checkpointer, find_checkpoint, trained_checkpoint
 from trainer.checkpoint_files import is_file
-from trainer.manifest import load_manifest
 from trainer.runtime import Runtime
+from trainer.saved_rows import SavedRows, open_trained
 from trainer.strict_yaml import read_yaml
 
+_T = TypeVar("_T")
 _NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory_mb", "dtype", "seed")
 # Placement decides only which rank owns a row, so a run that was trained with METIS can be loaded without DGL.
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
@@ -37,24 +44,96 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     Example:
         run, checkpoint = load_run(SavedRunOptions("outputs/...", None, GraphPlace(None, None, None)), runtime)
     """
+    found = _find(options, runtime)
+    run = found.attempt(lambda: build_run(found.config, runtime))
+    found.check_graph(run.graph)
+    found.checkpointer.load_trained(found.checkpoint, {"discriminator": run.discriminator})
+    return run, found.checkpoint
+
+
+def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, KGEModel, SavedRows, Path]:
+    """Loads a run's trained model in one process, but for its entity rows, which need not fit into memory.
+
+    Args:
+        options: as for `load_run`.
+        runtime: of one rank.
+    Returns:
+        The graph; the model, with a table of no entities; the entity rows, to be read a block at a time; and the folder
+        of the checkpoint.
+    Raises:
+        InputError: as for `load_run`.
+    """
+    found = _find(options, runtime)
+    graph = found.attempt(lambda: read_graph(found.config, runtime))
+    found.check_graph(graph)
+    model = found.attempt(lambda: build_without_entities(found.config, graph, runtime))
+    rows = open_trained(found.checkpoint, "discriminator", model, graph.num_entities)
+    return graph, model, rows, found.checkpoint
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a run folder holds, before its graph is loaded. The files of the checkpoint have been checked."""
+
+    folder: Path
+    config: DictConfig
+    checkpoint: Path
+    checkpointer: Checkpointer
+    fingerprint: str
+
+    def attempt(self, make: Callable[[], _T]) -> _T:
+        """Makes a part of the run from its config."""
+        try:
+            return make()
+        except TypeError as error:  # a constructor misses an option
+            path, reason = self.folder / "config.yaml", str(error).splitlines()[0]
+            raise InputError(f"{path}: no run can be made of it: {reason}") from error
+
+    def check_graph(self, graph: KnowledgeGraph, section: str = "graph") -> None:
+        """Raises InputError unless the run was trained on this graph.
+
+        Args:
+            section: the options that say where the graph is, for the error: SECTION.root and SECTION.path.
+        """
+        if graph.fingerprint() == self.fingerprint:
+            return
+        place = [f"{section}.{key}=DIR" for key in ("root", "path") if key in self.config.graph]
+        changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
+        raise InputError(
+            f"run: {self.folder} was trained on a graph with fingerprint {self.fingerprint}, but {graph.name} now has "
+            f"{graph.fingerprint()}: {changed}"
+        )
+
+
+def _find(options: SavedRunOptions, runtime: Runtime) -> _Found:
+    """Reads the config and checks the files of the checkpoint. Collective."""
     folder = _folder(options)
     config = _read_config(folder, options)
     checkpoint = _choose_checkpoint(folder, options.checkpoint)
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
     manifest = checkpointer.read_manifest(checkpoint, "graph")
-    try:
-        run = build_run(config, runtime)
-    except TypeError as error:  # a constructor misses an option
-        raise InputError(f"{folder / 'config.yaml'}: no run can be made of it: {str(error).splitlines()[0]}") from error
-    if run.graph.fingerprint() != manifest["graph"]:
-        place = [f"graph.{key}=DIR" for key in ("root", "path") if key in config.graph]
-        changed = f"its files have changed; say where the right ones are with {place[0]}" if place else "it has changed"
-        raise InputError(
-            f"run: {folder} was trained on a graph with fingerprint {manifest['graph']}, but {run.graph.name} now has "
-            f"{run.graph.fingerprint()}: {changed}"
-        )
-    checkpointer.load_trained(checkpoint, {"discriminator": run.discriminator})
-    return run, checkpoint
+    return _Found(folder, config, checkpoint, checkpointer, manifest["graph"])
+
+
+def load_graph(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, Path]:
+    """The graph that a run was trained on, and the folder of its checkpoint, of which all files are right. Collective.
+
+    As `load_run` otherwise, but errors say grow.path, not graph.path.
+    """
+    found = _find(options, runtime)
+    graph = runtime.first_then_others(lambda: instantiate(found.config.graph))
+    found.check_graph(graph, "grow")
+    return graph, found.checkpoint
+
+
+def trained_on(options: SavedRunOptions, runtime: Runtime) -> str:
+    """The fingerprint of the graph that a run was trained on, as its checkpoint says.
+
+    Raises:
+        InputError: no such run or checkpoint, or a damaged one.
+    """
+    checkpoint = _choose_checkpoint(_folder(options), options.checkpoint)
+    return Checkpointer(checkpoint.parent, runtime, keep=1).read_manifest(checkpoint, "graph")["graph"]
 
 
 def _folder(options: SavedRunOptions) -> Path:
@@ -73,6 +152,8 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     for key in _NEEDED:
         _need(path, values, *key.split("."))
     values["placement"] = _PLACEMENT
+    for of_the_user in ("tracker", "trackers"):
+        values.pop(of_the_user, None)
     for key in ("root", "path"):
         value = getattr(options.graph, key)
         if value is not None:
@@ -106,9 +187,8 @@ def _given(values: Any) -> Any:
 
 
 def _choose_checkpoint(folder: Path, name: str | None) -> Path:
-    """The checkpoint of this name; None: the best of the last stage, or the latest if that had no validation."""
+    """The checkpoint of this name; None: the one that the run's result is of."""
     if name is None:
-        stage = load_manifest(find_checkpoint(folder, "latest", "run"), "stages")["stages"][-1]
-        name = f"best_{stage}" if is_file(folder / "checkpoints" / f"best_{stage}.json") else "latest"
+        return trained_checkpoint(folder)
     checkpoint = folder / "checkpoints" / name
     return checkpoint if is_file(checkpoint / "manifest.json") else find_checkpoint(folder, name, "checkpoint")

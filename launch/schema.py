@@ -8,10 +8,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 @dataclass
-class ProcessOptions:
-    """Options of the processes of any command."""
+class DeviceOptions:
+    """Where a command of one process computes."""
 
     device: str = MISSING
+
+
+@dataclass
+class ProcessOptions(DeviceOptions):
+    """Options of the processes of any command that may have several."""
+
     timeout_seconds: float = MISSING
 
 
@@ -37,6 +43,7 @@ class TrainerOptions:
     patience: int = MISSING
     log_every: int = MISSING
     log_digests: bool = MISSING
+    log_usage: bool = MISSING
     checkpoint_every: int = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
@@ -63,6 +70,16 @@ class PretrainStages:
 
 
 @dataclass
+class GrowOptions:
+    """The run that a run on a larger graph begins with."""
+
+    run: str | None = MISSING
+    root: str | None = MISSING
+    path: str | None = MISSING
+    freeze_known: bool = MISSING
+
+
+@dataclass
 class RunOptions:
     """conf/train.yaml. A field of type Any is chosen from a group, and is checked against its `_target_`."""
 
@@ -81,10 +98,11 @@ class RunOptions:
     schedule: Any = MISSING
     average: Any = None
     generator: Any = MISSING
-    tracker: Any = None
+    trackers: dict[str, Any] = field(default_factory=dict)
     quality: Any = None
     trainer: TrainerOptions = MISSING
     pretrain: PretrainStages = MISSING
+    grow: GrowOptions = MISSING
     launch: LaunchOptions = MISSING
 
 
@@ -109,7 +127,6 @@ class ScorecardRunOptions(RunOptions):
     """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     scorecard: ScorecardOptions = MISSING
 
@@ -130,7 +147,6 @@ class SearchRunOptions(RunOptions):
     """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
     average: Any = MISSING
-    tracker: Any = MISSING
     quality: Any = MISSING
     search: SearchOptions = MISSING
 
@@ -160,6 +176,11 @@ class EvaluateOptions(SavedRunOptions):
 
     split: str = MISSING
     filter: str = MISSING
+    candidates: str | None = MISSING
+    task: str = MISSING
+    valid_negatives: str | None = MISSING
+    test_negatives: str | None = MISSING
+    seed: int = MISSING
     out: str | None = MISSING
     launch: ProcessOptions = MISSING
 
@@ -168,6 +189,56 @@ class EvaluateOptions(SavedRunOptions):
 class ExportOptions(SavedRunOptions):
     """conf/export.yaml."""
 
+    out: str | None = MISSING
+    format: str = MISSING
+
+
+@dataclass
+class ReportOptions(SavedRunOptions):
+    """conf/report.yaml."""
+
+    sweep: str | None = MISSING
+    split: str = MISSING
+    out: str | None = MISSING
+    launch: DeviceOptions = MISSING
+
+
+@dataclass
+class CompareOptions:
+    """conf/compare.yaml."""
+
+    runs: list[str] | None = MISSING
+    checkpoint: str | None = MISSING
+    split: str = MISSING
+    resamples: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING
+    graph: GraphPlace = MISSING
+    launch: DeviceOptions = MISSING
+
+
+@dataclass
+class PrepareOptions:
+    """conf/prepare.yaml."""
+
+    path: str | None = MISSING
+    out: str | None = MISSING
+    ratio: list[float] = MISSING
+    seed: int = MISSING
+    covered: bool = MISSING
+    together: bool = MISSING
+    suffix: str = MISSING
+    names: list[str] = MISSING
+    graph: Any = MISSING
+
+
+@dataclass
+class DashboardOptions:
+    """conf/dashboard.yaml."""
+
+    entity: str | None = MISSING
+    project: str = MISSING
+    name: str = MISSING
     out: str | None = MISSING
 
 
@@ -190,7 +261,7 @@ class PredictOptions(AnswerOptions):
     queries: str | None = MISSING
     known: str = MISSING
     loops: str = MISSING
-    candidates: str = MISSING
+    among: str = MISSING
     probability: str | None = MISSING
     negatives: int = MISSING
 
@@ -218,8 +289,12 @@ class DiscoverOptions(AnswerOptions):
 
 def saved_run(config: DictConfig) -> SavedRunOptions:
     """The options in a command's config that say which trained model to load."""
-    graph = GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
-    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph)
+    return SavedRunOptions(run=config.run, checkpoint=config.checkpoint, graph=graph_place(config))
+
+
+def graph_place(config: DictConfig) -> GraphPlace:
+    """The options in a command's config that say where the files of a saved run's graph are."""
+    return GraphPlace(root=config.graph.root, path=config.graph.path, cache=config.graph.cache)
 
 
 def register() -> None:
@@ -230,6 +305,10 @@ def register() -> None:
         ("search_schema", SearchRunOptions),
         ("evaluate_schema", EvaluateOptions),
         ("export_schema", ExportOptions),
+        ("report_schema", ReportOptions),
+        ("compare_schema", CompareOptions),
+        ("prepare_schema", PrepareOptions),
+        ("dashboard_schema", DashboardOptions),
         ("predict_schema", PredictOptions),
         ("similar_schema", SimilarOptions),
         ("discover_schema", DiscoverOptions),

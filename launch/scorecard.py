@@ -37,10 +37,16 @@ from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import prepare_arguments
 from launch.splits import needs_splits
+from launch.this_command import this_command
+from launch.titles import title_of
 from reporting.files import write_text
-from reporting.scorecard_page import Heading, as_page
+from reporting.page import Heading
+from reporting.scorecard_cell import Result, read_result
+from reporting.scorecard_columns import FIGURES
+from reporting.scorecard_page import as_page
 from reporting.scorecard_plots import draw_plots
-from reporting.scorecard_table import COLUMNS, Result, as_csv, as_markdown, blocks, read_result
+from reporting.scorecard_sweep import read_sweep_results
+from reporting.scorecard_table import as_csv, as_markdown, blocks
 from trainer.loop import Stopped
 
 log = logging.getLogger(__name__)
@@ -55,9 +61,7 @@ def run_job(config: DictConfig) -> None:
         if is_rank():
             ranks = f"launch.ranks={os.environ['WORLD_SIZE']}"
             others = [word for word in sys.argv[1:] if not word.startswith(("launch.ranks=", "hydra/"))]
-            raise InputError(
-                f"a scorecard starts its ranks itself; type: {for_shell('python', sys.argv[0], ranks, *others)}"
-            )
+            raise InputError(f"a scorecard starts its ranks itself; type: {for_shell(*this_command(), ranks, *others)}")
         make_absolute(config)
         job = HydraConfig.get()
         folder = Path(job.runtime.output_dir)
@@ -75,9 +79,9 @@ def _read_all(folders: Sequence[str]) -> list[Result]:
     found = []
     for folder in folders:
         cells = find_cells(Path(folder))
-        if not cells:
-            raise InputError(f"scorecard.folders: {folder} holds no cell of a scorecard")
-        found += [read_result(cell) for cell in cells]
+        if not cells and not any(Path(folder).rglob("overrides.yaml")):
+            raise InputError(f"scorecard.folders: {folder} holds no cell of a scorecard and no run of a sweep")
+        found += [read_result(cell) for cell in cells] or read_sweep_results(Path(folder))
     return found
 
 
@@ -125,7 +129,7 @@ def _run_all(config: DictConfig, typed: list[str], chosen: Mapping[str, str], fo
 def _going_on(folder: Path) -> str:
     """The command that continues a scorecard: the same options and folder."""
     others = [word for word in sys.argv[1:] if key_of(word) != "hydra.run.dir"]
-    return for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
+    return for_shell(*this_command(), override("hydra.run.dir", str(folder)), *others)
 
 
 def _but_for_seed(cell: Cell) -> tuple[str, ...]:
@@ -139,24 +143,28 @@ def _write(results: list[Result], folder: Path) -> str:
     table = as_markdown(lines)
     write_text(folder / "scorecard.csv", as_csv(results))
     write_text(folder / "scorecard.md", table)
-    plots = draw_plots(results, folder / "plots")
-    heading = Heading.of(for_shell("python", "launch/scorecard.py", *sys.argv[1:]))
+    plots = draw_plots(results)
+    for plot in plots:
+        plot.write(folder / "plots")
+    heading = Heading.of(for_shell(*this_command(), *sys.argv[1:]))
     write_text(folder / "scorecard.html", as_page(heading, results, plots))
     return f"{table}\npage: {folder / 'scorecard.html'}"
 
 
 def _track(config: DictConfig, results: list[Result], folder: Path) -> None:
-    if config.tracker is None:
+    if not config.trackers:
         return
-    tracker = instantiate(config.tracker)
-    tracker.start(folder, plain(config), run_id=None, from_step=0)
-    keys = [column.key for column in COLUMNS]
+    choices = dict(HydraConfig.get().runtime.choices)
+    title = title_of(choices, folder, seed=config.seed, job_type="scorecard")
     rows: list[dict[str, Any]] = [
-        {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in keys}}
+        {**result.identity, "error": result.error, **{key: result.figures.get(key) for key in FIGURES}}
         for result in results
     ]
-    tracker.show("scorecard", rows, {path.stem: path for path in sorted((folder / "plots").glob("*.png"))})
-    tracker.finish({})
+    plots = {path.stem: path for path in sorted((folder / "plots").glob("*.svg"))}
+    for tracker in (instantiate(each) for each in config.trackers.values()):
+        tracker.start(folder, plain(config), title=title, run_id=None, from_step=0)
+        tracker.show("scorecard", rows, plots)
+        tracker.finish({})
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ from launch.ranks import prepare_arguments
 from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
 from launch.splits import needs_splits
+from launch.this_command import this_command
 from launch.trial import kill_running, run_trial
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _ending_at_signals(folder: Path) -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         kill_running()
         others = [word for word in _words if key_of(word) != "hydra.run.dir"]
-        command = for_shell("python", sys.argv[0], override("hydra.run.dir", str(folder)), *others)
+        command = for_shell(*this_command(), override("hydra.run.dir", str(folder)), *others)
         print(f"stopped by signal {number}; go on with: {command}", flush=True)
         os._exit(128 + number)  # the threads of other workers would start new runs
 

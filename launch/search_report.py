@@ -1,7 +1,5 @@
-"""The results of a search: a table of its trials, a plot, and the command of the best trial."""
+"""What a search ends with: a table of its trials, a plot, and the command of the best trial."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from launch.arguments import for_shell
 from launch.search_space import as_options
 from reporting.files import write_text
+from reporting.search_table import Trial, best_first, draw_search, search_csv, search_table
 
-_SHOWN = 10
 REPEATS = "repeats"
 """Attribute of a trial that was not run, because its options are those of an earlier one: the number of that one."""
 
@@ -27,63 +25,29 @@ def run_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder: Path) -> str:
     """Writes trials.csv and search.svg; returns the best trials as a table, and the command of the best."""
-    trials = [
-        trial for trial in study.get_trials() if trial.state != TrialState.WAITING and REPEATS not in trial.user_attrs
-    ]
-    write_text(folder / "trials.csv", _csv(trials, metric))
-    finished = sorted((each for each in trials if each.state == TrialState.COMPLETE), key=lambda each: -_value(each))
-    if not finished:
+    found = study.get_trials()
+    trials = [_trial(each) for each in found if each.state != TrialState.WAITING and REPEATS not in each.user_attrs]
+    write_text(folder / "trials.csv", search_csv(trials, metric))
+    best = best_first(trials)
+    if not best:
         return f"no trial has finished; {folder / 'trials.csv'} says how each ended"
-    _draw(trials, finished, metric, folder / "search.svg")
-    rows = [f"{'trial':>6}{metric:>12}  options"]
-    rows += [
-        f"{each.number:>6}{_value(each):>12.4f}  {' '.join(as_options(each.params))}" for each in finished[:_SHOWN]
-    ]
-    ended = {state: sum(each.state == state for each in trials) for state in (TrialState.PRUNED, TrialState.FAIL)}
-    counts = f"{len(finished)} finished, {ended[TrialState.PRUNED]} pruned, {ended[TrialState.FAIL]} failed"
-    best = for_shell(*given, *as_options(finished[0].params))
-    return "\n".join([*rows, counts, f"the best: python launch/train.py {best}", f"folder: {folder}"])
+    distributions = {key: each for trial in found for key, each in trial.distributions.items()}
+    logarithmic = [key for key, each in distributions.items() if isinstance(each, FloatDistribution) and each.log]
+    write_text(folder / "search.svg", draw_search(trials, metric, logarithmic))
+    options = [as_options(dict(trial.options)) for trial in best]
+    command = for_shell("python", "launch/train.py", *given, *options[0])
+    table = search_table(trials, metric, [" ".join(typed) for typed in options])
+    return f"{table}\nthe best: {command}\nfolder: {folder}"
 
 
-def _value(trial: FrozenTrial) -> float:
-    """The best of a trial's validations; nan if it had none."""
-    return trial.value if trial.value is not None else max(trial.intermediate_values.values(), default=math.nan)
-
-
-def _csv(trials: Sequence[FrozenTrial], metric: str) -> str:
-    keys = sorted({key for trial in trials for key in trial.params})
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "state", metric, "validations", "seconds", *keys, "error"])
-    for trial in trials:
-        seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
-        numbers = [f"{_value(trial):.6f}", len(trial.intermediate_values), seconds]
-        options = [trial.params.get(key, "") for key in keys]
-        table.writerow([trial.number, trial.state.name.lower(), *numbers, *options, trial.user_attrs.get("error", "")])
-    return text.getvalue()
-
-
-def _draw(trials: Sequence[FrozenTrial], finished: Sequence[FrozenTrial], metric: str, path: Path) -> None:
-    """Plots the metric by trial number and by each option."""
-    # Imported here, because the import is slow and a search with a wrong option does not need it.
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    keys = sorted(finished[0].params)
-    figure, axes = plt.subplots(1, 1 + len(keys), figsize=(3.2 * (1 + len(keys)), 3), sharey=True, squeeze=False)
-    for axis, key in zip(axes[0], [None, *keys], strict=True):
-        for state, colour, label in ((TrialState.PRUNED, "#b8c0c8", "pruned"), (TrialState.COMPLETE, "#0072B2", "run")):
-            shown = [trial for trial in trials if trial.state == state]
-            across = [trial.number if key is None else trial.params.get(key) for trial in shown]
-            axis.scatter(across, [_value(trial) for trial in shown], s=14, c=colour, label=label)
-        axis.set_xlabel("trial" if key is None else key)
-        distribution = None if key is None else finished[0].distributions[key]
-        if isinstance(distribution, FloatDistribution) and distribution.log:
-            axis.set_xscale("log")
-    axes[0][0].set_ylabel(metric)
-    axes[0][0].legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+def _trial(trial: FrozenTrial) -> Trial:
+    validations = trial.intermediate_values
+    return Trial(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        value=trial.value if trial.value is not None else max(validations.values(), default=math.nan),
+        validations=len(validations),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+        options=trial.params,
+        error=trial.user_attrs.get("error", ""),
+    )

@@ -27,6 +27,7 @@ from launch.closed_pipe import unread_output_dropped
 from launch.combinations import refuse_senseless
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import settle_choices
+from launch.grown import grow, refuse_what_does_not_go_together
 from launch.last_line import is_rank, may_say
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
@@ -35,6 +36,9 @@ from launch.paths import absolute_lines, make_absolute
 from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.saved_options import saved_options
+from launch.sweep_report import report_sweep
+from launch.this_command import this_command
+from launch.titles import title_of
 from launch.typed import note_typed
 from reporting.files import write_text
 from reporting.provenance import describe
@@ -45,6 +49,8 @@ from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
 _failed_jobs: list[Path] = []
+_sweep: list[Path] = []
+"""The folder of the sweep whose jobs are run, if they are of one."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="train")
@@ -53,6 +59,8 @@ def run_job(config: DictConfig) -> None:
     """Runs one job: in this process, or in new processes if it has several ranks or is part of a sweep."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    if job.mode == RunMode.MULTIRUN:
+        _sweep[:] = [Path(job.sweep.dir).absolute()]
     try:
         # Before ranks start, so that an error is one line, without a launcher's report of failed ranks.
         check_sections(config)
@@ -61,6 +69,7 @@ def run_job(config: DictConfig) -> None:
         if not 1 <= config.launch.ranks <= MOST_RANKS:
             raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
+        refuse_what_does_not_go_together(config)
     except InputError as error:
         if job.mode == RunMode.RUN:
             with one_line_errors():
@@ -94,18 +103,19 @@ def _how_to_go_on(folder: Path) -> str:
 
 def _going_on(folder: Path, *options: str) -> str:
     """The command that resumes a run."""
-    return for_shell("python", sys.argv[0], override("resume", str(folder)), *options)
+    return for_shell(*this_command(), override("resume", str(folder)), *options)
 
 
 def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
     typed = list(HydraConfig.get().overrides.task)
     derived: set[str] = set()
-    if config.resume is not None:
+    taken_from = config.grow.run if config.resume is None else config.resume
+    if taken_from is not None:
         derived = derived_options(config)
         # The options may come from someone else: they are resolved once, checked, and used as they were checked.
         values = plain(config)
-        check_plain(f"resume={config.resume}", values)
+        check_plain(f"{'grow.run' if config.resume is None else 'resume'}={taken_from}", values)
         config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     try:
@@ -116,11 +126,12 @@ def train(config: DictConfig, folder: Path) -> None:
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
+        _tell(runtime, grow(config, run, trainer))
         if config.resume is not None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
-        if config.resume is not None:
-            _tell(runtime, _what_is_not_taken(Path(config.resume) / "overrides.yaml"))
+        if taken_from is not None:
+            _tell(runtime, _what_is_not_taken(Path(taken_from) / "overrides.yaml"))
         # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
             _write_config(config, folder)
@@ -167,9 +178,11 @@ def _advise_to_go_on(trainer: Trainer, folder: Path) -> None:
 
 def _start_trackers(config: DictConfig, trainer: Trainer, folder: Path, run_id: str | None) -> str | None:
     """Starts the trackers, which only rank 0 has; returns the text of an error, for all ranks, or None."""
+    choices = dict(HydraConfig.get().runtime.choices)
+    title = title_of(choices, folder, seed=config.seed, job_type="train")
     try:
         for tracker in trainer.trackers:
-            tracker.start(folder, plain(config), run_id=run_id, from_step=trainer.cursor.step)
+            tracker.start(folder, plain(config), title=title, run_id=run_id, from_step=trainer.cursor.step)
     except InputError as error:
         return str(error)
     return None
@@ -264,11 +277,15 @@ def main() -> None:
     """The command."""
     with unread_output_dropped():
         _failed_jobs.clear()
+        _sweep.clear()
         schema.register()
         with one_line_errors():
             sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
         with one_line_config_errors("train"):
             run_job()
+        if _sweep and any(_sweep[0].rglob("result.json")):
+            with one_line_errors():
+                print(report_sweep(_sweep[0], for_shell(*this_command(), *sys.argv[1:])))
         if _failed_jobs:
             jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
             print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)

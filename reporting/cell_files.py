@@ -1,17 +1,15 @@
-"""Reads and checks the files of a scorecard's cell (one run), which may come from someone else."""
+"""Reads and checks the record of a scorecard's cell (one run), which may come from someone else."""
 
-import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
-from trainer.checkpoint_files import is_file, read_json, read_small_file, shown
+from trainer.checkpoint_files import is_file, read_json, shown
 
 RECORD = "cell.json"
-_MOST_BYTES = 1 << 30  # of metrics.jsonl
 
 
 def _is_name(value: Any) -> bool:
@@ -72,36 +70,3 @@ def read_record(folder: Path) -> dict[str, Any]:
     if "epochs" in record and not _is_whole(record["epochs"]):
         raise InputError(f"{path}: epochs must be a whole number of at least 0, got {shown(record['epochs'])}")
     return record
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; empty if there is no file. Leaves out a line that was cut off.
-
-    Raises:
-        InputError: a line has no step or stage; names the line.
-    """
-    if not is_file(path):
-        return []
-    lines = []
-    for number, text in enumerate(read_small_file(path, most_bytes=_MOST_BYTES).splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if not (isinstance(line, dict) and _is_whole(line.get("step")) and isinstance(line.get("stage"), str)):
-            raise InputError(f"{path}, line {number}: it must have a step and the name of a stage, got {shown(line)}")
-        lines.append(line)
-    return lines
-
-
-def number(path: Path, values: Any, *keys: str) -> float:
-    """The number at nested keys, such as "test", "both", "mrr".
-
-    Raises:
-        InputError: there is none, or it is not finite; names the file and the keys.
-    """
-    for key in keys:
-        values = values.get(key) if isinstance(values, Mapping) else None
-    if type(values) not in (int, float) or not math.isfinite(values):
-        raise InputError(f"{path}: {'.'.join(keys)} must be a finite number, got {shown(values)}")
-    return values

@@ -1,8 +1,10 @@
-"""Writes files whole or not at all."""
+"""Writes files and folders whole or not at all."""
 
+import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from graph.errors import InputError
@@ -28,3 +30,52 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def refuse_other_files(out: Path, marker: str, form: str, what: str) -> None:
+    """Refuses a folder with other files than those of an earlier call of the same command, which may be replaced.
+
+    Args:
+        marker: the JSON file by which such a folder is known.
+        form: what that file says as its "format".
+        what: what an earlier call wrote, for the error.
+
+    Raises:
+        InputError: there are other files, which would be lost.
+    """
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        earlier = json.loads((out / marker).read_text())["format"] == form
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = False
+    if not earlier:
+        raise InputError(f"out must be a new or empty folder or an earlier {what}, but {out} has other files")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `out`, which takes its place at the end. So `out` is never half written.
+
+    Raises:
+        InputError: a file can't be written.
+    """
+    temporary, replaced = (out.with_name(f"{out.name}.{suffix}.tmp") for suffix in ("new", "old"))
+    try:
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+            if out.exists():
+                out.rename(replaced)
+            temporary.rename(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"out: {out} can't be written: {error.strerror}") from error

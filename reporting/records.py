@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph.errors import InputError
+from graph.escapes import ESCAPES
 from reporting.files import write_lines
 
 Value = str | int | float | bool | None
 """None: there is no value, as of a rank that was not asked for. Empty in text, null in .jsonl."""
 Line = Sequence[Value]
 
-ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _DIGITS = 6
 """Significant digits of a number that is not whole: float32 has 7, and the last one may differ between machines."""
 _WIDEST = 44

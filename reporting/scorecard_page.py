@@ -1,66 +1,41 @@
-"""A scorecard as one HTML file without scripts or links, with its images inside."""
+"""The page of a scorecard: cards, a table for each block, plots, and what the columns mean."""
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reporting.provenance import describe
-from reporting.scorecard_plots import colours
-from reporting.scorecard_table import COLUMNS, Column, Line, Result, blocks, mean_places, shown, title
+from reporting.html_table import Cell, Head, Table
+from reporting.page import Heading, Plot, render
+from reporting.scorecard_cell import Result
+from reporting.scorecard_columns import COLUMNS, TO_TARGET, Column
+from reporting.scorecard_table import Line, blocks, mean_places, shown, title
+from reporting.style import Look, looks
+from trainer.checkpoint_files import is_file
 from trainer.strict_yaml import read_yaml
 
-_GOOD, _BAD, _STRONG = (46, 160, 90), (222, 90, 70), (70, 130, 200)
 _CLEAR = 0.1
-"""The relative difference between best and worst from which colours have full strength."""
-_TEMPLATE = "scorecard_page.html.jinja"
+"""The relative difference between best and worst from which shades have full strength."""
+_STRONGEST = 0.35
+_RISES = "↗ still rising"
 
 
-@dataclass(frozen=True)
-class Heading:
-    """The command of a scorecard, its machine, and its time."""
-
-    command: str
-    machine: Mapping[str, str | int]
-    written: str
-
-    @classmethod
-    def of(cls, command: str) -> "Heading":
-        """A heading with this machine and the present time."""
-        return cls(command, describe(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-
-
-def as_page(heading: Heading, results: Sequence[Result], plots: Mapping[str, Path]) -> str:
-    """The HTML page; `plots` are image files by caption. All names and texts are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+def as_page(heading: Heading, results: Sequence[Result], plots: Sequence[Plot]) -> str:
+    """The HTML page, with the plots inside. All names and texts are escaped."""
     lines = blocks(results)
-    return environment.get_template(_TEMPLATE).render(
+    look = looks([result.identity["sampler"] for result in results])
+    return render(
+        "scorecard.html.jinja",
+        title="Scorecard of negative samplers",
         summary=_summary(heading, results),
         cards=_cards(lines),
         failed=_failed(results),
         runs=len(results),
-        tables=[_table(title(block), part, colours(results)) for block, part in lines.items()],
-        legend=[
-            (_rgba(_GOOD, 0.35), "best"),
-            (_rgba(_BAD, 0.35), "worst of the column"),
-            (_rgba(_STRONG, 0.35), "high, neither good nor bad"),
-        ],
-        places=mean_places(lines) if len(lines) > 1 else {},
-        images={caption: base64.b64encode(path.read_bytes()).decode() for caption, path in plots.items()},
-        columns=_groups(COLUMNS),
+        tables=[_table(title(block), part, look) for block, part in lines.items()],
+        places=_places(lines),
+        plots=plots,
+        columns=_meanings(COLUMNS),
         options=_options(results),
         facts=list(_facts(heading, results)),
     )
@@ -90,21 +65,27 @@ def _cards(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> list[dict[st
     if not finished:
         return []
     false = "hidden_true" if "hidden_true" in finished[0].means else "unseen_true"
+    mrr = finished[0].target
     wanted = (
         ("Best model", "valid_mrr", 1, "validation MRR"),
+        ("Soonest at a good MRR", TO_TARGET, -1, f"s of training to validation MRR {mrr or 0:.3f}"),
+        ("Fastest step", "step_ms", -1, "ms a step"),
         ("Fewest false negatives", false, -1, "of its negatives"),
         ("Hardest negatives", "hardness", 1, "of entities score below"),
         ("Most diverse", "distinct", 1, "of a query's draws differ"),
-        ("Fastest", "seconds", -1, "s of training"),
     )
     columns = {column.key: column for column in COLUMNS}
     cards = []
     for what, key, sign, unit in wanted:
+        have = [line for line in finished if key in line.means]
+        if not have:
+            continue
         show = (lambda value: f"{100 * value:.0f} %") if key == "hardness" else columns[key].show
-        best = show(max((line.means[key] for line in finished), key=lambda value: sign * value))
-        who = [line.sampler for line in finished if show(line.means[key]) == best]
+        best = show(max((line.means[key] for line in have), key=lambda value: sign * value))
+        who = [line.sampler for line in have if show(line.means[key]) == best]
         named = ", ".join(who) if len(who) < 3 else f"{len(who)} alike"
-        cards.append({"what": what, "who": named, "much": f"{best} {unit}"})
+        rises = key == "valid_mrr" and any(line.means["rising"] for line in have if line.sampler in who)
+        cards.append({"what": what, "who": named, "much": f"{best} {unit}{', still rising' if rises else ''}"})
     return cards
 
 
@@ -120,57 +101,59 @@ def _failed(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def _groups(columns: Iterable[Column]) -> list[dict[str, Any]]:
+def _meanings(columns: Iterable[Column]) -> list[tuple[str, list[tuple[str, str]]]]:
     groups = groupby(columns, key=lambda column: column.group)
-    return [{"name": name, "columns": list(members)} for name, members in groups]
+    return [(name, [(column.title, column.meaning) for column in members]) for name, members in groups]
 
 
-def _table(name: str, lines: Sequence[Line], colour: Mapping[str, str]) -> dict[str, Any]:
+def _table(name: str, lines: Sequence[Line], look: Mapping[str, Look]) -> Table:
     columns = [column for column in COLUMNS if any(column.key in line.means for line in lines)]
-    groups = _groups(columns)
-    first = {group["columns"][0].key for group in groups}
-    rows = [
-        {
-            "sampler": line.sampler,
-            "seeds": line.seeds,
-            "colour": colour[line.sampler],
-            "cells": [_cell(line, column, lines, first=column.key in first) for column in columns],
-        }
-        for line in lines
-    ]
-    return {"title": name, "groups": groups, "rows": rows}
+    heads = [Head("sampler", is_text=True)]
+    heads += [Head(column.title, column.meaning, group=column.group) for column in columns]
+    rows = [[_name(line, look), *(_cell(line, column, lines) for column in columns)] for line in lines]
+    mrr = next((line.target for line in lines), None)
+    note = "" if mrr is None else f"The target: validation MRR {mrr:.3f}, 90 % of the best sampler's."
+    return Table(name, heads, rows, note=note, is_wide=True)
 
 
-def _rgba(rgb: tuple[int, int, int], strength: float) -> str:
-    return f"rgba{(*rgb, strength)}"
+def _name(line: Line, look: Mapping[str, Look]) -> Cell:
+    notes = [f"{line.seeds} seeds"] if line.seeds > 1 else []
+    notes += [_RISES] if line.means.get("rising") else []
+    return Cell(line.sampler, line.sampler, spread=", ".join(notes), look=look[line.sampler])
 
 
-def _cell(line: Line, column: Column, lines: Sequence[Line], *, first: bool) -> dict[str, str]:
+def _cell(line: Line, column: Column, lines: Sequence[Line]) -> Cell:
     text, _, spread = shown(line, column).partition(" ± ")
-    values = [other.means[column.key] for other in lines if column.key in other.means]
     value = line.means.get(column.key)
-    classes, colour = ["first"] if first else [], ""
+    values = [other.means[column.key] for other in lines if column.key in other.means]
     least, most = min(values, default=0.0), max(values, default=0.0)
-    if value is not None and column.show(least) != column.show(most):
-        place = (value - least) / (most - least)
-        # Differences of a few percent are faint.
-        strength = 0.35 * min(1.0, (most - least) / (_CLEAR * max(abs(least), abs(most))))
-        if column.better:
-            rgb = _GOOD if (place > 0.5) == (column.better > 0) else _BAD
-            strength *= abs(2 * place - 1)
-            best = most if column.better > 0 else least
-            classes += ["best"] if column.show(value) == column.show(best) else []
-        else:
-            rgb, strength = _STRONG, strength * place
-        colour = _rgba(rgb, round(strength, 3))
-    return {"text": text, "spread": spread, "classes": " ".join(classes), "colour": colour}
+    strength, is_best = 0.0, False
+    if value is not None and column.better and column.show(least) != column.show(most):
+        # From -1, the worst, to 1, the best; differences of a few percent are faint.
+        place = column.better * (2 * (value - least) / (most - least) - 1)
+        clear = min(1.0, (most - least) / (_CLEAR * max(abs(least), abs(most))))
+        strength = round(_STRONGEST * clear * place, 3)
+        is_best = column.show(value) == column.show(most if column.better > 0 else least)
+    return Cell(text, value, f"± {spread}" if spread else "", strength, is_best)
+
+
+def _places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> Table | None:
+    """Generality: each sampler's mean place by validation MRR, if there are several tables."""
+    if len(lines) < 2:
+        return None
+    rows = [
+        [Cell.of_text(sampler), Cell.of_number(place, 2), Cell.of_count(count)]
+        for sampler, (place, count) in mean_places(lines).items()
+    ]
+    heads = [Head("sampler", is_text=True), Head("mean place by validation MRR"), Head("of tables")]
+    return Table("Generality", heads, rows)
 
 
 def _options(results: Sequence[Result]) -> dict[str, str]:
     seen: dict[str, str] = {}
     for result in results:
         path = result.folder / "config.yaml"
-        if result.identity["sampler"] in seen or not path.is_file():
+        if result.identity["sampler"] in seen or not is_file(path):
             continue
         config = read_yaml(path)
         groups = ("generator", "loss", "optimizer", "discriminator", "trainer", "pretrain")

@@ -1,190 +1,188 @@
 """A scorecard's plots: quality by cost, and properties of the negatives."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import Any
 
-from graph.errors import InputError
-from reporting.scorecard_table import Line, Moment, Result, blocks, title
+from reporting.page import Plot
+from reporting.scorecard_cell import Moment, Result
+from reporting.scorecard_table import Line, blocks, title
+from reporting.style import Look, as_svg, drawing, legend_below, looks, shown_name
 
-_COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#6A3D9A",
-    "#8C6D31",
-    "#555555",
-    "#B30000",
-)
-_STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e8eb",
-    "axes.edgecolor": "#9aa3ad",
-    "axes.labelcolor": "#30363d",
-    "xtick.color": "#57606a",
-    "ytick.color": "#57606a",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
 _MOST_ACROSS = 3
+_SIZE = (4.8, 3.2)
 _MIDDLE = (0.45, 0.55)
 """Smallest range of a hardness axis, so that noise around .5, the value of uniform draws, stays small."""
+Value = Callable[[Moment], float | None]
 
 
-def colours(results: Sequence[Result]) -> dict[str, str]:
-    """A colour for each sampler, the same in all plots and on the page."""
-    samplers = list(dict.fromkeys(result.identity["sampler"] for result in results))
-    return {sampler: _COLOURS[number % len(_COLOURS)] for number, sampler in enumerate(samplers)}
+@dataclass(frozen=True)
+class Curves:
+    """A curve for each sampler: the mean over its seeds, in a band of one standard deviation to each side."""
 
+    name: str
+    caption: str
+    x_label: str
+    y_label: str
+    x: Value
+    y: Value
+    around: tuple[float, float] | None = None
+    """The smallest range of the y axis."""
 
-def draw_plots(results: Sequence[Result], folder: Path) -> dict[str, Path]:
-    """Draws all plots; returns their files by caption. Empty if no cell has had a validation."""
-    if not any(result.moments for result in results):
-        return {}
-    # Imported here, because the import is slow and a scorecard with a wrong option does not need it.
-    import matplotlib as mpl
+    def of(self, results: Sequence[Result]) -> tuple[list[float], list[float], list[float]]:
+        """The curve of a sampler: x, y and the half width of the band; empty if its runs did not measure it.
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+        A point is the mean over all runs after one epoch of a stage. Epochs that not all runs validate are left out.
+        """
+        places: dict[tuple[str, int, int], list[tuple[float, float]]] = {}
+        for result in results:
+            seen: Counter[tuple[str, int]] = Counter()
+            for moment in result.moments:
+                epoch = moment.stage, moment.epoch
+                x, y = self.x(moment), self.y(moment)
+                if x is not None and y is not None:
+                    places.setdefault((*epoch, seen[epoch]), []).append((x, y))
+                seen[epoch] += 1  # a short stage is validated several times in an epoch
+        most = max(map(len, places.values()), default=0)
+        whole = [list(zip(*each, strict=True)) for each in places.values() if len(each) == most]
+        wide = [stdev(y) if len(y) > 1 else 0.0 for _, y in whole]
+        return [mean(x) for x, _ in whole], [mean(y) for _, y in whole], wide
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with plt.rc_context(_STYLE):  # pyright: ignore[reportArgumentType]
-            return {caption: _save(folder / f"{name}.png", *plot) for caption, name, *plot in _plots(results)}
-    except OSError as error:
-        raise InputError(f"{folder} can't be written: {error.strerror}") from error
-
-
-def _plots(results: Sequence[Result]) -> Iterator[tuple[Any, ...]]:
-    sampled = any(moment.sampled for result in results for moment in result.moments)
-    mrr = "MRR, validation (of a sample)" if sampled else "MRR, validation"
-    yield (
-        "Validation MRR by candidates scored",
-        "mrr_by_candidates",
-        results,
-        _curves(lambda moment: moment.candidates / 1e6, lambda moment: moment.mrr),
-        ("candidates scored, millions", mrr),
-    )
-    yield (
-        "Validation MRR by time",
-        "mrr_by_time",
-        results,
-        _curves(lambda moment: moment.seconds, lambda moment: moment.mrr),
-        ("seconds of training", mrr),
-    )
-    yield (
-        "False negatives by hardness",
-        "false_negatives_by_hardness",
-        results,
-        _points("hardness", None),
-        ("hardness (share of entities below)", ""),
-    )
-    yield (
-        "Diversity by hardness",
-        "diversity_by_hardness",
-        results,
-        _points("hardness", "distinct"),
-        ("hardness (share of entities below)", "distinct draws of a query, %"),
-    )
-    yield (
-        "Hardness while training",
-        "hardness_by_candidates",
-        results,
-        _curves(lambda moment: moment.candidates / 1e6, lambda moment: moment.hardness, around=_MIDDLE),
-        ("candidates scored, millions", "hardness (share of entities below)"),
-    )
-    yield (
-        "Active negatives while training",
-        "active_by_candidates",
-        results,
-        _curves(lambda moment: moment.candidates / 1e6, lambda moment: 100 * moment.active, around=(0, 10)),
-        ("candidates scored, millions", "negatives that weigh in the loss, %"),
-    )
-
-
-Draw = Callable[[Any, list[Line], list[Result], dict[str, str]], None]
-
-
-def _save(path: Path, results: Sequence[Result], draw: Draw, labels: tuple[str, str]) -> Path:
-    """Draws one panel for each block (discriminator, graph, ranks)."""
-    import matplotlib.pyplot as plt
-
-    lines, colour = blocks(results), colours(results)
-    across = min(len(lines), _MOST_ACROSS)
-    down = -(-len(lines) // across)
-    figure, axes = plt.subplots(down, across, figsize=(6.0 * across, 4.0 * down), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(lines) :]:
-        axis.set_visible(False)
-    for axis, (block, part) in zip(axes.flat, lines.items(), strict=False):
-        axis.set_xlabel(labels[0])
-        axis.set_ylabel(labels[1])
-        if len(lines) > 1:
-            axis.set_title(title(block), fontsize=11)
-        draw(axis, part, [result for result in results if result.block == block], colour)
-    figure.savefig(path, dpi=160)
-    plt.close(figure)
-    return path
-
-
-def _curves(
-    x: Callable[[Moment], float], y: Callable[[Moment], float], around: tuple[float, float] | None = None
-) -> Draw:
-    """A curve for each cell. `around` is the smallest range of the y axis."""
-
-    def draw(axis: Any, lines: list[Line], results: list[Result], colour: dict[str, str]) -> None:
-        named = set()
+    def draw(self, axis: Any, lines: Sequence[Line], results: Sequence[Result], look: Mapping[str, Look]) -> list[str]:
+        """Draws all samplers; returns what is said of each."""
+        said = []
         for line in lines:  # so that the legend has the order of the table
-            for result in results:
-                if result.identity["sampler"] != line.sampler or not result.moments:
-                    continue
-                label = None if line.sampler in named else line.sampler
-                named.add(line.sampler)
-                axis.plot(
-                    [x(moment) for moment in result.moments],
-                    [y(moment) for moment in result.moments],
-                    color=colour[line.sampler],
-                    label=label,
-                    linewidth=2,
-                    marker="o",
-                    markersize=3.5,
-                )
-        axis.set_xlim(left=0)
-        if around is not None:
-            axis.set_ylim(*_at_least(axis.get_ylim(), around))
-        if named:
-            axis.legend()
-
-    return draw
-
-
-def _points(x: str, y: str | None) -> Draw:
-    """A point for each sampler, y in percent. Without `y`: false negatives, of hidden facts if the graph has them."""
-
-    def draw(axis: Any, lines: list[Line], _: list[Result], colour: dict[str, str]) -> None:
-        key = y or ("hidden_true" if any("hidden_true" in line.means for line in lines) else "unseen_true")
-        if y is None:
-            known = "true, in no split" if key == "hidden_true" else "of valid or test"
-            axis.set_ylabel(f"false negatives ({known}), %")
-        for line in lines:
-            if key not in line.means:
+            x, y, wide = self.of([each for each in results if each.identity["sampler"] == line.sampler])
+            if not x:
                 continue
-            place = line.means[x], 100 * line.means[key]
-            spread = line.spreads.get(x), 100 * line.spreads[key] if key in line.spreads else None
-            label = f"{line.sampler}  {line.means['valid_mrr']:.3f}"
-            drawn = {"color": colour[line.sampler], "marker": "o", "markersize": 10, "linestyle": "", "label": label}
-            axis.errorbar(*place, xerr=spread[0], yerr=spread[1], **drawn)
+            style = look[line.sampler].line
+            axis.plot(x, y, label=shown_name(line.sampler), **style, markevery=max(1, len(x) // 8))
+            if any(wide):
+                low, high = ([mid + sign * half for mid, half in zip(y, wide, strict=True)] for sign in (-1, 1))
+                axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
+            said.append(f"{line.sampler} ends at {y[-1]:.3g}")
+        axis.set_xlim(left=0)
+        if self.around is not None:
+            axis.set_ylim(*_at_least(axis.get_ylim(), self.around))
+        return said
+
+
+@dataclass(frozen=True)
+class Points:
+    """A point for each sampler: hardness, and a share in percent. Lines to the sides are standard deviations."""
+
+    name: str
+    caption: str
+    x_label: str
+    y_label: str
+    key: str
+
+    def draw(self, axis: Any, lines: Sequence[Line], _: Sequence[Result], look: Mapping[str, Look]) -> list[str]:
+        """Draws all samplers; returns what is said of each."""
+        said = []
+        for line in (each for each in lines if self.key in each.means and "hardness" in each.means):
+            place = line.means["hardness"], 100 * line.means[self.key]
+            wide = line.spreads.get("hardness"), 100 * line.spreads.get(self.key, 0.0) or None
+            style = {"color": look[line.sampler].colour, "linestyle": "", "markersize": 8, "markeredgewidth": 1.6}
+            label = f"{shown_name(line.sampler)}, MRR {line.means['valid_mrr']:.3f}"
+            axis.errorbar(*place, xerr=wide[0], yerr=wide[1], label=label, **style, **look[line.sampler].point)
+            said.append(f"{line.sampler} at {place[0]:.3f} and {place[1]:.3g} %")
         axis.margins(y=0.15)
         axis.set_xlim(*_at_least(axis.get_xlim(), _MIDDLE))
         axis.set_ylim(bottom=0)
-        axis.legend(title="MRR, validation", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return said
 
-    return draw
+
+def draw_plots(results: Sequence[Result]) -> list[Plot]:
+    """Draws all plots. Empty if no cell has had a validation."""
+    if not any(result.moments for result in results):
+        return []
+    lines = blocks(results)
+    look = looks([result.identity["sampler"] for result in results])
+    with drawing() as plt:
+        drawn = (_draw(plt, plot, lines, results, look) for plot in scorecard_plots(results))
+        return [plot for plot in drawn if plot is not None]
+
+
+def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
+    """What is drawn of these results."""
+    sampled = any(moment.sampled for result in results for moment in result.moments)
+    mrr = "validation MRR (of a sample)" if sampled else "validation MRR"
+    scored, hardness = "candidates scored, millions", "hardness (share of entities that score below)"
+
+    def candidates(moment: Moment) -> float | None:
+        return None if moment.candidates is None else moment.candidates / 1e6
+
+    yield Curves(
+        "mrr_by_candidates", "Validation MRR by candidates scored", scored, mrr, candidates, lambda moment: moment.mrr
+    )
+    yield Curves(
+        "mrr_by_time",
+        "Validation MRR by time",
+        "seconds of training steps",
+        mrr,
+        lambda moment: moment.seconds,
+        lambda moment: moment.mrr,
+    )
+    hidden = any("hidden_true" in result.figures for result in results)
+    known = "true, in no split" if hidden else "facts of valid or test"
+    yield Points(
+        "false_negatives_by_hardness",
+        "False negatives by hardness",
+        hardness,
+        f"false negatives ({known}), %",
+        "hidden_true" if hidden else "unseen_true",
+    )
+    yield Points("diversity_by_hardness", "Diversity by hardness", hardness, "distinct draws of a query, %", "distinct")
+    yield Curves(
+        "hardness_by_candidates",
+        "Hardness while training",
+        scored,
+        hardness,
+        candidates,
+        lambda moment: moment.hardness,
+        _MIDDLE,
+    )
+    yield Curves(
+        "active_by_candidates",
+        "Active negatives while training",
+        scored,
+        "negatives that weigh in the loss, %",
+        candidates,
+        lambda moment: None if moment.active is None else 100 * moment.active,
+        (0, 10),
+    )
+
+
+def _draw(
+    plt: Any,
+    plot: Curves | Points,
+    lines: Mapping[tuple[str, str, int], Sequence[Line]],
+    results: Sequence[Result],
+    look: Mapping[str, Look],
+) -> Plot | None:
+    """Draws one panel for each block (discriminator, graph, ranks); None if there is nothing to draw."""
+    across = min(len(lines), _MOST_ACROSS)
+    down = -(-len(lines) // across)
+    size = (_SIZE[0] * across, _SIZE[1] * down)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(lines) :]:
+        axis.set_visible(False)
+    said = []
+    for axis, (block, part) in zip(axes.flat, lines.items(), strict=False):
+        axis.set(xlabel=plot.x_label, ylabel=plot.y_label)
+        if len(lines) > 1:
+            axis.set_title(shown_name(title(block)))
+        drawn = plot.draw(axis, part, [result for result in results if result.block == block], look)
+        if drawn:
+            said.append(f"{title(block)}: {', '.join(drawn)}.")
+    if not said:
+        plt.close(figure)
+        return None
+    legend_below(figure, axes.flat[: len(lines)])
+    return Plot(plot.name, as_svg(figure), plot.caption, f"{plot.y_label} by {plot.x_label}. {' '.join(said)}")
 
 
 def _at_least(limits: tuple[float, float], around: tuple[float, float]) -> tuple[float, float]:

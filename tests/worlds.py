@@ -43,7 +43,8 @@ from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.schedule.schedule import Schedule
 from trainer.stage import Stage
-from trainer.tracking import JsonLinesTracker, Tracker
+from trainer.tracking.json_lines import JsonLinesTracker
+from trainer.tracking.tracker import Title, Tracker
 from trainer.validation import Validation
 
 
@@ -93,6 +94,8 @@ def context_of(graph: KnowledgeGraph, site: ModelSite | None = None, player: KGE
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site or site_of(graph),
         train=graph.train,
+        entity_names=graph.entity_names,
+        relation_names=graph.relation_names,
         player=player,
     )
 
@@ -244,6 +247,9 @@ def no_opinion(entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:
     raise AssertionError("this sampler was not to ask for scores")
 
 
+TITLE = Title(name="a run", group=None, job_type="train", tags=())
+
+
 @dataclass
 class KBGANRun:
     """A small KBGAN run of three stages, as `launch/build.py` makes one."""
@@ -274,17 +280,27 @@ class KBGANRun:
         known = partial(KnownTriples, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
         self.trainer = Trainer(
             self.runtime,
-            self._stages(context),
+            stages := self._stages(context),
             {"discriminator": Player(self.model, None), "generator": Player(self.sampler.model, None)},
             validation=Validation(
                 self._evaluator(known), self.graph.valid, metric=self.metric, sample=self.sample, seed=3
             ),
             diagnostics=Diagnostics(
-                self.runtime, context.known, known(self.graph.hidden), known(self.graph.valid), log_digests=True
+                self.runtime,
+                context.known,
+                known(self.graph.hidden),
+                known(self.graph.valid),
+                log_digests=True,
+                log_usage=False,
             ),
             checkpointer=Checkpointer(self.folder / "checkpoints", self.runtime, keep=2),
             trackers=[JsonLinesTracker(), *self.trackers] if self.runtime.is_first else [],
-            manifest={"seed": 3, "graph": self.graph.fingerprint(), "trainer.metric": self.metric},
+            manifest={
+                "seed": 3,
+                "graph": self.graph.fingerprint(),
+                "trainer.metric": self.metric,
+                "stages": [stage.name for stage in stages],
+            },
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
         )
@@ -328,7 +344,7 @@ class KBGANRun:
         """Trains, with its trackers, as `launch/train.py` does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for tracker in self.trainer.trackers:
-            tracker.start(self.folder, {}, run_id=None, from_step=self.trainer.cursor.step)
+            tracker.start(self.folder, {}, title=TITLE, run_id=None, from_step=self.trainer.cursor.step)
         try:
             self.trainer.fit()
         finally:

@@ -31,6 +31,7 @@ from trainer.checkpoint_files import (
 )
 from trainer.keyed_shards import keyed_tensors
 from trainer.manifest import FORMAT, load_manifest
+from trainer.origin import Renumbering
 from trainer.player import Player, dense_tensors, load_players, row_tensors
 from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
 from trainer.runtime import Runtime
@@ -168,13 +169,26 @@ class Checkpointer:
         players = {name: Player(model, None) for name, model in models.items()}
         self._load(checkpoint, players, {}, averaged=True)
 
+    def load_grown(self, checkpoint: Path, players: Mapping[str, Player], renumbering: Renumbering) -> None:
+        """Loads models and optimisers of a run on a smaller graph; rows that it does not have stay as they are.
+
+        A model gets the average of its weights, if the checkpoint has one. As `load` otherwise. Collective.
+        """
+        self._load(checkpoint, players, {}, averaged=True, renumbering=renumbering)
+
     def _load(
-        self, checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows], *, averaged: bool
+        self,
+        checkpoint: Path,
+        players: Mapping[str, Player],
+        keyed: Mapping[str, KeyedRows],
+        *,
+        averaged: bool,
+        renumbering: Renumbering | None = None,
     ) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         error = None
         try:
-            state = load_players(checkpoint, players, keyed, averaged=averaged)
+            state = load_players(checkpoint, players, keyed, averaged=averaged, renumbering=renumbering)
         except InputError as failure:  # of this rank's rows; all ranks raise it
             error = str(failure)
         self.runtime.agree(error)
@@ -223,6 +237,21 @@ class Checkpointer:
         for checkpoint in sorted(path.parent for path in self.folder.glob("*/manifest.json"))[: -self.keep]:
             if checkpoint.name not in pointed:
                 shutil.rmtree(checkpoint)
+
+
+def trained_checkpoint(folder: Path, key: str = "run") -> Path:
+    """The checkpoint that a run's result is of: the best of its last stage, or the latest if that had no validation.
+
+    Args:
+        folder: the run folder.
+        key: the option that gave it, for errors.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    stage = load_manifest(find_checkpoint(folder, "latest", key), "stages")["stages"][-1]
+    has_best = is_file(folder / "checkpoints" / f"best_{stage}.json")
+    return find_checkpoint(folder, f"best_{stage}" if has_best else "latest", key)
 
 
 def find_checkpoint(path: Path, pointer: str, key: str) -> Path:

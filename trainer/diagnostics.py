@@ -9,6 +9,7 @@ from graph.batch import Batch, Negatives
 from graph.counter_random import combine, random_bits, stream
 from graph.known import KnownTriples, per_positive
 from trainer.runtime import Runtime
+from trainer.usage import Usage
 
 
 class Diagnostics:
@@ -20,6 +21,7 @@ class Diagnostics:
         held_out: the valid and test facts. Their rate among the negatives is only reported: no sampler, loss or choice
             of a checkpoint uses it.
         log_digests: log digests of the step's triples, pools and negatives: equal in two runs with equal draws.
+        log_usage: log the processor time and the memory of each rank.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Diagnostics:
         held_out: KnownTriples,
         *,
         log_digests: bool,
+        log_usage: bool,
     ) -> None:
         self.runtime = runtime
         self.train = train
         self.hidden = hidden
         self.held_out = held_out
         self.log_digests = log_digests
+        self._usage = Usage(runtime) if log_usage else None
 
     def means(
         self, batch: Batch, negatives: Negatives, verdict: Verdict, of_sampler: dict[str, Float[Tensor, " B"]]
@@ -53,6 +57,10 @@ class Diagnostics:
         value |= of_sampler
         shares = self.runtime.add(torch.stack([batch.share_of_mean(column) for column in value.values()]))
         return dict(zip(value, shares.tolist(), strict=True))
+
+    def usage(self) -> dict[str, float]:
+        """Cores and memory of each rank, if they are logged. Collective."""
+        return {} if self._usage is None else self._usage.measure()
 
     def digests(self, batch: Batch, negatives: Negatives) -> dict[str, str]:
         """Digests (16 hex digits) of the global batch, the same at every number of ranks. Collective."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -39,6 +39,30 @@ class RankingMetrics:
         return {"both": self.both, "head": self.head, "tail": self.tail}
 
 
+@dataclass(frozen=True)
+class TripleRanks:
+    """The filtered ranks of triples, in their order: row 0 is the best rank among equal scores, row 1 the worst.
+
+    `head` is the rank of each triple's head among all entities, `tail` that of its tail.
+    """
+
+    head: Int64[Tensor, "2 T"]
+    tail: Int64[Tensor, "2 T"]
+
+    def realistic(self, side: str) -> Float64[Tensor, " T"]:
+        """The ranks of a side, "head" or "tail": the mean of the best and the worst."""
+        return getattr(self, side).double().mean(0)
+
+    def metrics(self) -> RankingMetrics:
+        """The metrics of all these ranks."""
+        both = torch.cat([self.head, self.tail], dim=1)
+        return RankingMetrics(both=rank_summary(both), head=rank_summary(self.head), tail=rank_summary(self.tail))
+
+    def of(self, chosen: Bool[Tensor, " T"]) -> "TripleRanks":
+        """The ranks of some of the triples."""
+        return TripleRanks(self.head[:, chosen], self.tail[:, chosen])
+
+
 class RankingEvaluator:
     """Computes the filtered rank of each true answer: its rank among all entities except the other known answers.
 
@@ -59,16 +83,18 @@ class RankingEvaluator:
         self.runtime = runtime
         self.memory_mb = memory_mb
 
-    @torch.no_grad()
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
+        """The metrics of `ranks`. Collective."""
+        return self.ranks(model, triples).metrics()
+
+    @torch.no_grad()
+    def ranks(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> TripleRanks:
         """Ranks the head and the tail of each triple. Collective: every rank gives the same triples.
 
         Raises:
             InputError: a score is nan or infinite.
         """
-        bounds = {side: self.bounds(model, triples, side) for side in ("head", "tail")}
-        both = torch.cat([bounds["head"], bounds["tail"]], dim=1)
-        return RankingMetrics(both=_summary(both), head=_summary(bounds["head"]), tail=_summary(bounds["tail"]))
+        return TripleRanks(**{side: self.bounds(model, triples, side) for side in ("head", "tail")})
 
     @torch.no_grad()
     def bounds(self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str) -> Int64[Tensor, "2 T"]:
@@ -112,7 +138,8 @@ class RankingEvaluator:
         return torch.stack([1 + greater, 1 + greater + equal])
 
 
-def _summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float]:
+def rank_summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float | int]:
+    """The metrics of queries whose answers have these best and worst ranks; see `RankingMetrics`."""
     best, worst = bounds.double()
     if not len(best):
         return {"count": 0}

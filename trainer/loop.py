@@ -22,7 +22,7 @@ from trainer.progress import Progress
 from trainer.runtime import Runtime
 from trainer.saver import Saver, aside_pointer, checkpoint_name
 from trainer.stage import Cursor, Stage
-from trainer.tracking import Tracker
+from trainer.tracking.tracker import Tracker
 from trainer.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Trainer:
     def _run_stage(self, stage: Stage) -> None:
         cursor = self.cursor
         if cursor.stage_step == 0:
-            stage.start()
+            self.saver.start(stage)
             if self.observers:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
@@ -228,7 +228,7 @@ class Trainer:
         if step.reward is not None:
             metrics["generator/reward"] = step.reward
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
-        metrics |= self.diagnostics.digests(step.batch, step.negatives)
+        metrics |= self.diagnostics.digests(step.batch, step.negatives) | self.diagnostics.usage()
         self._track({**metrics, "speed/triples_per_second": rate})
 
     def _validate(self, stage: Stage) -> None:

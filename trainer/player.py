@@ -5,17 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
+from embedding.frozen import RELATION, FrozenRows
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
 from trainer.averaging.weights import Weights
-from trainer.checkpoint_files import open_tensors, shown
+from trainer.checkpoint_files import open_tensors
 from trainer.keyed_shards import load_keyed
 from trainer.manifest import load_manifest
-from trainer.row_check import check_entities, check_finite
+from trainer.origin import Renumbering
+from trainer.row_check import check_entities, check_finite, fitting
 
 
 @dataclass
@@ -37,6 +40,8 @@ def row_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
         tensors |= {f"{place}/weight": weights.entity.detach() for place, weights in _weights(name, player).items()}
         if player.optimizer is not None:
             tensors |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
+        if player.model.frozen is not None:
+            tensors[f"{name}/frozen"] = player.model.frozen.entity
     return tensors
 
 
@@ -48,6 +53,8 @@ def dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
             tensors |= {f"{place}/dense/{key}": value for key, value in weights.dense.items()}
         if player.optimizer is not None:
             tensors |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.dense_state().items()}
+        if player.model.frozen is not None:
+            tensors[f"{name}/frozen"] = player.model.frozen.relation
     return tensors
 
 
@@ -59,77 +66,131 @@ def _weights(name: str, player: Player, *, average: bool = False) -> dict[str, W
 
 
 def load_players(
-    checkpoint: Path, players: Mapping[str, Player], keyed: Mapping[str, KeyedRows], *, averaged: bool
+    checkpoint: Path,
+    players: Mapping[str, Player],
+    keyed: Mapping[str, KeyedRows],
+    *,
+    averaged: bool,
+    renumbering: Renumbering | None = None,
 ) -> dict[str, Tensor]:
     """Loads players and keyed rows in place; returns the state tensors. See `Checkpointer`.
 
     Args:
         averaged: if the checkpoint has an average of a model's weights, the model gets it instead of its own weights.
+        renumbering: the checkpoint is of a smaller graph: rows of its entities and relations go to where these are in
+            this run, and the other rows stay as they are. None: it is of the same graph.
     """
-    files = [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
-    with open_tensors(checkpoint / "dense.safetensors") as dense:
-        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
-    for key, value in tensors.items():
-        check_finite(checkpoint, key, value)
+    files = row_files(checkpoint)
+    tensors = _read_dense(checkpoint)
     for name, player in players.items():
-        weights = _weights(
-            name, player, average=averaged and any(key.startswith(f"{name}/average/") for key in tensors)
-        )
+        weights = _weights(name, player, average=averaged and _has_average(name, tensors))
+        is_frozen = f"{name}/frozen" in tensors and not averaged
+        frozen = torch.zeros_like(player.model.entity.weight[:, 0], dtype=torch.bool) if is_frozen else None
         # Rows first, so that another optimizer is noticed by the names of its row state.
-        _load_rows(checkpoint, files, name, player, weights)
-        _load_dense(checkpoint, name, player, weights, tensors)
+        _load_rows(checkpoint, files, name, player, weights, frozen, renumbering)
+        _load_dense(checkpoint, name, player, weights, tensors, renumbering)
+        if frozen is not None:
+            own = torch.zeros(len(player.model.scorer.relation), dtype=torch.bool)
+            relation = fitting(checkpoint, f"{name}/frozen", tensors[f"{name}/frozen"], own, own.shape)
+            relation = relation.to(frozen.device, torch.bool)
+            player.model.frozen = FrozenRows(frozen, relation, player.model.dense_tensors())
     load_keyed(checkpoint, files, keyed)
     return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
 
+def load_trained_dense(checkpoint: Path, name: str, model: KGEModel) -> str:
+    """Loads what a trained model has beside entity rows: of its average, if the checkpoint has one.
+
+    Returns:
+        The place of the loaded weights in the checkpoint's files: its entity rows are the tensors PLACE/weight.
+    Raises:
+        InputError: as for `Checkpointer.load`.
+    """
+    tensors, player = _read_dense(checkpoint), Player(model, None)
+    weights = _weights(name, player, average=_has_average(name, tensors))
+    _load_dense(checkpoint, name, player, weights, tensors, None)
+    (place,) = weights
+    return place
+
+
+def row_files(checkpoint: Path) -> list[str]:
+    """The names of the files that hold entity rows, one for each rank that saved the checkpoint."""
+    return [file for file in load_manifest(checkpoint)["files"] if file.startswith("rows_")]
+
+
+def _read_dense(checkpoint: Path) -> dict[str, Tensor]:
+    with open_tensors(checkpoint / "dense.safetensors") as dense:
+        tensors = {key: dense.get_tensor(key) for key in dense.keys()}  # noqa: SIM118 (not a dict)
+    for key, value in tensors.items():
+        check_finite(checkpoint, key, value)
+    return tensors
+
+
+def _has_average(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    return any(key.startswith(f"{name}/average/") for key in tensors)
+
+
 @torch.no_grad()
 def _load_dense(
-    checkpoint: Path, name: str, player: Player, weights: Mapping[str, Weights], tensors: Mapping[str, Tensor]
+    checkpoint: Path,
+    name: str,
+    player: Player,
+    weights: Mapping[str, Weights],
+    tensors: Mapping[str, Tensor],
+    renumbering: Renumbering | None,
 ) -> None:
+    rows = None if renumbering is None else renumbering.relation_rows(player.model)
+
+    def fill(key: str, own: Tensor, *, of_relations: bool) -> None:
+        into = rows if of_relations else None
+        shape = own.shape if into is None else (len(into), *own.shape[1:])
+        value = fitting(checkpoint, key, tensors.get(key), own, shape).to(own.device)
+        if into is None:
+            own.copy_(value)
+        else:
+            own[into] = value.to(own.dtype)
+
     for place, each in weights.items():
         for key, own in each.dense.items():
-            saved = tensors.get(f"{place}/dense/{key}")
-            own.copy_(_fitting(checkpoint, f"{place}/dense/{key}", saved, own, own.shape))
+            fill(f"{place}/dense/{key}", own, of_relations=key == RELATION)
     if player.optimizer is not None:
-        state = {
-            key: _fitting(checkpoint, f"{name}/optimizer/{key}", tensors.get(f"{name}/optimizer/{key}"), own, own.shape)
-            for key, own in player.optimizer.dense_state().items()
-        }
+        parameters = player.model.dense_parameters()
+        number = next(n for n, each in enumerate(parameters) if each is player.model.scorer.relation)
+        state = {key: value.clone() for key, value in player.optimizer.dense_state().items()}
+        for key, own in state.items():
+            fill(f"{name}/optimizer/{key}", own, of_relations=key.startswith(f"{number}."))
         if int(state["steps"]) < 0:
             raise InputError(f"{checkpoint}: '{name}/optimizer/steps' must be at least 0, got {int(state['steps'])}")
         player.optimizer.load_dense_state(state)
 
 
 @torch.no_grad()
-def _load_rows(checkpoint: Path, files: list[str], name: str, player: Player, weights: Mapping[str, Weights]) -> None:
+def _load_rows(
+    checkpoint: Path,
+    files: list[str],
+    name: str,
+    player: Player,
+    weights: Mapping[str, Weights],
+    frozen: Bool[Tensor, " L"] | None,
+    renumbering: Renumbering | None,
+) -> None:
     table = player.model.entity
     wanted = {f"{place}/weight": each.entity for place, each in weights.items()}
     if player.optimizer is not None:
         wanted |= {f"{name}/optimizer/{key}": value for key, value in player.optimizer.row_state.items()}
+    if frozen is not None:
+        wanted[f"{name}/frozen"] = frozen
     first_row = int(table.row_of_entity[table.entity[0]]) if len(table.entity) else 0
-    check_entities(checkpoint, files, len(table.row_of_entity))
+    row_of_saved = table.row_of_entity
+    if renumbering is not None:
+        row_of_saved = row_of_saved[renumbering.entity.to(row_of_saved.device)]
+    check_entities(checkpoint, files, len(row_of_saved))
     for file in files:
         with open_tensors(checkpoint / file) as saved:
-            row = table.row_of_entity[saved.get_tensor("entity").to(table.entity.device)] - first_row
+            row = row_of_saved[saved.get_tensor("entity").to(row_of_saved.device)] - first_row
             mine = (row >= 0) & (row < len(table.entity))
             for key, own in wanted.items():
                 value = saved.get_tensor(key) if key in saved.keys() else None  # noqa: SIM118 (not a dict)
-                value = _fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
+                value = fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
                 check_finite(checkpoint, key, value)
                 own[row[mine]] = value.to(own.dtype)
-
-
-def _fitting(
-    checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
-) -> Tensor:
-    """Returns the saved tensor; raises InputError if it is missing or has another shape or kind of number."""
-    if value is None:
-        raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
-    if value.shape != torch.Size(shape):
-        raise InputError(
-            f"{checkpoint}: {key!r} has shape {shown(list(value.shape))}, this run's has {list(shape)}: "
-            "it was made with another model, dimension or graph"
-        )
-    if value.is_floating_point() != own.is_floating_point():
-        raise InputError(f"{checkpoint}: {key!r} is of {value.dtype}, this run's is of {own.dtype}")
-    return value

@@ -1,4 +1,4 @@
-"""Checks the content of a checkpoint beyond checksums: each entity has one row, and numbers are finite."""
+"""Checks the content of a checkpoint beyond checksums: each entity has one row, tensors fit, and numbers are finite."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graph.errors import InputError
-from trainer.checkpoint_files import open_tensors
+from trainer.checkpoint_files import open_tensors, shown
 
 
 def check_entities(checkpoint: Path, files: Sequence[str], expected: int) -> None:
@@ -54,3 +54,25 @@ def check_finite(checkpoint: Path, key: str, value: Tensor) -> None:
     """Raises InputError if a tensor holds nan or an infinity."""
     if value.is_floating_point() and not bool(value.isfinite().all()):
         raise InputError(f"{checkpoint}: {key!r} must hold finite numbers, but has nan or an infinity")
+
+
+def fitting(
+    checkpoint: Path, key: str, value: Tensor | None, own: Tensor, shape: tuple[int, ...] | torch.Size
+) -> Tensor:
+    """The saved tensor; raises InputError if it is missing or has another shape or kind of number than `own`.
+
+    Args:
+        key: its name in the checkpoint's files, for errors.
+        own: the tensor that it is to be copied to.
+        shape: the shape that it must have.
+    """
+    if value is None:
+        raise InputError(f"{checkpoint} holds no {key!r}: it was made with another model or optimizer")
+    if value.shape != torch.Size(shape):
+        raise InputError(
+            f"{checkpoint}: {key!r} has shape {shown(list(value.shape))}, this run's has {list(shape)}: "
+            "it was made with another model, dimension or graph"
+        )
+    if value.is_floating_point() != own.is_floating_point():
+        raise InputError(f"{checkpoint}: {key!r} is of {value.dtype}, this run's is of {own.dtype}")
+    return value

@@ -10,6 +10,7 @@ from embedding.keyed_rows import KeyedRows
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.observer import Observer
+from trainer.origin import Origin
 from trainer.stage import Cursor, Stage
 
 
@@ -30,6 +31,8 @@ class Saver:
         self.checkpointer = checkpointer
         self.players = players
         self.manifest = manifest
+        self.origin: Origin | None = None
+        """Where the run begins; None: at the initial values, or at a checkpoint of its own."""
         self._saved: str | None = None
         """The name of the last checkpoint saved, or resumed from, in this run's folder."""
         self._run_id: str | None = None
@@ -71,6 +74,23 @@ class Saver:
         if best and stage is not None:
             self.checkpointer.point(f"best_{stage.name}", path)
         self._saved = path.name
+
+    def start(self, stage: Stage) -> None:
+        """Prepares a stage for its first step; fills its models and optimisers from the origin, if there is one.
+
+        Collective.
+
+        Raises:
+            InputError: the tensors of the origin do not fit this run.
+        """
+        stage.start()
+        if self.origin is not None:
+            players = {name: Player(player.model, None) for name, player in self.players.items()}
+            _attach(stage, players)
+            self.checkpointer.load_grown(self.origin.checkpoint, players, self.origin.renumbering)
+            if self.origin.freezes:
+                for player in players.values():
+                    self.origin.freeze(player.model)
 
     def resume(
         self, checkpoint: Path, manifest: Mapping[str, Any], stages: Sequence[Stage], observers: Sequence[Observer]

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
-from graph.counter_random import random_bits, stream
+from graph.distinct_sample import distinct_sample
 from graph.errors import InputError
 from trainer.evaluate import RankingEvaluator
 
@@ -61,7 +60,8 @@ class Validation:
                 f"got {sample}"
             )
         self.evaluator = evaluator
-        self.triples = valid if sample is None else _drawn(valid, sample, seed)
+        drawn = None if sample is None else distinct_sample("validation sample", len(valid), sample, seed)
+        self.triples = valid if drawn is None else valid[drawn]
         self.metric = metric
         self.group = "valid" if sample is None else "valid_sample"
 
@@ -82,9 +82,3 @@ class Validation:
         named: dict[str, float | int] = {f"{self.group}/{name}": both[name] for name in ("mrr", self.metric)}
         named |= {f"{self.group}/{side}/{name}": value for side, of in metrics.items() for name, value in of.items()}
         return Ranking(both[self.metric], named)
-
-
-def _drawn(valid: Int64[Tensor, "T 3"], count: int, seed: int) -> Int64[Tensor, "S 3"]:
-    """Distinct triples, in their order, each equally likely; a function of the seed alone."""
-    bits = random_bits(stream("validation sample", seed), torch.arange(len(valid)))
-    return valid[bits.argsort(stable=True)[:count].sort().values]

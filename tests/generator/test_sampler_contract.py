@@ -29,6 +29,8 @@ from tests.worlds import batch_of, context_of, families, in_order, model_of, one
 from trainer.checkpoint import Checkpointer, Player
 from trainer.runtime import Runtime
 
+# 29 wrong triples of the test graph, on both sides of every third of its first train facts.
+NEGATIVES = Path(__file__).with_name("negatives.tsv")
 SAMPLERS = sorted(path.stem for path in (CONF / "generator").glob("*.yaml"))
 
 # Other settings of a sampler that must keep the promises too, beside those of its yaml.
@@ -48,9 +50,11 @@ VARIANTS: dict[str, list[list[str]]] = {
     "degree": [["power=0.0", "mask_known=true"], ["redraw_known=true"]],
     "in_batch": [["slots=both", "num_uniform=5"]],
     "k_hop": [["hops=3", "pool=walks", "mask_known=false"], ["hops=1", "uniform_share=0.0", "redraw_known=true"]],
+    "from_file": [["uniform_share=0.4", "mask_known=false"], ["redraw_known=true", "num_negatives=5"]],
     "mixture": [
         ["/parts.hard=kbgan", "parts.easy.mask_known=true", "/parts.easy=degree"],
         ["/parts.hard=near_miss", "/parts.easy=typed"],
+        ["/parts.hard=from_file", f"parts.hard.file={NEGATIVES}"],
     ],
     "typed": [["uniform_share=0.0", "mask_known=false"], ["redraw_known=true", "num_negatives=8"]],
     "uniform": [["num_negatives=60", "mask_known=true"], ["redraw_known=true"]],
@@ -85,7 +89,7 @@ class Case:
         """The size nearest to the wanted one that the sampler can work with."""
         if self.name == "in_batch":  # the chunk's other positives are its negatives
             return max(wanted, 2)
-        own = self.name in ("typed", "k_hop") or "redraw_known=true" not in self.options
+        own = self.name in ("typed", "k_hop", "from_file") or "redraw_known=true" not in self.options
         return wanted if own else 1  # what is known of one positive may be unknown of another
 
     def batch(self, chunk_size: int = 1, *, facts: int = 12, after: int = 0, epoch: int = 0) -> Batch:
@@ -110,6 +114,7 @@ def config_of(case: Case) -> DictConfig:
 
 # What makes a yaml fit a graph of 128 entities, or a test's patience.
 SMALL: dict[str, list[str]] = {
+    "from_file": [f"generator.file={NEGATIVES}"],
     "kbgan": ["generator.dim=4"],
     "false_negative_aware": ["generator.dim=4"],
     "whole_table_softmax": ["generator.dim=4"],

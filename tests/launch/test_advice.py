@@ -10,6 +10,7 @@ import pytest
 
 from launch import train
 from launch.advice import after_training, before_training
+from reporting.run_files import read_metrics, still_rises
 from tests.trainer.test_trainer import ScriptedEvaluator
 from tests.worlds import KBGANRun
 
@@ -43,6 +44,9 @@ def test_a_metric_that_still_rises_is_said(
     run.trainer.validation.evaluator = ScriptedEvaluator(run, last_stage)
     run.fit()
     assert after_training(run.trainer) == said
+    # Pages say the same of the run's file.
+    found = [line["valid/mrr"] for line in read_metrics(tmp_path / "metrics.jsonl") if "valid/mrr" in line]
+    assert still_rises(found) == (said is not None)
 
 
 def test_a_run_without_validation_is_not_said_to_rise(tmp_path: Path):

@@ -70,7 +70,7 @@ def test_facts_of_all_splits_are_known(command, finished, facts, tmp_path):
 def test_only_entities_of_the_slot_if_wanted(command, finished, facts, tmp_path):
     head, relation, _ = facts["train"][0]
     asked = [f"run={finished}", f"head={head}", f"relation={relation}", "k=200", f"out={tmp_path}/best.tsv"]
-    assert command(predict, *asked, "candidates=seen_in_slot", "known=show", "loops=show").code == 0
+    assert command(predict, *asked, "among=seen_in_slot", "known=show", "loops=show").code == 0
     assert {line["tail"] for line in read(tmp_path / "best.tsv")} == {t for _, r, t in facts["train"] if r == relation}
 
 
@@ -172,7 +172,7 @@ def test_facts_that_the_graph_lacks(command, finished, facts, tmp_path):
         (predict, ["head=a", "tail=b", "k=0"], "k must be at least 1, got 0"),
         (predict, ["head=a", "tail=b", "known=no"], "known must be leave_out or show, got 'no'"),
         (predict, ["head=a", "tail=b", "loops=no"], "loops must be leave_out or show, got 'no'"),
-        (predict, ["head=a", "tail=b", "candidates=no"], "candidates must be all or seen_in_slot, got 'no'"),
+        (predict, ["head=a", "tail=b", "among=no"], "among must be all or seen_in_slot, got 'no'"),
         (predict, ["head=a", "tail=b", "probability=no"], "probability must be platt or isotonic, got 'no'"),
         (predict, ["head=a", "tail=b", "negatives=0"], "negatives must be at least 1, got 0"),
         (predict, ["head=a", "tail=b", "out=best.txt"], "out must end in .tsv, .csv, .jsonl, got "),

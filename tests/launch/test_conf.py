@@ -21,7 +21,11 @@ GRAPHS = [file.removeprefix("graph/") for file in FILES if file.startswith("grap
 # How a file comes into a run, where it is not `group=name`.
 CHOICES = {"baseline": "baseline@generator.baseline={}", "pretrain": "generator={}"}
 # What some files ask of other options.
-NEEDS = {"baseline/leave_one_out": ["generator.num_negatives=2"], "placement/metis": ["placement.num_parts=4"]}
+NEEDS = {
+    "baseline/leave_one_out": ["generator.num_negatives=2"],
+    "generator/from_file": [f"generator.file={CONF.parent / 'tests' / 'generator' / 'negatives.tsv'}"],
+    "placement/metis": ["placement.num_parts=4"],
+}
 # What the code adds to a yaml's options when it calls the target.
 ADDED = {"embedding.model.KGEModel": {"site", "name"}}
 

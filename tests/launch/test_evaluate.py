@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import evaluate
+from launch import evaluate, export
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,13 +74,14 @@ def test_runs_nothing_but_our_own_from_a_run_s_config(target, command, run_copy)
     assert f"_target_ {target!r}" in outcome.errors or f"got {target!r}" in outcome.errors
 
 
-def test_says_which_file_is_damaged(command, run_copy):
+@pytest.mark.parametrize("module", [evaluate, export])
+def test_says_which_file_is_damaged(module, command, run_copy):
     rows = next((run_copy / "checkpoints").glob("*/rows_0_of_1.safetensors")).name
     for file in (run_copy / "checkpoints").glob(f"*/{rows}"):
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-    outcome = command(evaluate, f"run={run_copy}")
+    outcome = command(module, f"run={run_copy}", "out=out")
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1)
     assert f"{rows} is damaged" in outcome.errors
 

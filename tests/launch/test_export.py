@@ -1,8 +1,9 @@
-"""What export.py writes is enough to compute the model's scores with numpy alone."""
+"""launch/export.py: what it accepts, refuses and replaces."""
 
-import dataclasses
+import errno
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,111 +11,11 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
-from launch import evaluate, export
-from launch.build import Run, build_run
-from tests.configs import CONF, composed
-from tests.plain_scores import FORMULAS
-from tests.worlds import batch_of
-from trainer.runtime import Runtime
+from launch import evaluate, export, train
+from launch.parts import instantiate
+from tests.configs import composed
 
-YAMLS = sorted(path.stem for path in (CONF / "discriminator").glob("*.yaml"))
-# Dimensions and options that make a small model.
-SMALL = {"conve": ["discriminator.scoring.height=2", "discriminator.scoring.kernel=2"]}
-
-
-def make_run(*overrides: str) -> Run:
-    config = composed("train", "graph.num_people=100", "discriminator.dim=8", *overrides)
-    return build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0))
-
-
-def read_names(path: Path) -> list[str]:
-    lines = [line.split("\t") for line in path.read_bytes().decode().removesuffix("\n").split("\n")]
-    assert [int(line[0]) for line in lines] == list(range(len(lines)))
-    return [line[1] for line in lines]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FORMULAS)
-def test_numpy_gives_the_model_s_scores(name, dtype, tmp_path):
-    norm = ["discriminator.scoring.norm=2"] if name in ("transe", "transd") and dtype == "float64" else []
-    run = make_run(f"discriminator={name}", f"dtype={dtype}", *norm, *SMALL.get(name, []))
-    export.write_export(run, Path("step_1"), tmp_path)
-
-    model = json.loads((tmp_path / "model.json").read_text())
-    tables = {path.stem: np.load(path, allow_pickle=False) for path in tmp_path.glob("*.npy")}
-    assert {f"{name}.npy": list(table.shape) for name, table in tables.items()} == model["files"]
-    assert {str(table.dtype) for table in tables.values()} == {model["dtype"]} == {dtype}
-    head, relation, tail = run.graph.test[:50].T.numpy()
-    of_entity = {name: table for name, table in tables.items() if name.startswith("entity")}
-    of_relation = {name: table for name, table in tables.items() if name.startswith("relation")}
-    model |= {name: table for name, table in tables.items() if name not in {*of_entity, *of_relation}}
-
-    def row(tables, number):
-        return {name: table[number].astype(np.float64) for name, table in tables.items()}
-
-    scores = np.array(
-        [
-            FORMULAS[name](row(of_entity, h), row(of_relation, r), row(of_entity, t), model)
-            for h, r, t in zip(head, relation, tail, strict=True)
-        ]
-    )
-    discriminator = run.discriminator
-    expected = discriminator.scoring.score(
-        discriminator.entity(run.graph.test[:50, 0]),
-        discriminator.scorer.relation_rows(run.graph.test[:50, 1]),
-        discriminator.entity(run.graph.test[:50, 2]),
-    )
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9}
-    np.testing.assert_allclose(scores, expected.detach().numpy(), **tolerance)
-    assert scores.std() > 0
-
-
-@pytest.mark.parametrize("name", YAMLS)
-def test_model_says_in_words_how_to_score(name, tmp_path):
-    run = make_run(f"discriminator={name}", *SMALL.get(name, []))
-    export.write_export(run, Path("step_1"), tmp_path)
-    model = json.loads((tmp_path / "model.json").read_text())
-    assert model["scoring_function"].lower() == name.replace("_", "")
-    assert model["higher_is_more_plausible"] is True
-    assert model["score"].startswith(model["scoring_function"])
-    assert re.search(r"\)[:.] ", model["score"])  # the paper, then the formula
-    shared = run.discriminator.scoring.state_dict()
-    for file in shared:  # what no row holds is named, so that a reader knows what it is
-        assert f"{file}.npy" in model["files"]
-        assert f"`{file}`" in model["score"]
-
-
-def test_reciprocal_relations_rank_heads_as_tails(tmp_path):
-    run = make_run("discriminator=complex", "dtype=float64", "discriminator.reciprocal=true")
-    export.write_export(run, Path("step_1"), tmp_path)
-    model = json.loads((tmp_path / "model.json").read_text())
-    names = list(run.graph.relation_names)
-    assert read_names(tmp_path / "relations.tsv") == [*names, *(f"{name}_reciprocal" for name in names)]
-    assert (model["reciprocal"], model["num_relations"]) == (True, 2 * run.graph.num_relations)
-    entity, relation = np.load(tmp_path / "entity.npy"), np.load(tmp_path / "relation.npy")
-    assert len(relation) == 2 * len(names)
-    # The scores of all heads of a fact, by which the evaluator ranks them.
-    fact = run.graph.test[:1]
-    batch = batch_of(fact, heads=1)
-    (_, r, t), heads = fact[0].tolist(), torch.arange(run.graph.num_entities)[None]
-    found = run.discriminator.score_candidates(batch, heads)[0].detach().numpy()
-    expected = [
-        FORMULAS["complex"]({"entity": entity[t]}, {"relation": relation[r + len(names)]}, {"entity": e}, model)
-        for e in entity
-    ]
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-
-
-def test_names_stay_on_their_line(tmp_path):
-    run = make_run()
-    odd = ["a\tb", "two\nlines", "back\\slash", "carriage\rreturn", "na\u00efve\u2028\u00e9"]
-    names = [*odd, *run.graph.entity_names[len(odd) :]]
-    run = dataclasses.replace(run, graph=dataclasses.replace(run.graph, entity_names=names))
-    export.write_export(run, Path("step_1"), tmp_path)
-    written = read_names(tmp_path / "entities.tsv")
-    assert written[:5] == ["a\\tb", "two\\nlines", "back\\\\slash", "carriage\\rreturn", "na\u00efve\u2028\u00e9"]
-    assert written[5:] == names[5:]
-    assert read_names(tmp_path / "relations.tsv") == list(run.graph.relation_names)
+DOC = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text()
 
 
 def test_exports_a_run_and_replaces_an_earlier_export(command, finished, tmp_path):
@@ -168,3 +69,82 @@ def test_out_must_be_given(command, finished):
         1,
         "error: out must be the folder to write, as in out=exported, it is not given\n",
     )
+
+
+def test_any_format_replaces_any_other(command, finished, tmp_path):
+    for form in (*export.FORMATS, "npy"):
+        outcome = command(export, f"run={finished}", f"out={tmp_path / 'out'}", f"format={form}")
+        assert (outcome.code, outcome.errors) == (0, "")
+        model = json.loads((tmp_path / "out" / "model.json").read_text())
+        assert model["scoring_function"] == "TransE"
+        assert [file for file in model["files"] if not (tmp_path / "out" / file).exists()] == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("entity.npy", "relation.npy", "entities.tsv", "relations.tsv", "model.json")
+    }
+
+
+def test_a_format_must_be_one_of_them(command, finished):
+    outcome = command(export, f"run={finished}", "out=out", "format=csv")
+    assert (outcome.code, outcome.errors) == (
+        1,
+        "error: format must be one of npy, word2vec, parquet, projector, pykeen, got 'csv'\n",
+    )
+
+
+def test_each_format_is_explained():
+    assert re.findall(r"^## `format=(\w+)`", DOC, flags=re.MULTILINE) == list(export.FORMATS)
+
+
+def test_a_full_disk_leaves_the_earlier_export(command, finished, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert command(export, f"run={finished}", "out=out").code == 0
+    monkeypatch.setitem(export.FORMATS, "npy", full)
+    outcome = command(export, f"run={finished}", "out=out")
+    assert (outcome.code, outcome.errors) == (
+        1,
+        f"error: out: {tmp_path / 'out'} can't be written: No space left on device\n",
+    )
+    assert np.load("out/entity.npy").std() > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# Each is scored in its own way: L1, products, inverse relations, complex numbers.
+PYKEEN = {
+    "transe": ["discriminator.scoring.norm=1"],
+    "distmult": [],
+    "complex": ["discriminator.reciprocal=true"],
+    "rotate": [],
+}
+
+
+@pytest.mark.parametrize("name", PYKEEN)
+def test_pykeens_evaluator_finds_our_metrics(name, command, tiny_plain):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what PyKEEN imports
+        from pykeen.evaluation import RankBasedEvaluator
+        from pykeen.triples import TriplesFactory
+    options = [f"discriminator={name}", *PYKEEN[name], "generator=uniform", "loss=softmax", "optimizer.lr=0.1"]
+    assert (
+        command(train, *tiny_plain, *options, "trainer.epochs=5", "trainer.valid_every=5", "hydra.run.dir=run").code
+        == 0
+    )
+    assert command(evaluate, "run=run", "split=test", "out=test.json").code == 0
+    ours = json.loads(Path("test.json").read_text())["test"]
+    outcome = command(export, "run=run", "out=exported", "format=pykeen")
+    assert (outcome.code, outcome.errors) == (0, "")
+
+    model = torch.load("exported/trained_model.pkl", weights_only=False)
+    triples = TriplesFactory.from_path_binary("exported/training_triples")
+    graph = instantiate(composed("train", *tiny_plain).graph)
+    assert triples.entity_to_id == {name: number for number, name in enumerate(graph.entity_names)}
+    assert triples.mapped_triples.equal(graph.train)
+    theirs = RankBasedEvaluator(filtered=True).evaluate(
+        model, graph.test, additional_filter_triples=[graph.train, graph.valid], use_tqdm=False
+    )
+    for side in ("head", "tail", "both"):
+        found = theirs.get_metric(f"{side}.realistic.inverse_harmonic_mean_rank")
+        assert found == pytest.approx(ours[side]["mrr"], abs=1e-4)
+        assert theirs.get_metric(f"{side}.realistic.hits_at_10") == pytest.approx(ours[side]["hits@10"], abs=1e-4)
+    assert ours["both"]["mrr"] > 0.06  # chance is .042

@@ -185,7 +185,7 @@ def test_a_saved_option_is_of_the_training_alone(line, said, tmp_path, monkeypat
 
 def test_where_a_run_runs_is_the_user_s(tmp_path):
     ours = ["graph=folder", "graph.path='/a b/c'", "+generator.parts.more._partial_=true", "term=[n3]", "seed=3"]
-    theirs = ["launch.ranks=2000", "tracker=wandb", "tracker.mode=online", "graph.cache=/x", "launch={ranks: 3}"]
+    theirs = ["launch.ranks=2000", "tracker=wandb", "trackers.wandb.mode=online", "graph.cache=/x", "launch={ranks: 3}"]
     assert saved_options(of_lines(tmp_path, *ours, *theirs), []) == (ours, theirs)
 
 

@@ -134,8 +134,9 @@ def test_takes_what_is_right(options: list[str]):
 @pytest.mark.parametrize(
     ("typed", "settled"),
     [
-        (["tracker=null"], ["~tracker"]),
-        (["tracker=wandb", "seed=1", "tracker=null"], ["seed=1", "~tracker"]),
+        (["tracker=null"], ["tracker=[]"]),
+        (["tracker=wandb", "seed=1", "tracker=null"], ["seed=1", "tracker=[]"]),
+        (["average=ema", "average=null"], ["~average"]),
         (["quality=null", "experiment=null"], ["~quality", "~experiment"]),
         (
             ["term=[n3,l2]", "generator=uniform,kbgan", "--multirun"],

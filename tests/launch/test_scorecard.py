@@ -2,14 +2,10 @@
 
 import csv
 import io
-import json
 import os
 import re
 import signal
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from statistics import stdev
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -18,10 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from graph.errors import InputError
 from launch import evaluate, schema, scorecard
 from launch.budget import epochs_within
-from launch.cells import find_cells, last_of_each, plan, read_record
-from reporting.scorecard_page import Heading, as_page
-from reporting.scorecard_plots import draw_plots
-from reporting.scorecard_table import FIGURES, as_csv, as_markdown, blocks, mean_places, read_result
+from launch.cells import last_of_each, plan, read_record
+from reporting.scorecard_columns import FIGURES
+from tests.scorecard_cells import make_cell
 from tests.warm_start import WarmPopen, children_of, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +63,10 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
         (["trainer.valid_every=3"], "trainer.valid_every: a scorecard takes scorecard.validations instead"),
         (["experiment=demo"], "experiment: a scorecard takes scorecard.common or scorecard.entries instead"),
         (["launch.ranks=0"], "launch.ranks must be at least 1, got 0"),
-        (["scorecard.folders=[nowhere]"], "scorecard.folders: nowhere holds no cell of a scorecard"),
+        (
+            ["scorecard.folders=[nowhere]"],
+            "scorecard.folders: nowhere holds no cell of a scorecard and no run of a sweep",
+        ),
         (["scorecard.common=['loss.gama=1']"], "gama"),
         (["discriminator.dimm=3"], "dimm"),
     ],
@@ -156,155 +154,12 @@ def test_pretraining_and_pools_are_part_of_the_budget(composing):
     assert epochs_within(config, whole - 1) == 10
 
 
-def make_cell(folder: Path, sampler: str, seed: int, mrr: float | None, *, discriminator: str = "transe") -> Path:
-    """The folder of a cell, as a run leaves it; one that failed without an MRR."""
-    cell = folder / "cells" / f"{sampler}-{discriminator}-synthetic-{seed}"
-    cell.mkdir(parents=True)
-    record = {"graph": "synthetic", "discriminator": discriminator, "sampler": sampler, "seed": seed, "ranks": 1}
-    record |= {"limit": {"budget": 1e6, "epochs": None}, "epochs": 4, "wall_seconds": 2.0, "options": []}
-    record["error"] = "no <memory> left" if mrr is None else None
-    (cell / "cell.json").write_text(json.dumps(record))
-    if mrr is None:
-        return cell
-    names = ("known_true", "unseen_true", "hidden_true", "hardness", "active", "gradient_norm", "distinct", "entropy")
-    lines = []
-    for number, step in enumerate((0, 5, 10)):
-        line = {"step": step, "epoch": number, "stage": "training", "cost/candidates": 5e5 * number}
-        line |= {"cost/seconds": 1.0 * number, "cost/peak_mb": 100.0 + number}
-        line |= {f"quality/{name}": 0.1 * number for name in (*names, "coverage", "nce_error")}
-        if number:
-            line |= {"valid/mrr": mrr * number / 2, "cost/step_seconds": 0.002 * number}
-        lines.append(json.dumps(line))
-    (cell / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 11, "cut o']))
-    metrics = {"both": {"mrr": mrr, "hits@10": 2 * mrr}}
-    result = {"valid": metrics, "test": metrics, "seconds": 2.5}
-    (cell / "result.json").write_text(json.dumps(result))
-    groups = ("generator", "loss", "optimizer", "discriminator", "trainer", "pretrain")
-    (cell / "config.yaml").write_text("".join(f"{group}: {{some_option_of_{sampler}: 1}}\n" for group in groups))
-    return cell
-
-
 @pytest.fixture
 def made(tmp_path) -> Path:
     for sampler, mrrs in (("uniform", (0.2, 0.3)), ("kbgan", (0.4, 0.5)), ("broken", (None, None))):
         for seed, mrr in enumerate(mrrs):
             make_cell(tmp_path, sampler, seed, mrr)
     return tmp_path
-
-
-def test_figures_of_a_cell_are_means_over_its_last_stage(made):
-    result = read_result(made / "cells/uniform-transe-synthetic-1")
-    expected = {"valid_mrr": 0.3, "test_hits10": 0.6, "hardness": 0.15, "step_ms": 3.0, "peak_mb": 102.0}
-    expected |= {"candidates": 1e6, "seconds": 2.5, "epochs": 4}
-    assert {key: result.figures[key] for key in expected} == pytest.approx(expected)
-    assert set(result.figures) == set(FIGURES)
-    assert [(moment.candidates, moment.mrr) for moment in result.moments] == [(5e5, 0.15), (1e6, 0.3)]
-
-
-def test_a_cell_that_validated_a_sample_is_read(made):
-    cell = made / "cells/uniform-transe-synthetic-1"
-    whole = read_result(cell)
-    metrics = cell / "metrics.jsonl"
-    metrics.write_text(metrics.read_text().replace("valid/mrr", "valid_sample/mrr"))
-    result = read_result(cell)
-    assert result.figures == whole.figures
-    assert [(moment.mrr, moment.sampled) for moment in result.moments] == [(0.15, True), (0.3, True)]
-    assert not any(moment.sampled for moment in whole.moments)
-
-
-def test_a_cell_whose_graph_has_no_valid_split_says_so(tmp_path):
-    cell = make_cell(tmp_path, "uniform", 0, 0.2)
-    result = json.loads((cell / "result.json").read_text())
-    (cell / "result.json").write_text(json.dumps({"test": result["test"], "seconds": 1.0}))
-    assert read_result(cell).error == "its graph has no valid or no test triples, which samplers are compared by"
-
-
-def test_seeds_become_means_and_spreads_best_first(made):
-    results = [read_result(cell) for cell in find_cells(made)]
-    ((block, lines),) = blocks(results).items()
-    assert block == ("synthetic", "transe", 1)
-    assert [(line.sampler, line.seeds) for line in lines] == [("kbgan", 2), ("uniform", 2), ("broken", 0)]
-    assert lines[1].means["valid_mrr"] == pytest.approx(0.25)
-    assert lines[1].spreads["valid_mrr"] == pytest.approx(stdev([0.2, 0.3]))
-    assert lines[2].errors == ["seed 0: no <memory> left", "seed 1: no <memory> left"]
-    table = as_markdown(blocks(results))
-    assert "0.2500 ± 0.0707" in table
-    assert "- broken, seed 1: no <memory> left" in table
-    rows = list(csv.DictReader(io.StringIO(as_csv(results))))
-    assert [(row["sampler"], row["seed"], row["valid_mrr"]) for row in rows] == [
-        *(("broken", str(seed), "") for seed in (0, 1)),
-        *(("kbgan", str(seed), str(mrr)) for seed, mrr in enumerate((0.4, 0.5))),
-        *(("uniform", str(seed), str(mrr)) for seed, mrr in enumerate((0.2, 0.3))),
-    ]
-    assert rows[0]["error"] == "no <memory> left"
-
-
-def test_generality_is_the_mean_place(made):
-    for sampler, mrr in (("uniform", 0.9), ("kbgan", 0.1), ("extra", 0.5)):
-        make_cell(made, sampler, 0, mrr, discriminator="complex")
-    places = mean_places(blocks(read_result(cell) for cell in find_cells(made)))
-    assert places == {"uniform": (1.5, 2), "extra": (2.0, 1), "kbgan": (2.0, 2)}
-
-
-class Page(HTMLParser):
-    """What a browser would fetch, and whether elements close in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def test_the_page_needs_nothing_else(made):
-    results = [read_result(cell) for cell in find_cells(made)]
-    plots = draw_plots(results, made / "plots")
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.values())
-    page = Page()
-    page.feed(as_page(Heading("python launch/scorecard.py <typed>", {"commit": "abc"}, "now"), results, plots))
-    assert page.open == []
-    assert not page.tags & {"script", "link", "iframe"}
-    assert len(page.sources) == len(plots) >= 5
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    for text in ("0.4500", "± 0.0707", "2 of 6 runs failed", "no <memory> left", "<typed>", "some_option_of_kbgan"):
-        assert text in page.text
-
-
-def test_hostile_names_are_text_on_the_page(made):
-    hostile = """</style></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""
-    results = [read_result(cell) for cell in find_cells(made)]
-    results = [replace(each, identity=each.identity | {"sampler": hostile, "graph": hostile}) for each in results]
-    results[0] = replace(results[0], error=hostile)
-    picture = made / "plot.png"
-    picture.write_bytes(b"\x89PNG")
-    page = Page()
-    page.feed(as_page(Heading(hostile, {hostile: hostile}, hostile), results, {hostile: picture}))
-    assert page.open == []
-    assert "script" not in page.tags
-    assert page.sources == ["data:image/png;base64,iVBORw=="]
-    # The summary (graph, time), failure (three), card, table, caption, options, facts.
-    assert page.text.count(hostile) >= 10
-
-
-def test_a_page_of_failures_alone(tmp_path):
-    results = [read_result(make_cell(tmp_path, "broken", 0, None))]
-    assert draw_plots(results, tmp_path / "plots") == {}
-    page = Page()
-    page.feed(as_page(Heading("typed", {}, "now"), results, {}))
-    assert "1 of 1 runs failed" in page.text
 
 
 def test_folders_are_put_together(made, command):

@@ -36,6 +36,9 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp
     def make(*options: str, typed: tuple[str, ...] = (), graph: str = "three", recipe: str = "none") -> Trainer:
         GlobalHydra.instance().clear()
         three = ["graph=folder", f"graph.path={folder}"] if graph == "three" else [f"graph={graph}"]
+        if "generator=from_file" in options:  # the only one that needs a file
+            (tmp_path / "wrong.tsv").write_text("a\tr\tc\n" if graph == "three" else "usa\tembassy\tusa\n")
+            three += [f"generator.file={tmp_path / 'wrong.tsv'}"]
         three += [f"recipe={recipe}", "discriminator.dim=4", f"typed=[{','.join(typed)}]"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", [*three, *options])

@@ -1,5 +1,6 @@
 """train.py as a user runs it: what a run leaves, sweeps, ranks, resuming, and what it says of a wrong option."""
 
+import csv
 import json
 import re
 import shutil
@@ -215,6 +216,8 @@ def test_a_sweep_on_ranks_into_folders_named_by_their_options(command, tiny_plai
     assert outcome.code == 0, outcome.errors
     found = [path.parent.name for path in sorted((tmp_path / "a=b, [Ü]").glob("*/result.json"))]
     assert [name.partition("seed=")[2][:2] for name in found] == ["0,", "1,"]
+    rows = list(csv.DictReader((tmp_path / "a=b, [Ü]" / "sweep.csv").read_text().splitlines()))
+    assert [(row["run"], row["seed"], row["finished"]) for row in rows] == [(found[0], "0", "1"), (found[1], "1", "1")]
 
 
 @pytest.mark.usefixtures("warm")
@@ -226,6 +229,11 @@ def test_a_failing_job_does_not_stop_a_sweep(command, tiny_plain, tmp_path):
     assert json.loads((tmp_path / "sweep" / "1" / "result.json").read_text())["steps"] > 0
     # The job has printed its own error.
     assert outcome.errors == f"error: 1 job of the sweep failed: {tmp_path / 'sweep' / '0'}\n"
+    # The sweep ends with its table and its page.
+    said = outcome.output.splitlines()
+    assert said[-1] == f"page: {tmp_path / 'sweep' / 'sweep.html'}"
+    assert said[-2] == "without a result: 0"
+    assert (tmp_path / "sweep" / "sweep.html").is_file()
 
 
 def test_torchrun_refuses_a_sweep(command, monkeypatch):

@@ -22,7 +22,7 @@ from trainer.averaging.weights import Weights
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
 from trainer.runtime import Runtime
-from trainer.tracking import Tracker
+from trainer.tracking.tracker import Tracker
 from trainer.validation import Ranking
 
 DECAY = 0.9

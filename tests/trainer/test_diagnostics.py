@@ -16,7 +16,7 @@ def diagnostics_of(graph: KnowledgeGraph, *, hidden: bool = True) -> Diagnostics
         KnownTriples(triples, graph.num_entities, graph.num_relations)
         for triples in (graph.train, graph.hidden, torch.cat([graph.valid, graph.test]))
     )
-    return Diagnostics(one_rank(), train, unseen if hidden else None, held_out, log_digests=True)
+    return Diagnostics(one_rank(), train, unseen if hidden else None, held_out, log_digests=True, log_usage=False)
 
 
 def step_of(chunk_size: int) -> tuple[Batch, Negatives]:

@@ -104,6 +104,16 @@ def test_equals_plain_counting(block_rows: int, queries: int, reciprocal: bool, 
     assert found["head"] != found["tail"]
 
 
+def test_ranks_are_in_the_order_of_the_triples():
+    graph = families()
+    model, triples = tied_model(graph), graph.valid[:12].flip(0)
+    slow = slow_ranks(model, graph, triples)
+    ranks = evaluator_of(graph).ranks(model, triples)
+    assert [*map(tuple, ranks.head.T.tolist())] == slow["head"]
+    assert [*map(tuple, ranks.tail.T.tolist())] == slow["tail"]
+    assert ranks.realistic("tail").tolist() == [sum(bounds) / 2 for bounds in slow["tail"]]
+
+
 def test_triples_that_the_filter_does_not_know_are_ranked_too():
     graph = families()
     model, triples = tied_model(graph, values=9), graph.test[:10]

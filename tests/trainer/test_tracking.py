@@ -1,3 +1,4 @@
+import csv
 import json
 import logging
 import os
@@ -11,12 +12,25 @@ from typing import Any
 import pytest
 
 from graph.errors import InputError
-from trainer.tracking import JsonLinesTracker, WandbTracker
+from tests.worlds import KBGANRun
+from trainer.checkpoint import trained_checkpoint
+from trainer.tracking.csv_file import CsvTracker
+from trainer.tracking.json_lines import JsonLinesTracker
+from trainer.tracking.tensorboard import TensorBoardTracker
+from trainer.tracking.tracker import Title
+from trainer.tracking.wandb_run import WandbTracker
+
+TITLE = Title(name="rotate kbgan umls seed 3", group="sweep 7", job_type="train", tags=("rotate", "umls"))
+
+
+def wandb_tracker(**options: Any) -> WandbTracker:
+    defaults = {"mode": None, "name": None, "group": None, "tags": [], "artifact": False, "init_timeout": 5.0}
+    return WandbTracker(project="advkge", **{**defaults, **options})
 
 
 def track(folder: Path, metrics: list[tuple[int, dict[str, Any]]], *, from_step: int = 0) -> None:
     tracker = JsonLinesTracker()
-    tracker.start(folder, {}, run_id=None, from_step=from_step)
+    tracker.start(folder, {}, title=TITLE, run_id=None, from_step=from_step)
     for step, values in metrics:
         tracker.log(step, values)
     tracker.finish(None)
@@ -34,7 +48,7 @@ def test_a_line_a_step(tmp_path: Path):
 
 def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path):
     tracker = JsonLinesTracker()
-    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
     tracker.log(1, {"train/loss": 1.0})
     assert steps(tmp_path) == [1]
     tracker.finish(None)
@@ -64,7 +78,7 @@ def test_a_new_run_in_an_old_folder_starts_over(tmp_path: Path):
 
 def test_a_full_disk_is_one_line(tmp_path: Path):
     tracker = JsonLinesTracker()
-    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
 
     class Full:
         name = "metrics.jsonl"
@@ -81,8 +95,8 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
 
 
 def test_wandb_mode_is_checked():
-    with pytest.raises(InputError, match=r"tracker.mode must be online or offline, got 'disabled'"):
-        WandbTracker(project="advkge", mode="disabled", group=None, init_timeout=5.0)
+    with pytest.raises(InputError, match=r"trackers.wandb.mode must be online or offline, got 'disabled'"):
+        wandb_tracker(mode="disabled")
 
 
 @pytest.fixture
@@ -120,8 +134,8 @@ def records(file: Path) -> list[Any]:
 
 
 def wandb_run(folder: Path, mode: str, run_id: str | None, metrics: list[tuple[int, dict[str, Any]]]) -> str:
-    tracker = WandbTracker(project="advkge", mode=mode, group="sweep", init_timeout=5.0)
-    tracker.start(folder, {"seed": 3, "trainer": {"epochs": 2}}, run_id=run_id, from_step=0)
+    tracker = wandb_tracker(mode=mode, group="sweep")
+    tracker.start(folder, {"seed": 3, "trainer": {"epochs": 2}}, title=TITLE, run_id=run_id, from_step=0)
     for step, values in metrics:
         tracker.log(step, values)
     tracker.finish({"test": {"both": {"mrr": 0.5}}, "best_step": 1})
@@ -183,8 +197,8 @@ def test_wandb_that_is_not_to_go_online_opens_no_connection(
     variable: str, value: str, server: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv(variable, value)
-    tracker = WandbTracker(project="advkge", mode=None, group=None, init_timeout=5.0)
-    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker = wandb_tracker()
+    tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
     tracker.log(1, {"train/loss": 2.5})
     tracker.finish({})
     with pytest.raises(BlockingIOError):
@@ -202,8 +216,8 @@ def test_an_option_wins_over_wandbs_variables_and_these_over_what_is_not_typed(
     (tmp_path / "elsewhere").mkdir()
     for name, value in told.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    tracker = WandbTracker(project="advkge", mode="offline", group=None, init_timeout=5.0)
-    tracker.start(tmp_path / "run", {}, run_id=None, from_step=0)
+    tracker = wandb_tracker(mode="offline")
+    tracker.start(tmp_path / "run", {}, title=TITLE, run_id=None, from_step=0)
     tracker.finish({})
     (file,) = tmp_path.glob("elsewhere/wandb/offline-run-*/*.wandb")
     history(file)
@@ -224,9 +238,9 @@ def test_a_variable_that_wandb_cant_use_is_one_line(
     variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv(variable, value)
-    tracker = WandbTracker(project="advkge", mode=None, group=None, init_timeout=5.0)
+    tracker = wandb_tracker()
     with pytest.raises(InputError) as refused:
-        tracker.start(tmp_path, {}, run_id=None, from_step=0)
+        tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
     assert re.fullmatch(message, str(refused.value))
 
 
@@ -265,8 +279,8 @@ def test_wandb_takes_a_table_and_plots(tmp_path: Path):
     from matplotlib.figure import Figure
 
     Figure().savefig(tmp_path / "mrr.png")
-    tracker = WandbTracker(project="advkge", mode="offline", group=None, init_timeout=5.0)
-    tracker.start(tmp_path, {}, run_id=None, from_step=0)
+    tracker = wandb_tracker(mode="offline")
+    tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
     tracker.show("scorecard", [{"sampler": "uniform", "mrr": 0.25}], {"mrr": tmp_path / "mrr.png"})
     tracker.finish({})
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
@@ -295,6 +309,77 @@ def test_wandb_without_an_account_goes_offline_and_says_so_once(tmp_path: Path, 
 def test_a_line_of_another_make_is_dropped_when_a_run_goes_on(line: bytes, tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b"\n")
     tracker = JsonLinesTracker()
-    tracker.start(tmp_path, {}, run_id=None, from_step=5)
+    tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=5)
     tracker.finish(None)
     assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\n'
+
+
+def test_csv_has_a_column_for_each_metric_and_goes_on_after_a_resume(tmp_path: Path):
+    def rows(from_step: int, metrics: list[tuple[int, dict[str, Any]]]) -> list[dict[str, str]]:
+        tracker = CsvTracker()
+        tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=from_step)
+        for step, values in metrics:
+            tracker.log(step, values)
+        tracker.finish({})
+        return list(csv.DictReader((tmp_path / "metrics.csv").open()))
+
+    late = {"stage": "a, b", "valid/mrr": 0.25}
+    assert rows(0, [(1, {"train/loss": 2.5}), (2, late), (3, {})]) == [
+        {"step": "1", "train/loss": "2.5", "stage": "", "valid/mrr": ""},
+        {"step": "2", "train/loss": "", "stage": "a, b", "valid/mrr": "0.25"},
+        {"step": "3", "train/loss": "", "stage": "", "valid/mrr": ""},
+    ]
+    assert [row["step"] for row in rows(2, [(3, {"train/loss": 1.0}), (4, {"new": 7})])] == ["1", "2", "3", "4"]
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[-1] == "4,,,,7"
+    assert [row["step"] for row in rows(0, [(1, {})])] == ["1"]  # a new run starts over
+
+
+def test_csv_that_cant_be_written_is_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match=r"gone/metrics.csv can't be written: No such file or directory"):
+        CsvTracker().start(tmp_path / "gone", {}, title=TITLE, run_id=None, from_step=0)
+
+
+@pytest.mark.slow
+def test_tensorboard_reads_what_was_written(tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def track(from_step: int, metrics: list[tuple[int, dict[str, Any]]], result: dict[str, Any] | None) -> None:
+        tracker = TensorBoardTracker()
+        tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=from_step)
+        for step, values in metrics:
+            tracker.log(step, values)
+        tracker.show("hardest", [{"head": "a|b", "score": 0.5}], {})
+        tracker.finish(result)
+
+    pretrained = {"stage": "pretrain_generator", "valid/mrr": 0.9}
+    track(0, [(1, pretrained), (2, {"stage": "adversarial", "valid/mrr": 0.2}), (3, {"valid/mrr": 0.3})], None)
+    track(2, [(3, {"valid/mrr": 0.4})], {"test": {"both": {"mrr": 0.5}}, "best_step": 3})
+    read = EventAccumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    assert [(point.step, round(point.value, 3)) for point in read.Scalars("valid/mrr")] == [(2, 0.2), (3, 0.4)]
+    assert read.Scalars("pretrain_generator/valid/mrr")[0].step == 1
+    assert read.Scalars("test/both/mrr")[0].value == 0.5
+    (table,) = read.Tensors("hardest/text_summary")[0].tensor_proto.string_val
+    assert table.decode().splitlines()[2] == "| a\\|b | 0.5 |"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_wandb_shows_what_a_run_is_and_keeps_its_checkpoint(tmp_path: Path):
+    trained = KBGANRun(tmp_path / "run")
+    trained.fit()
+    tracker = wandb_tracker(mode="offline", tags=["mine"], artifact=True)
+    tracker.start(trained.folder, {"seed": 3}, title=TITLE, run_id=None, from_step=0)
+    (tmp_path / "mrr.svg").write_text("<svg/>")
+    tracker.show("hardest", [{"head": "a"}], {"mrr": tmp_path / "mrr.svg"})
+    tracker.finish({"test": {"both": {"mrr": 0.5}}})
+    (file,) = trained.folder.glob("wandb/offline-run-*/*.wandb")
+    rows = history(file)
+    assert any("plots/mrr" in key for key in rows[-1])
+    found = next(record.run for record in records(file) if record.HasField("run"))
+    assert (found.display_name, found.run_group, found.job_type) == (TITLE.name, "sweep 7", "train")
+    assert set(found.tags) == {"rotate", "umls", "mine"}
+    artifacts = [record.artifact for record in records(file) if record.HasField("artifact")]
+    (artifact,) = [each for each in artifacts if each.type == "model"]
+    names = {entry.path for entry in artifact.manifest.contents}
+    assert names == {path.name for path in trained_checkpoint(trained.folder).iterdir()}

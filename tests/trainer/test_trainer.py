@@ -25,7 +25,7 @@ from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
-from trainer.tracking import Tracker
+from trainer.tracking.tracker import Tracker
 
 STEPS = 10  # of a stage: two epochs of five
 
@@ -41,7 +41,7 @@ class Trigger(Tracker):
         self.step = step
         self.action = action
 
-    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
+    def start(self, folder: Path, config: Mapping[str, Any], **_: object) -> None:
         pass
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:

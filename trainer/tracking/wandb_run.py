@@ -1,82 +1,19 @@
-"""Trackers write metrics: to `metrics.jsonl` always, to wandb if chosen. Only rank 0 has trackers."""
+"""A run of wandb beside `metrics.jsonl`."""
 
-import json
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
+from trainer.checkpoint import trained_checkpoint
 from trainer.stage import PRETRAINING
+from trainer.tracking.tracker import Title, Tracker
 from trainer.validation import GROUPS, METRICS
 
 log = logging.getLogger(__name__)
-
-
-class Tracker(ABC):
-    """Writes the metrics of steps."""
-
-    run_id: str | None = None
-    """The tracker's id of this run. Checkpoints keep it, so that a resumed run continues the same track."""
-
-    @abstractmethod
-    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
-        """Opens the track.
-
-        Args:
-            folder: the run folder.
-            run_id: the id of the run that is resumed, if any.
-            from_step: the step that the run starts or resumes at; metrics of later steps are discarded.
-        """
-
-    @abstractmethod
-    def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
-        """Writes the metrics of a step; names have a group, as in `train/loss`."""
-
-    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
-        """Takes a report: a table by rows, which have the same keys, and images by name. Does nothing here."""
-
-    @abstractmethod
-    def finish(self, result: Mapping[str, Any] | None) -> None:
-        """Closes the track; `result` is None if the run was stopped."""
-
-
-class JsonLinesTracker(Tracker):
-    """One JSON object a line in `metrics.jsonl`: step, epoch, stage, loss, then the others by their names."""
-
-    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
-        """Opens `metrics.jsonl`. Drops lines after `from_step`, which a run wrote after its last checkpoint."""
-        path = folder / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_bytes().splitlines() if _step_of(line) <= from_step]
-            temporary = path.with_suffix(".tmp")
-            temporary.write_bytes(b"".join(line + b"\n" for line in kept))
-            os.replace(temporary, path)
-        self._file = path.open("a")
-
-    def log(self, step: int, metrics: Mapping[str, float | int | str]) -> None:
-        """Writes a line; raises InputError if the file cannot be written."""
-        named = {"loss" if name == "train/loss" else name: value for name, value in metrics.items()}
-        try:
-            self._file.write(json.dumps({"step": step, **named}) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise InputError(f"{self._file.name} can't be written: {error.strerror}") from error
-
-    def finish(self, result: Mapping[str, Any] | None) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
-def _step_of(line: bytes) -> float:
-    """The step of a line; infinity for a line that is incomplete because the run died."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return float("inf")
 
 
 class WandbTracker(Tracker):
@@ -91,21 +28,39 @@ class WandbTracker(Tracker):
         project: wandb project.
         mode: "online" or "offline"; None for what WANDB_MODE or WANDB_DISABLED say, else online. Online without an
             account or network goes offline, and says so once.
-        group: groups runs, for example those of a sweep; None for what WANDB_RUN_GROUP says, else none.
+        name: the name of the run; None for what WANDB_NAME says, else the names of its models, sampler and graph.
+        group: groups runs; None for what WANDB_RUN_GROUP says, else the sweep that the run is part of.
+        tags: more tags beside the names of its models, sampler and graph; with WANDB_TAGS, only those that it lists.
+        artifact: at the end of a run, log the checkpoint that its result is of as an artifact of type "model".
         init_timeout: seconds to wait for the server before going offline.
     """
 
-    def __init__(self, *, project: str, mode: str | None, group: str | None, init_timeout: float) -> None:
+    def __init__(
+        self,
+        *,
+        project: str,
+        mode: str | None,
+        name: str | None,
+        group: str | None,
+        tags: Sequence[str],
+        artifact: bool,
+        init_timeout: float,
+    ) -> None:
         if mode not in ("online", "offline", None):
-            raise InputError(f"tracker.mode must be online or offline, got {mode!r}")
+            raise InputError(f"trackers.wandb.mode must be online or offline, got {mode!r}")
         if init_timeout <= 0:
-            raise InputError(f"tracker.init_timeout must be positive, got {init_timeout}")
+            raise InputError(f"trackers.wandb.init_timeout must be positive, got {init_timeout}")
         self.project = project
         self.mode = mode
+        self.name = name
         self.group = group
+        self.tags = tags
+        self.artifact = artifact
         self.init_timeout = init_timeout
 
-    def start(self, folder: Path, config: Mapping[str, Any], *, run_id: str | None, from_step: int) -> None:
+    def start(
+        self, folder: Path, config: Mapping[str, Any], *, title: Title, run_id: str | None, from_step: int
+    ) -> None:
         """Starts a wandb run, or continues the run `run_id`.
 
         Raises:
@@ -116,11 +71,19 @@ class WandbTracker(Tracker):
         from wandb.errors import CommError, UsageError
 
         _check_variables()
-        given = {"project": self.project, "group": self.group, "id": run_id}
-        ours = {"WANDB_DIR": ("dir", folder), "WANDB_NAME": ("name", folder.name), "WANDB_RESUME": ("resume", "allow")}
+        self._folder = folder
+        ours = {
+            "WANDB_DIR": ("dir", folder),
+            "WANDB_NAME": ("name", title.name),
+            "WANDB_RUN_GROUP": ("group", title.group),
+            "WANDB_JOB_TYPE": ("job_type", title.job_type),
+            "WANDB_TAGS": ("tags", [*title.tags, *self.tags]),
+            "WANDB_RESUME": ("resume", "allow"),
+        }
+        given = {"project": self.project, "name": self.name, "group": self.group, "id": run_id}
         options: dict[str, Any] = {"config": dict(config)}
-        options |= {name: value for name, value in given.items() if value is not None}
         options |= {name: value for variable, (name, value) in ours.items() if variable not in os.environ}
+        options |= {name: value for name, value in given.items() if value is not None}
         mode = self.mode or ("disabled" if _is_disabled() else None)
         settings = wandb.Settings(silent=True, console="off", init_timeout=self.init_timeout)
         try:
@@ -159,14 +122,31 @@ class WandbTracker(Tracker):
         import wandb
 
         rows = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
-        images = {f"plots/{plot}": wandb.Image(str(path)) for plot, path in plots.items()}
-        self._run.log({name: rows, **images})
+        shown: dict[str, Any] = {f"plots/{plot}": _as_media(path) for plot, path in plots.items()}
+        self._run.log({name: rows, **shown})
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Writes the test metrics and the best step to the summary and ends the wandb run."""
         if result is not None:
             self._run.summary.update({key: result[key] for key in ("test", "best_step") if key in result})
+            if self.artifact:
+                self._log_checkpoint()
         self._run.finish(exit_code=0 if result is not None else 1)
+
+    def _log_checkpoint(self) -> None:
+        import wandb
+
+        checkpoint = trained_checkpoint(self._folder)
+        model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata={"checkpoint": checkpoint.name})
+        model.add_dir(str(checkpoint))
+        self._run.log_artifact(model)
+
+
+def _as_media(plot: Path) -> Any:
+    """What wandb shows a plot as. Its images are of pixels only, so an SVG file becomes a page of its own."""
+    import wandb
+
+    return wandb.Html(plot.read_text(), inject=False) if plot.suffix == ".svg" else wandb.Image(str(plot))
 
 
 def _check_variables() -> None:

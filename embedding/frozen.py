@@ -1,0 +1,49 @@
+"""Rows of a model that training leaves as they are, while others learn."""
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from kernels.rows import RowGradient
+
+RELATION = "relation"
+"""The name of relation rows among a model's dense tensors."""
+
+
+class FrozenRows:
+    """Which entity rows of this rank and which relation rows stay; all other dense tensors of the model stay too.
+
+    An optimiser asks it which rows may move. Dense tensors are set back after each step, which is simpler and exact:
+    they are few.
+
+    Args:
+        entity: True for an entity row of this rank's block that stays.
+        relation: True for a relation row that stays.
+        dense: the model's dense tensors, whose values now are those that stay.
+    """
+
+    def __init__(self, entity: Bool[Tensor, " L"], relation: Bool[Tensor, " R_"], dense: dict[str, Tensor]) -> None:
+        self.entity = entity
+        self.relation = relation
+        self._learns = (~entity).nonzero()[:, 0]
+        self._dense = {name: tensor.detach().clone() for name, tensor in dense.items()}
+
+    def of_learning(self, gradient: RowGradient) -> RowGradient:
+        """The gradient of the entity rows that may move."""
+        learns = ~self.entity[gradient.row]
+        return RowGradient(gradient.row[learns], gradient.value[learns])
+
+    def of_all_learning(self, gradient: RowGradient) -> RowGradient:
+        """The same with a gradient of zeros for the other rows that may move, for optimisers that move every row."""
+        value = gradient.value.new_zeros((len(self._learns), gradient.value.shape[1]))
+        value[torch.searchsorted(self._learns, gradient.row)] = gradient.value
+        return RowGradient(self._learns, value)
+
+    @torch.no_grad()
+    def set_back(self, dense: dict[str, Tensor]) -> None:
+        """Gives the dense tensors the values that stay, except relation rows that may move."""
+        for name, tensor in dense.items():
+            if name == RELATION:
+                tensor[self.relation] = self._dense[name][self.relation]
+            else:
+                tensor.copy_(self._dense[name])

@@ -1,0 +1,1 @@
+"""Writes a trained model in the formats of other tools, one format in each file."""

@@ -1,0 +1,57 @@
+"""Makes a dashboard in wandb for the runs of a project: `python launch/dashboard.py entity=ME project=advkge`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from graph.errors import InputError
+from launch import schema
+from launch.arguments import read_arguments
+from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
+from launch.help import help_of
+from launch.options import check_values
+from launch.paths import make_absolute
+from reporting.dashboard import dashboard
+from reporting.files import write_text
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="dashboard")
+def run_job(config: DictConfig) -> None:
+    """Saves the dashboard in wandb, and prints its address; or writes it to a file."""
+    with one_line_errors():
+        check_values(config)
+        make_absolute(config)
+        if config.entity is None:
+            raise InputError("entity must be your user name or team in wandb, as in entity=ME, it is not given")
+        made = dashboard(config.entity, config.project, config.name)
+        if config.out is not None:
+            # Its only form without a connection, so wandb-workspaces is pinned to a minor version.
+            write_text(Path(config.out), made._to_model().model_dump_json(by_alias=True, indent=1))
+            print(f"dashboard: {config.out}")
+            return
+        try:
+            made.save()
+        except Exception as error:  # wandb has no common class for a missing account, project or connection
+            raise InputError(f"wandb can't save the dashboard: {' '.join(str(error).split())[:300]}") from error
+        print(f"dashboard: {made.url}")
+
+
+def main() -> None:
+    """The command."""
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            arguments = read_arguments(sys.argv[1:])
+            if arguments.wants_help:
+                print(help_of("dashboard"))
+                return
+            sys.argv[1:] = arguments.as_list()
+        with one_line_config_errors("dashboard"):
+            run_job()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Loads the graph of a run and makes the discriminator's model: what every command begins with."""
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig
+
+from embedding.model import KGEModel, ModelSite
+from graph.errors import InputError
+from graph.knowledge_graph import KnowledgeGraph
+from graph.partition import EntityPlacement
+from launch.options import check_options
+from launch.parts import instantiate, name_key
+from launch.typed import fit_to_graph
+from trainer.runtime import Runtime
+
+
+def read_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
+    """Checks the options of a run and loads its graph. Collective.
+
+    Args:
+        config: the resolved config of a run. Values of conf/ that are too large for the graph are changed in it.
+    Raises:
+        InputError: an option is wrong, or the graph can't be read or has no train triples.
+    """
+    check_options(config)
+    if config.dtype not in ("float32", "float64"):
+        raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
+    graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    fit_to_graph(config, graph)
+    if not len(graph.train):
+        raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
+    return graph
+
+
+def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> KGEModel:
+    """Assigns the entities to ranks and makes the model, untrained. Collective.
+
+    Args:
+        config: the config, after `read_graph`.
+    Raises:
+        InputError: an option is wrong.
+    """
+    return _build(config, graph, runtime, _place(config, graph, runtime))
+
+
+def build_without_entities(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> KGEModel:
+    """As `build_model`, with a table of no entities: for a trained table that is read a block at a time.
+
+    Args:
+        runtime: of one rank.
+    """
+    return _build(config, graph, runtime, EntityPlacement.from_order(torch.empty(0, dtype=torch.int64)))
+
+
+def _build(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, placement: EntityPlacement) -> KGEModel:
+    site = ModelSite(
+        placement=placement,
+        num_relations=graph.num_relations,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        device=runtime.device,
+        dtype=getattr(torch, config.dtype),
+        seed=config.seed,
+    )
+    return name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
+
+
+def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
+    """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
+    error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
+    if runtime.is_first:
+        try:
+            entity_of_row = instantiate(config.placement)(graph, config.seed).entity_of_row
+        except InputError as failure:
+            error = str(failure)
+    runtime.agree(error, patient=True)
+    if runtime.world_size > 1:
+        entity_of_row = entity_of_row.to(runtime.device)
+        dist.broadcast(entity_of_row, 0)
+    return EntityPlacement.from_order(entity_of_row.cpu())

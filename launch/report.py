@@ -1,0 +1,144 @@
+"""Writes a page about a run, `python launch/report.py run=RUN`, or about a sweep, `python launch/report.py sweep=DIR`.
+
+The page of a run has its options, curves and results, its metrics by relation, the hardest negatives by name, and a map
+of its entities. That of a sweep has a table of all runs, with means over seeds, and how much each option mattered.
+"""
+
+if __name__ == "__main__":
+    from launch.early_signals import end_at_signals
+
+    end_at_signals()
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from answers.completions import Completions
+from graph.errors import InputError
+from graph.known import KnownTriples
+from graph.slots import Slots
+from launch import schema
+from launch.arguments import for_shell, read_arguments
+from launch.build import Run
+from launch.closed_pipe import unread_output_dropped
+from launch.errors import one_line_config_errors, one_line_errors
+from launch.help import help_of
+from launch.last_line import is_rank
+from launch.options import check_values
+from launch.paths import make_absolute
+from launch.saved_run import load_run
+from launch.splits import needs_split
+from launch.sweep_report import report_sweep
+from launch.this_command import this_command
+from reporting.entity_map import draw_map
+from reporting.files import write_text
+from reporting.hard_negatives import EACH, HardNegative, in_words, sampled_triples
+from reporting.page import Heading
+from reporting.ranking_table import FILTERS
+from reporting.relation_ranks import by_class, by_relation
+from reporting.run_page import Findings, Ranked, as_page, read_record
+from trainer.runtime import Runtime
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="report")
+def run_job(config: DictConfig) -> None:
+    """Writes the page."""
+    with one_line_errors():
+        if is_rank():
+            raise InputError(f"report runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
+        check_values(config)
+        if (config.run is None) == (config.sweep is None):
+            raise InputError(
+                "run or sweep must say what the page is about, as in run=outputs/... or sweep=multirun/..., and not "
+                f"both, got {config.run} and {config.sweep}"
+            )
+        make_absolute(config)
+        if config.sweep is not None:
+            for key in ("out", "checkpoint"):
+                if config[key] is not None:
+                    raise InputError(f"{key} is of a run, and a sweep has none, got {config[key]}")
+            print(report_sweep(Path(config.sweep), _typed()))
+            return
+        print(f"page: {_report_run(config)}")
+
+
+def _typed() -> str:
+    return for_shell(*this_command(), *sys.argv[1:])
+
+
+def _report_run(config: DictConfig) -> Path:
+    if config.split not in FILTERS:
+        raise InputError(f"split must be one of {', '.join(FILTERS)}, got {config.split!r}")
+    runtime = Runtime.start(device=config.launch.device, timeout_seconds=1.0)
+    folder = Path(config.run)
+    record = read_record(folder)  # before anything that takes long
+    run, checkpoint = load_run(schema.saved_run(config), runtime)
+    findings = Findings(
+        graph=run.graph.summary(),
+        ranked=_ranked(config, run, checkpoint),
+        negatives=hardest_negatives(run),
+        entity_map=draw_map(run.discriminator, run.graph),
+    )
+    command = for_shell("python", "launch/train.py", *record.options)
+    out = folder / "report.html" if config.out is None else Path(config.out)
+    write_text(out, as_page(Heading.of(_typed()), record, command, findings))
+    return out
+
+
+def hardest_negatives(run: Run) -> list[HardNegative]:
+    """The best answers of a fixed sample of train triples, without those that are facts of train, valid or test."""
+    graph = run.graph
+    completions = Completions(run.discriminator, run.all_known, Slots.of(run.context.statistics), run.runtime)
+    hidden = KnownTriples(graph.hidden, graph.num_entities, graph.num_relations)
+    found = []
+    for side, triples in sampled_triples(graph).items():
+        head, relation, tail = triples.unbind(1)
+        if side == "head":
+            best = completions.heads(relation, tail, count=EACH)
+            is_hidden = hidden.heads.contains(tail, relation, best.answer)
+        else:
+            best = completions.tails(head, relation, count=EACH)
+            is_hidden = hidden.tails.contains(head, relation, best.answer)
+        score = completions.plain_scores(head, relation, tail, as_heads=side == "head")
+        found += in_words(graph, side, triples, score, best.answer, best.score, is_hidden)
+    return found
+
+
+def _ranked(config: DictConfig, run: Run, checkpoint: Path) -> Ranked | None:
+    """The chosen split as the run's model ranks it; None if the graph has only train triples."""
+    graph, split = run.graph, config.split
+    if not len(graph.valid) and not len(graph.test):
+        return None
+    needs_split(graph, split, f"split={split}")
+    triples = getattr(graph, split)
+    known = run.all_known if split == "test" else run.known_in_validation
+    ranks = run.evaluator(known).ranks(run.discriminator, triples)
+    statistics = run.context.statistics
+    return Ranked(
+        split,
+        FILTERS[split],
+        checkpoint.name,
+        ranks.metrics(),
+        by_class(ranks, triples, statistics),
+        by_relation(ranks, triples, graph.relation_names, statistics),
+    )
+
+
+def main() -> None:
+    """The command."""
+    with unread_output_dropped():
+        schema.register()
+        with one_line_errors():
+            arguments = read_arguments(sys.argv[1:])
+            if arguments.wants_help:
+                print(help_of("report"))
+                return
+            sys.argv[1:] = arguments.as_list()
+        with one_line_config_errors("report"):
+            run_job()
+
+
+if __name__ == "__main__":
+    main()

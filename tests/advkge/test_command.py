@@ -1,0 +1,69 @@
+import importlib
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from advkge import command
+from launch.this_command import installed_as, this_command
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_lists_every_command_of_launch():
+    with_main = {path.stem for path in (ROOT / "launch").glob("*.py") if "\ndef main(" in path.read_text()}
+    assert set(command.COMMANDS) == with_main
+
+
+def test_is_what_is_installed():
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["advkge"]
+    module, _, function = script.partition(":")
+    assert getattr(importlib.import_module(module), function) is command.main
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Types `advkge WORDS...`; returns the exit code, the output and the errors."""
+    monkeypatch.setattr(command, "end_at_signals", lambda: None)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/advkge", *words])
+        try:
+            command.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_the_commands(words, typed):
+    code, said, _ = typed(*words)
+    assert code == 0
+    for name, does in command.COMMANDS.items():
+        assert f"  {name}" in said and does in said
+
+
+def test_an_unknown_command_is_one_line(typed):
+    code, _, errors = typed("trian", "graph=umls")
+    assert code == 1
+    assert errors == f"error: there is no command 'trian'; there are {', '.join(command.COMMANDS)}\n"
+
+
+@pytest.mark.parametrize("name", [name for name in command.COMMANDS if name != "train"])
+def test_each_command_has_its_own_help(name, typed):
+    code, said, errors = typed(name, "--help")
+    assert (code, errors) == (0, "")
+    assert "Options and their defaults" in said
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("launch/train.py", ["python", "launch/train.py"]), (installed_as("train"), ["advkge", "train"])],
+)
+def test_messages_say_what_was_typed(script, expected, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "graph=umls"])
+    assert this_command() == expected
