@@ -12,9 +12,12 @@ _SECONDS = 3.0
 
 
 @contextmanager
-def progress_bar(name: str, pairs: int, runtime: Runtime) -> Iterator[Callable[[int], object]]:
-    """Gives a function that is told how many more pairs (query, candidate) this rank has scored; rank 0 shows them."""
+def progress_bar(name: str, total: int, runtime: Runtime, *, unit: str = "pair") -> Iterator[Callable[[int], object]]:
+    """Gives a function that is told how much more this rank has done, of `total` units. Rank 0 shows it.
+
+    The bar vanishes when the work is done, so that parts of long work leave no bars behind.
+    """
     # disable=None: tqdm checks whether the output is a terminal.
     disable = None if runtime.is_first else True
-    with tqdm(desc=name, total=pairs, unit="pair", unit_scale=True, delay=_SECONDS, disable=disable) as bar:
+    with tqdm(desc=name, total=total, unit=unit, unit_scale=True, delay=_SECONDS, leave=False, disable=disable) as bar:
         yield bar.update

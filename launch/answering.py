@@ -123,7 +123,7 @@ def main_of(name: str, run_job: Callable[[], None]) -> None:
     with unread_output_dropped():
         schema.register()
         with one_line_errors():
-            refuse_sweep(sys.argv[1:], alone=True)
+            refuse_sweep(sys.argv[1:], alone=False)
             arguments = read_arguments(sys.argv[1:])
             if arguments.wants_help:
                 print(help_of(name))

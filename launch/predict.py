@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from answers.best import Allowed
 from answers.calibration import METHODS, Calibration, calibrate, require_scikit_learn
+from answers.progress import progress_bar
 from answers.queries import ASKED, Query, read_queries, typed_query
 from graph.errors import InputError
 from launch.answering import Answered, Asked, at_least_1, main_of, one_of, run_answer
@@ -108,17 +109,23 @@ class _Answers:
         return Records([*columns, *["probability"] * (self.calibration is not None)], self._lines())
 
     def _lines(self) -> Iterator[Line]:
-        for ids in self.ids.split(_MOST_QUERIES):
-            of_query: list[list[Line]] = [[] for _ in ids]
-            for column in range(3):
-                (place,) = torch.nonzero(ids[:, column] == ASKED, as_tuple=True)
-                if len(place):
-                    self._answer(ids, place, column, of_query)
-            (place,) = torch.nonzero((ids != ASKED).all(1), as_tuple=True)
+        with progress_bar("queries", len(self.ids), self.asked.run.runtime, unit="query") as progress:
+            for ids in self.ids.split(_MOST_QUERIES):
+                for lines in self._of_part(ids):
+                    yield from lines
+                progress(len(ids))
+
+    def _of_part(self, ids: Int64[Tensor, "q 3"]) -> list[list[Line]]:
+        """The lines of each of some queries."""
+        of_query: list[list[Line]] = [[] for _ in ids]
+        for column in range(3):
+            (place,) = torch.nonzero(ids[:, column] == ASKED, as_tuple=True)
             if len(place):
-                self._score(ids, place, of_query)
-            for lines in of_query:
-                yield from lines
+                self._answer(ids, place, column, of_query)
+        (place,) = torch.nonzero((ids != ASKED).all(1), as_tuple=True)
+        if len(place):
+            self._score(ids, place, of_query)
+        return of_query
 
     def _answer(self, ids: Int64[Tensor, "q 3"], place: Tensor, column: int, of_query: list[list[Line]]) -> None:
         """The lines of those queries that ask for this column."""

@@ -95,6 +95,9 @@ def test_are_those_of_a_loop_over_an_export(name: str, reciprocal: bool, tmp_pat
     scored = completions.scores(triples)
     assert scored.score.tolist() == pytest.approx([exported.score(*triple) for triple in triples.tolist()], rel=1e-9)
     assert scored.known.all()
+    as_heads = completions.plain_scores(head, relation, tail, as_heads=True)
+    expected = [exported.score(*triple, of_head=True) for triple in triples.tolist()]
+    assert as_heads.tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_ranks_of_triples_are_those_of_the_tables():
