@@ -20,6 +20,7 @@ from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.given_negatives import tell_of_held_out
 from launch.graph_and_model import build_model, read_graph
+from launch.memory import require_memory
 from launch.parts import build_loss, build_sampler, build_term, instantiate, name_key
 from launch.pretrained import load_pretrained
 from launch.splits import without_validation
@@ -75,7 +76,7 @@ class Run:
         return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
 
 
-def build_run(config: DictConfig, runtime: Runtime) -> Run:
+def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False) -> Run:
     """Loads the graph, assigns entities to ranks, and makes the discriminator's model. Collective.
 
     The first half of every command; see `build_trainer` and `load_run`.
@@ -83,16 +84,19 @@ def build_run(config: DictConfig, runtime: Runtime) -> Run:
     Args:
         config: the resolved config of a run. Values of conf/ that are too large for the graph are changed in it.
         runtime: the ranks and devices of this command.
+        trains: the run will be trained: its memory is estimated first.
     Returns:
         The run, with an untrained discriminator.
     Raises:
-        InputError: an option is wrong, or the graph can't be read or has no train triples.
+        InputError: an option is wrong, the graph can't be read or has no train triples, or the tables do not fit.
 
     Example:
         run = build_run(config, Runtime.start(device="cpu", timeout_seconds=60.0))
         build_trainer(run, Path("outputs/run")).fit()
     """
     graph = read_graph(config, runtime)
+    if trains:
+        require_memory(config, graph, runtime)
     model = build_model(config, graph, runtime)
     context = SamplerContext(
         num_entities=graph.num_entities,

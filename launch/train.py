@@ -122,7 +122,7 @@ def train(config: DictConfig, folder: Path) -> None:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
-        run = build_run(config, runtime)
+        run = build_run(config, runtime, trains=True)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())

@@ -194,7 +194,7 @@ def _draw(plt: Any, name: str, family: _Family, lines: Sequence[Mapping[str, Any
 
 
 def _points(lines: Sequence[Mapping[str, Any]], key: str, scale: float) -> list[tuple[float, float]]:
-    return [(line["step"], scale * line[key]) for line in lines if is_number(line.get(key))]
+    return [(float(line["step"]), scale * float(line[key])) for line in lines if is_number(line.get(key))]
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -106,3 +106,20 @@ def test_a_page_can_be_followed(page, environment, tmp_path):
         )
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own packages
+def test_the_notebook_runs(tmp_path, environment, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    for name in ("PYTHONPATH", "ADVKGE_CACHE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, environment[name])
+    (tmp_path / "examples").mkdir()
+    notebook = nbformat.read(ROOT / "examples" / "tour.ipynb", as_version=4)
+    where = {"metadata": {"path": str(tmp_path / "examples")}}
+    done = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert any("Similar(name=" in output.get("data", {}).get("text/plain", "") for output in outputs)

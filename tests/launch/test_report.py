@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch import compare, report
+from launch import compare, prepare, report
 from launch.cells import find_cells
 from reporting.page import Heading
 from reporting.run_files import read_metrics
@@ -213,7 +213,10 @@ def test_pages_read_well_in_windows_of_a_telephone_and_a_desk(command, reported,
     results = [read_result(cell) for cell in find_cells(tmp_path)]
     assert command(report, f"sweep={make_sweep(tmp_path / 'sweep')}").code == 0
     assert command(compare, f"runs=[{finished},{other}]", f"out={tmp_path}/compared.html").code == 0
+    raw = Path(report.__file__).parents[1] / "examples" / "countries.csv"
+    assert command(prepare, f"path={raw}", "graph.header=true", f"out={tmp_path / 'prepared'}").code == 0
     pages = {
+        "statistics": (tmp_path / "prepared/statistics.html").read_text(),
         "run": reported.read_text(),
         "sweep": (tmp_path / "sweep/sweep.html").read_text(),
         "comparison": (tmp_path / "compared.html").read_text(),

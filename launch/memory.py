@@ -1,0 +1,109 @@
+"""An estimate of a run's memory, before its tables are made: a run that can't fit is refused, not killed later."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from embedding.model import ModelSite
+from graph.knowledge_graph import KnowledgeGraph
+from graph.partition import EntityPlacement
+from launch.parts import instantiate, name_key
+from trainer.runtime import Runtime
+
+log = logging.getLogger(__name__)
+_COPIES_OF_TRIPLES = 4
+"""Triples as they are, and sorted in two ways: for the filter of train, and for that of validation or test."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes on each rank."""
+
+    rows: int
+    """Entity rows of all models, and averages of them."""
+    state: int
+    """The optimisers' state of these rows."""
+    graph: int
+
+    def __str__(self) -> str:
+        parts = (("entity rows", self.rows), ("optimiser state", self.state), ("graph", self.graph))
+        return ", ".join(f"{name} {_shown(size)}" for name, size in parts)
+
+
+def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Footprint:
+    """What the tables of a run and its graph take on each rank. Steps and torch itself take some hundred MB more."""
+    rows = state = 0
+    models = [(config.discriminator, config.optimizer, "discriminator")]
+    if config.generator.get("model") is not None:
+        models.append((config.generator.model, config.generator.optimizer, "generator"))
+    for model, optimizer, name in models:
+        row, of_row = _bytes_of_a_row(config, graph, model, optimizer, name)
+        has_average = config.average is not None and name == "discriminator"
+        rows += row * (2 if has_average else 1)
+        state += of_row
+    block = -(-graph.num_entities // world_size)
+    triples = sum(len(split) for split in (graph.train, graph.valid, graph.test))
+    return Footprint(rows * block, state * block, triples * 3 * 8 * _COPIES_OF_TRIPLES)
+
+
+def _bytes_of_a_row(
+    config: DictConfig, graph: KnowledgeGraph, model: Any, optimizer: Any, name: str
+) -> tuple[int, int]:
+    """Bytes of an entity's row and of its optimiser state, from a model that has one entity."""
+    site = ModelSite(
+        placement=EntityPlacement.from_order(torch.zeros(1, dtype=torch.int64)),
+        num_relations=graph.num_relations,
+        rank=0,
+        world_size=1,
+        device=torch.device("cpu"),
+        dtype=getattr(torch, config.dtype),
+        seed=config.seed,
+    )
+    small = name_key(name, lambda: instantiate(model)(site, name=name))
+    made = name_key("optimizer" if name == "discriminator" else name, lambda: instantiate(optimizer)(small))
+    return small.entity.weight.nbytes, sum(each.nbytes for each in made.row_state.values())
+
+
+def require_memory(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> None:
+    """Logs the estimate. Collective.
+
+    Raises:
+        InputError: the rows and their state alone take more than this machine, or this rank's GPU, has free.
+    """
+    needed = footprint(config, graph, runtime.world_size)
+    if runtime.is_first:
+        log.info("memory of each rank, about: %s", needed)
+    on_gpu = runtime.device.type == "cuda"
+    sharing = 1 if on_gpu else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = torch.cuda.mem_get_info(runtime.device)[0] if on_gpu else free_memory()
+    tables = (needed.rows + needed.state) * sharing
+    error = None
+    if tables > free:
+        where = "this rank's GPU" if on_gpu else "this machine"
+        of = f"{sharing} ranks" if sharing > 1 else "the run"
+        error = (
+            f"the tables do not fit: {of} would take {_shown(tables)} of {where} for entity rows and optimiser state, "
+            f"and {_shown(free)} are free; a smaller discriminator.dim, optimizer=rowwise_adagrad or more machines "
+            "take less"
+        )
+    runtime.agree(error)
+
+
+def free_memory() -> int:
+    """Bytes that this process and others of its machine, or of its container, can still take. Linux only."""
+    meminfo = Path("/proc/meminfo").read_text()
+    line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
+    free = [int(line.split()[1]) * 1024]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        free.append(int(most) - int(used.read_text()))
+    return min(free)
+
+
+def _shown(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
