@@ -18,6 +18,8 @@ from kernels.library import usable
 from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
 from kernels.shapes import INT32_MAX
 
+_INITIAL_NUMBERS = 1 << 18
+"""Initial values that are computed at a time. Their 64-bit words stay in the cache, and no new memory is asked for."""
 _MANY = 16
 """More look-ups without a gradient than any step makes. Beyond it the ranks agree which of them can be dropped."""
 
@@ -95,8 +97,9 @@ class EmbeddingTable:
 
     def _initialise(self, initial: InitialValues, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
-        for start in range(0, len(self.entity), 1 << 16):
-            rows = slice(start, start + (1 << 16))
+        size = max(1, _INITIAL_NUMBERS // max(1, self.width))
+        for start in range(0, len(self.entity), size):
+            rows = slice(start, start + size)
             self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
 
     def look_up(self, *entities: Int64[Tensor, "..."]) -> tuple[Lookup, list[Int64[Tensor, "..."]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -19,6 +20,9 @@ from trainer.keyed_shards import load_keyed
 from trainer.manifest import load_manifest
 from trainer.origin import Renumbering
 from trainer.row_check import check_entities, check_finite, fitting
+
+_BLOCK_ROWS = 1 << 16
+"""Rows of a checkpoint that are read at a time: all of them would take the memory of the table again, and more."""
 
 
 @dataclass
@@ -190,7 +194,20 @@ def _load_rows(
             row = row_of_saved[saved.get_tensor("entity").to(row_of_saved.device)] - first_row
             mine = (row >= 0) & (row < len(table.entity))
             for key, own in wanted.items():
-                value = saved.get_tensor(key) if key in saved.keys() else None  # noqa: SIM118 (not a dict)
-                value = fitting(checkpoint, key, value, own, (len(row), *own.shape[1:])).to(own.device)[mine]
-                check_finite(checkpoint, key, value)
-                own[row[mine]] = value.to(own.dtype)
+                whole = _fitting_slice(checkpoint, key, saved, own, len(row))
+                for first in range(0, len(row), _BLOCK_ROWS):
+                    part = slice(first, first + _BLOCK_ROWS)
+                    value = whole[part].to(own.device)[mine[part]]
+                    check_finite(checkpoint, key, value)
+                    own[row[part][mine[part]]] = value.to(own.dtype)
+
+
+def _fitting_slice(checkpoint: Path, key: str, saved: Any, own: Tensor, rows: int) -> Any:
+    """A saved tensor that is read only where it is sliced, after its shape and type are checked; see `fitting`."""
+    whole, like = None, None
+    if key in saved.keys():  # noqa: SIM118 (not a dict)
+        whole = saved.get_slice(key)
+        shape = whole.get_shape()
+        like = torch.empty(shape, dtype=whole[:0].dtype if shape else None, device="meta")
+    fitting(checkpoint, key, like, own, (rows, *own.shape[1:]))
+    return whole

@@ -14,26 +14,21 @@ from answers.best import Allowed, Best
 from answers.completions import Completions
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
+from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
-from launch.build import Run, build_run
+from launch.build import Run
 from launch.export import write_export
-from tests.configs import composed
 from tests.plain_scores import FORMULAS
 from tests.ranks import run_on_ranks
-from tests.trained import saved
+from tests.trained import trained_model
 from tests.worlds import context_of, distmult, families, graph_of, model_of, one_rank, set_entities, site_of, transe
 from trainer.evaluate import RankingEvaluator
 from trainer.runtime import Runtime
 
 COUNT = 10
 SCORINGS = {"transe": transe, "distmult": distmult, "complex": partial(ComplEx, precision="float32")}
-
-
-def run_of(*options: str) -> Run:
-    config = composed("train", "graph.num_people=100", "discriminator.dim=8", "dtype=float64", *options)
-    return build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0))
 
 
 def completions_of(model: KGEModel, runtime: Runtime | None = None, graph: Any = None) -> Completions:
@@ -47,8 +42,8 @@ class Exported:
 
     kinds = ("entity", "relation")
 
-    def __init__(self, name: str, run: Run, folder: Path) -> None:
-        write_export(saved(run, folder / "checkpoints"), folder, "npy")
+    def __init__(self, name: str, run: Run, trained: TrainedModel, folder: Path) -> None:
+        write_export(trained, folder, "npy")
         self.formula = FORMULAS[name]
         self.model = json.loads((folder / "model.json").read_text())
         self.tables = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
@@ -71,8 +66,11 @@ class Exported:
 @pytest.mark.parametrize("reciprocal", [False, True])
 @pytest.mark.parametrize("name", ["transe", "distmult", "complex", "rotate", "transd", "rescal"])
 def test_are_those_of_a_loop_over_an_export(name: str, reciprocal: bool, tmp_path: Path):
-    run = run_of(f"discriminator={name}", f"discriminator.reciprocal={str(reciprocal).lower()}")
-    exported, completions = Exported(name, run, tmp_path), completions_of(run.discriminator, graph=run.graph)
+    options = ["dtype=float64", f"discriminator.reciprocal={str(reciprocal).lower()}"]
+    run, trained = trained_model(tmp_path, name, *options)
+    (tmp_path / "out").mkdir()
+    exported = Exported(name, run, trained, tmp_path / "out")
+    completions = completions_of(run.discriminator, graph=run.graph)
     graph, facts = run.graph, set(map(tuple, torch.cat([run.graph.train, run.graph.valid, run.graph.test]).tolist()))
     triples = graph.test[:3]
     head, relation, tail = triples.unbind(1)
