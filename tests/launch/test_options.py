@@ -135,6 +135,7 @@ def test_takes_what_is_right(options: list[str]):
     ("typed", "settled"),
     [
         (["tracker=null"], ["tracker=[]"]),
+        (["term=null"], ["term=[]"]),
         (["tracker=wandb", "seed=1", "tracker=null"], ["seed=1", "tracker=[]"]),
         (["average=ema", "average=null"], ["~average"]),
         (["quality=null", "experiment=null"], ["~quality", "~experiment"]),

@@ -17,6 +17,7 @@ NEEDS = {
     "in_batch": ["trainer.chunk_size=4"],
     "eans": ["generator.clusters=5"],
     "nscaching": ["generator.cache_size=6", "generator.fresh_size=6"],
+    "from_file": [f"generator.file={CONF.parent / 'tests' / 'generator' / 'negatives.tsv'}"],
 }
 OPTIONS = (
     "graph.num_people=100",

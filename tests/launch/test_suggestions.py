@@ -42,7 +42,7 @@ def test_a_mistyped_option_suggests_the_nearest(module, typed, meant, command):
     [
         (evaluate, ["split: test", "graph:", "timeout_seconds: 600  # how long"]),
         (export, ["out: null  ", "graph:"]),
-        (scorecard, ["scorecard:", "budget: 21_000_000    # candidates"]),
+        (scorecard, ["scorecard:", "budget: 120_000_000"]),
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -111,7 +111,6 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         ),
         (["typed=5"], ["typed must be a list", "got 5"]),
         (["trainer.epochs=1e400"], ["trainer.epochs must be an integer, got 1e400"]),
-        (["term=null"], ["term=null", "term=[] for none"]),
         (["graph=folder"], ["graph.path must name the folder of your triples, as in graph.path=DIR, got null"]),
         (
             ["discriminator=hake", "discriminator.scoring.phase_weight=-0.5"],

@@ -321,7 +321,7 @@ def test_csv_has_a_column_for_each_metric_and_goes_on_after_a_resume(tmp_path: P
         for step, values in metrics:
             tracker.log(step, values)
         tracker.finish({})
-        return list(csv.DictReader((tmp_path / "metrics.csv").open()))
+        return list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
 
     late = {"stage": "a, b", "valid/mrr": 0.25}
     assert rows(0, [(1, {"train/loss": 2.5}), (2, late), (3, {})]) == [
