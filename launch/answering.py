@@ -1,6 +1,5 @@
 """What the commands that ask a trained model share: their ranks, the model, and where the answers go."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,12 @@ from answers.queries import QueryIds
 from graph.errors import InputError
 from graph.slots import Slots
 from launch import schema
-from launch.arguments import read_arguments
 from launch.build import Run
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.errors import one_line_errors
 from launch.last_line import is_rank
 from launch.options import check_values
 from launch.paths import absolute_lines, make_absolute
-from launch.ranks import MOST_RANKS, refuse_sweep, run_ranks
+from launch.ranks import MOST_RANKS, run_ranks
 from launch.saved_run import load_run
 from reporting.records import Records, check_records_file, text_table, write_records
 from trainer.runtime import Runtime
@@ -116,18 +112,3 @@ def _give(answered: Answered, out: str | None, runtime: Runtime) -> None:
         print(f"wrote {write_records(Path(out), answered.records):,} lines to {out}")
     for note in answered.notes:
         print(note)
-
-
-def main_of(name: str, run_job: Callable[[], None]) -> None:
-    """The `main` of a command, whose file in conf/ has this name."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            refuse_sweep(sys.argv[1:], alone=False)
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of(name))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors(name):
-            run_job()

@@ -18,11 +18,10 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch import schema
-from launch.arguments import for_shell, read_arguments
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.arguments import for_shell
+from launch.errors import one_line_errors
 from launch.last_line import is_rank
+from launch.main import main_of
 from launch.options import check_values
 from launch.paths import absolute, make_absolute
 from launch.saved_run import load_run, trained_on
@@ -123,16 +122,7 @@ def _names(folders: list[Path]) -> list[str]:
 
 def main() -> None:
     """The command."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of("compare"))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors("compare"):
-            run_job()
+    main_of("compare", run_job)
 
 
 if __name__ == "__main__":

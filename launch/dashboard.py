@@ -1,17 +1,13 @@
 """Makes a dashboard in wandb for the runs of a project: `python launch/dashboard.py entity=ME project=advkge`."""
 
-import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from graph.errors import InputError
-from launch import schema
-from launch.arguments import read_arguments
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.errors import one_line_errors
+from launch.main import main_of
 from launch.options import check_values
 from launch.paths import make_absolute
 from reporting.dashboard import dashboard
@@ -41,16 +37,7 @@ def run_job(config: DictConfig) -> None:
 
 def main() -> None:
     """The command."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of("dashboard"))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors("dashboard"):
-            run_job()
+    main_of("dashboard", run_job)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from answers.discovery import Limits, discover
 from graph.errors import InputError
-from launch.answering import Answered, Asked, at_least_1, main_of, run_answer
+from launch.answering import Answered, Asked, at_least_1, run_answer
+from launch.main import main_of
 from launch.schema import DiscoverOptions
 from reporting.records import Line, Records
 from trainer.runtime import Runtime

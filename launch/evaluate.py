@@ -9,7 +9,6 @@ if __name__ == "__main__":
     end_at_signals()
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,12 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from graph.known import KnownTriples
 from launch import schema
-from launch.arguments import read_arguments
 from launch.build import Run
 from launch.classify import classify, triples_of
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.errors import one_line_errors
+from launch.main import main_of
 from launch.options import check_values
 from launch.paths import make_absolute
-from launch.ranks import refuse_sweep
 from launch.saved_run import load_run
 from launch.splits import needs_split
 from reporting.files import write_text
@@ -106,17 +102,7 @@ def _write(config: DictConfig, checkpoint: Path, result: dict[str, Any]) -> None
 
 def main() -> None:
     """The command."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            refuse_sweep(sys.argv[1:], alone=True)
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of("evaluate"))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors("evaluate"):
-            run_job()
+    main_of("evaluate", run_job)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,10 @@ from exporting.description import FORMAT, write_description
 from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from launch import schema
-from launch.arguments import for_shell, read_arguments
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.arguments import for_shell
+from launch.errors import one_line_errors
 from launch.last_line import is_rank
+from launch.main import main_of
 from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import open_run
@@ -81,16 +80,7 @@ def write_export(trained: TrainedModel, folder: Path, form: str) -> None:
 
 def main() -> None:
     """The command."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of("export"))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors("export"):
-            run_job()
+    main_of("export", run_job)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from answers.calibration import METHODS, Calibration, calibrate, require_scikit_
 from answers.progress import progress_bar
 from answers.queries import ASKED, Query, read_queries, typed_query
 from graph.errors import InputError
-from launch.answering import Answered, Asked, at_least_1, main_of, one_of, run_answer
+from launch.answering import Answered, Asked, at_least_1, one_of, run_answer
+from launch.main import main_of
 from launch.reliability import reliability_of
 from launch.schema import PredictOptions
 from launch.splits import needs_split

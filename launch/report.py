@@ -20,12 +20,11 @@ from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
 from launch import schema
-from launch.arguments import for_shell, read_arguments
+from launch.arguments import for_shell
 from launch.build import Run
-from launch.closed_pipe import unread_output_dropped
-from launch.errors import one_line_config_errors, one_line_errors
-from launch.help import help_of
+from launch.errors import one_line_errors
 from launch.last_line import is_rank
+from launch.main import main_of
 from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import load_run
@@ -128,16 +127,7 @@ def _ranked(config: DictConfig, run: Run, checkpoint: Path) -> Ranked | None:
 
 def main() -> None:
     """The command."""
-    with unread_output_dropped():
-        schema.register()
-        with one_line_errors():
-            arguments = read_arguments(sys.argv[1:])
-            if arguments.wants_help:
-                print(help_of("report"))
-                return
-            sys.argv[1:] = arguments.as_list()
-        with one_line_config_errors("report"):
-            run_job()
+    main_of("report", run_job)
 
 
 if __name__ == "__main__":

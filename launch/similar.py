@@ -13,7 +13,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from answers.similar import NEARNESS, similar_entities, similar_relations
 from graph.errors import InputError
-from launch.answering import Answered, Asked, main_of, one_of, run_answer
+from launch.answering import Answered, Asked, one_of, run_answer
+from launch.main import main_of
 from launch.schema import SimilarOptions
 from reporting.records import Line, Records
 from trainer.runtime import Runtime

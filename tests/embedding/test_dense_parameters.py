@@ -106,13 +106,17 @@ def test_training_is_the_same_on_any_number_of_ranks(world_size: int) -> None:
         for (name, optimizer, dtype), (losses, values), (losses_alone, values_alone) in zip(
             CASES, found, alone, strict=True
         ):
-            # Batch norm divides by the spread of few numbers, so what float32 rounds away grows: in the values by more
-            # than in losses, because Adagrad's step is as long for a gradient near zero.
+            # Batch norm divides by the spread of few numbers, so what float32 rounds away grows.
             grows = "normalised" in name and dtype == torch.float32
             most = TOLERANCE[dtype] * (100 if grows else 1)
-            tolerance = dict.fromkeys(("rtol", "atol"), 100 * most if grows else most)
+            tolerance = {"rtol": most, "atol": most}
             case = f"{name} {optimizer} {dtype}"
             assert losses == pytest.approx(losses_alone, rel=most), case
+            if grows and optimizer == "rowwise_adagrad":
+                # Its steps are as long for a gradient near zero, whose sign rounding may decide: a few numbers differ.
+                near = torch.isclose(values, values_alone, **tolerance)
+                assert near.double().mean() > 0.995, case
+                tolerance = {"rtol": 0.02, "atol": 0.02}
             torch.testing.assert_close(values, values_alone, **tolerance, msg=lambda text, case=case: f"{case}: {text}")
 
 

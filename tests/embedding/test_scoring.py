@@ -374,11 +374,12 @@ def test_small_distances_of_long_vectors_are_accurate_in_float32(case: Case, sid
     )
 
 
-@pairwise(case=CASES, side=["head", "tail"], queries=[1, 2, 3, 5, 64], dim=[20, 50])
+@pairwise(case=CASES, side=["head", "tail"], queries=[1, 2, 3, 5, 64], dim=[6, 20, 50])
 def test_equal_rows_have_equal_scores_in_float32(case: Case, side: str, queries: int, dim: int):
     # Ranking counts ties exactly. A matrix product may round its last columns otherwise than the rest unless the
-    # number of candidates is a multiple of 64. Below 16 numbers a row, MKL on AMD rounds odd columns otherwise than
-    # even ones, whatever their number.
+    # number of candidates is a multiple of 64.
+    if dim == 6 and "AuthenticAMD" in Path("/proc/cpuinfo").read_text():
+        pytest.skip("below 16 numbers a row, MKL on AMD rounds odd columns otherwise than even ones")
     function = case.make(dim)
     kept, relation, distinct = rows_of(function, queries, 3, dtype=torch.float32)
     which = torch.arange(192) % 3
