@@ -9,6 +9,7 @@ of a triple on the same rank more often, so fewer rows are sent between ranks.
 import contextlib
 import importlib
 import io
+import logging
 import os
 import sys
 import types
@@ -23,6 +24,8 @@ from torch import Tensor
 from graph.counter_random import stream
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+
+_log = logging.getLogger("advkge")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,8 @@ def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> Enti
         raise InputError(
             f"placement.num_parts must be from 2 to the number of entities ({graph.num_entities}), got {num_parts}"
         )
+    # METIS is one call that tells nothing of its progress.
+    _log.info("METIS cuts the graph of %s entities into %d parts", f"{graph.num_entities:,}", num_parts)
     node_of_entity = _random_order(graph.num_entities, seed)
     head, tail = _neighbours(node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]], graph.num_entities)
     part_of_node = _metis_parts(head, tail, graph.num_entities, num_parts)

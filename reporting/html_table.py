@@ -24,7 +24,7 @@ class Cell:
     """A cell: its text, and what its column is sorted by."""
 
     text: str
-    value: float | str | None = None
+    value: int | float | str | None = None
     """None stays last, however the column is sorted."""
     spread: str = ""
     """A small second line."""

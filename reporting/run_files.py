@@ -95,7 +95,7 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def number(path: Path, values: Any, *keys: str) -> float:
+def number(path: Path, values: Any, *keys: str) -> int | float:
     """The number at nested keys, such as "test", "both", "mrr".
 
     Raises:

@@ -28,7 +28,7 @@ class Moment:
     mrr: float
     sampled: bool
     """Whether the MRR is of a sample of the valid triples (`trainer.valid_sample`)."""
-    candidates: float | None
+    candidates: int | float | None
     """None, like the next two, if the run did not measure its negatives."""
     hardness: float | None
     active: float | None

@@ -15,7 +15,7 @@ _MOST_ACROSS = 3
 _SIZE = (4.8, 3.2)
 _MIDDLE = (0.45, 0.55)
 """Smallest range of a hardness axis, so that noise around .5, the value of uniform draws, stays small."""
-Value = Callable[[Moment], float | None]
+Value = Callable[[Moment], int | float | None]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
         "negatives that weigh in the loss, %",
         candidates,
         lambda moment: None if moment.active is None else 100 * moment.active,
-        (0, 10),
+        (0.0, 10.0),
     )
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import fmean, stdev
 
 from reporting.scorecard_cell import IDENTITY, Result
 from reporting.scorecard_columns import COLUMNS, FIGURES, TO_TARGET, Column
@@ -37,7 +37,7 @@ def target(results: Iterable[Result]) -> float | None:
     for result in results:
         if result.error is None and result.moments:
             best.setdefault(result.identity["sampler"], []).append(max(moment.mrr for moment in result.moments))
-    return TARGET * max(map(mean, best.values())) if best else None
+    return TARGET * max(map(fmean, best.values())) if best else None
 
 
 def _seconds_to(result: Result, mrr: float) -> float | None:
@@ -67,7 +67,7 @@ def _line(sampler: str, results: Sequence[Result], mrr: float | None) -> Line:
         columns[TO_TARGET] = reached
     spreads = {key: stdev(values) for key, values in columns.items() if len(values) > 1 and key != "rising"}
     errors = [f"seed {result.identity['seed']}: {result.error}" for result in results if result.error is not None]
-    return Line(sampler, len(finished), {key: mean(values) for key, values in columns.items()}, spreads, errors, mrr)
+    return Line(sampler, len(finished), {key: fmean(values) for key, values in columns.items()}, spreads, errors, mrr)
 
 
 def shown(line: Line, column: Column) -> str:
@@ -85,7 +85,7 @@ def mean_places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> dict[st
     for block in lines.values():
         for place, line in enumerate((line for line in block if line.seeds), 1):
             places.setdefault(line.sampler, []).append(place)
-    return dict(sorted(((name, (mean(all_), len(all_))) for name, all_ in places.items()), key=lambda item: item[1]))
+    return dict(sorted(((name, (fmean(all_), len(all_))) for name, all_ in places.items()), key=lambda item: item[1]))
 
 
 def title(block: tuple[str, str, int]) -> str:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from tqdm import tqdm
 
 LONGEST_LINE = 32 << 20
 """The longest line in bytes, and the block size of the fast reader."""
 _CHUNK = 1 << 20
+_SECONDS = 3.0
+"""No progress bar for a file that is read sooner."""
 
 
 def open_stream(path: Path, clean: Callable[[bytes], bytes] | None, *, careful: bool) -> Any:
-    """The file's text as a stream for pyarrow, unpacked if its name ends in .gz.
+    """The file's text as a stream for pyarrow, unpacked if its name ends in .gz. A terminal shows how far it is read.
 
     Args:
         clean: a function that whole lines go through; None: lines stay as they are.
@@ -24,8 +27,34 @@ def open_stream(path: Path, clean: Callable[[bytes], bytes] | None, *, careful: 
     """
     packed = path.suffix == ".gz"
     unpack: Any = gzip.open if packed and careful else partial(pa.input_stream, compression="gzip" if packed else None)
-    stream = unpack(str(path))
+    stream = unpack(_ShownFile(path))
     return stream if clean is None else _CleanStream(stream, clean)
+
+
+class _ShownFile(io.RawIOBase):
+    """A file that is read with a progress bar of its bytes, on a terminal only."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": _SECONDS, "leave": False}
+        # disable=None: tqdm checks whether the output is a terminal.
+        self._bar = tqdm(desc=f"reading {path.name}", total=path.stat().st_size, disable=None, **options)
+
+    def readable(self) -> bool:
+        """True: the file can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Copies bytes into the buffer and returns how many; 0 at the end."""
+        count = self._file.readinto(buffer)
+        self._bar.update(count)
+        return count
+
+    def close(self) -> None:
+        """Closes the file and the bar."""
+        self._bar.close()
+        self._file.close()
+        super().close()
 
 
 class _CleanStream(io.RawIOBase):

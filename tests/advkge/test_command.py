@@ -57,7 +57,9 @@ def test_an_unknown_command_is_one_line(typed):
 def test_each_command_has_its_own_help(name, typed):
     code, said, errors = typed(name, "--help")
     assert (code, errors) == (0, "")
-    assert "Options and their defaults" in said
+    about, _, options = said.partition("Options and their defaults")
+    assert f"advkge {name} " in about  # an example that can be typed
+    assert len(about.splitlines()) <= 10 and len(options.splitlines()) > 3
 
 
 @pytest.mark.parametrize(
