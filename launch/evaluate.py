@@ -1,6 +1,7 @@
 """Ranks a trained run again: `python launch/evaluate.py run=DIR split=valid`, or the same under torchrun.
 
-`candidates=FILE` ranks among given candidates, `task=classification` tells true triples from false ones.
+`candidates=FILE` ranks among given candidates, `task=estimated_ranking` among some entities that stand for all, and
+`task=classification` tells true triples from false ones.
 """
 
 if __name__ == "__main__":
@@ -18,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from graph.known import KnownTriples
+from graph.slots import Slots
 from launch import schema
 from launch.build import Run
 from launch.classify import classify, triples_of
@@ -28,11 +30,19 @@ from launch.paths import make_absolute
 from launch.saved_run import load_run
 from launch.splits import needs_split
 from reporting.files import write_text
-from reporting.ranking_table import candidates_table, results_table
+from reporting.ranking_table import candidates_table, estimates_table, results_table
 from trainer.candidate_ranking import CandidateEvaluator
+from trainer.estimated_ranking import EstimatedEvaluator
 from trainer.runtime import Runtime
+from trainer.slot_candidates import SlotCandidates, check_numbers
 
-_CHOICES = {"split": ("valid", "test"), "filter": ("default", "all"), "task": ("ranking", "classification")}
+_CHOICES = {
+    "split": ("valid", "test"),
+    "filter": ("default", "all"),
+    "task": ("ranking", "estimated_ranking", "classification"),
+}
+_ONLY = {"candidates": "ranking", "valid_negatives": "classification", "test_negatives": "classification"}
+"""The task that an option is for."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="evaluate")
@@ -55,6 +65,9 @@ def evaluate(config: DictConfig) -> None:
     if config.task == "classification":
         needs_split(run.graph, "valid", "task=classification chooses its thresholds on valid")
         result, table = classify(config, run)
+    elif config.task == "estimated_ranking":
+        metrics = _estimate(config, run, by_test=by_test)
+        result, table = {f"{config.split}_estimated": metrics}, estimates_table(config.split, metrics)
     elif config.candidates is not None:
         metrics = _rank_among(config, run, by_test=by_test)
         result, table = {f"{config.split}_candidates": metrics}, candidates_table(config.split, metrics)
@@ -64,7 +77,7 @@ def evaluate(config: DictConfig) -> None:
         metrics = evaluator.evaluate(run.discriminator, getattr(run.graph, config.split)).as_dict()
         result = {config.split: metrics}
         table = results_table(result, {config.split: known})
-    if config.task == "ranking":
+    if config.task != "classification":
         result, table = {"filter": known, **result}, f"{table}\nfiltered by: {known}"
     if runtime.is_first:
         _write(config, checkpoint, result)
@@ -81,9 +94,9 @@ def _check(config: DictConfig) -> None:
         raise InputError(
             "split must be test with task=classification, whose thresholds are chosen on valid, got 'valid'"
         )
-    others = ("candidates",) if config.task == "classification" else ("valid_negatives", "test_negatives")
-    for key in others:
-        if config[key] is not None:
+    check_numbers(config.likely, config.drawn)
+    for key, task in _ONLY.items():
+        if config[key] is not None and config.task != task:
             raise InputError(f"{key} has no effect with task={config.task}, got {config[key]}")
 
 
@@ -91,6 +104,13 @@ def _rank_among(config: DictConfig, run: Run, *, by_test: bool) -> dict[str, dic
     triples = triples_of(run, config.candidates, "candidates").to(run.runtime.device)
     listed = KnownTriples(triples, run.graph.num_entities, run.graph.num_relations)
     evaluator = CandidateEvaluator(listed, run.all_known if by_test else run.known_in_validation, run.runtime)
+    return evaluator.evaluate(run.discriminator, getattr(run.graph, config.split))
+
+
+def _estimate(config: DictConfig, run: Run, *, by_test: bool) -> dict[str, dict[str, float]]:
+    candidates = SlotCandidates(Slots.of(run.context.statistics), config.likely, config.drawn, config.seed)
+    known = run.all_known if by_test else run.known_in_validation
+    evaluator = EstimatedEvaluator(known, candidates, run.runtime)
     return evaluator.evaluate(run.discriminator, getattr(run.graph, config.split))
 
 

@@ -178,6 +178,8 @@ class EvaluateOptions(SavedRunOptions):
     filter: str = MISSING
     candidates: str | None = MISSING
     task: str = MISSING
+    likely: int = MISSING
+    drawn: int = MISSING
     valid_negatives: str | None = MISSING
     test_negatives: str | None = MISSING
     seed: int = MISSING

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.candidate_ranking import PREFIX
+from trainer.estimated_ranking import PREFIX as ESTIMATED
 
 FILTERS = {"valid": "train+valid", "test": "train+valid+test"}
 """For each split, the facts that are filtered from its ranks. Validation must not use test facts."""
@@ -43,6 +44,15 @@ def candidates_table(split: str, metrics: Mapping[str, Mapping[str, float]]) -> 
         )
     if unranked := metrics["both"]["unranked"]:
         lines.append(f"not ranked, because they have no candidates: {unranked:,.0f} queries")
+    return "\n".join(lines)
+
+
+def estimates_table(split: str, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Estimated metrics of ranks among all entities, by side; see `EstimatedEvaluator`."""
+    names = [f"{ESTIMATED}{name}" for name in ("mrr", "mean_rank", "hits@1", "hits@3", "hits@10")]
+    lines = [f"{'estimated':<12}" + "".join(f"  {name:>19}" for name in names)]
+    for side, values in metrics.items():
+        lines.append(f"{split + ' ' + side:<12}" + "".join(f"  {values[name]:>19.4f}" for name in names))
     return "\n".join(lines)
 
 

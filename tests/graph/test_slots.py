@@ -24,3 +24,11 @@ def test_similar_slots_share_enough_entities():
     assert SLOTS.alike(SLOTS.tail(1), 0.5).tolist() == [0, 1, 2, 3]
     assert SLOTS.alike(SLOTS.tail(0), 0.01).tolist() == [6, 7]
     assert SLOTS.alike(SLOTS.head(2), 0.5).tolist() == []
+
+
+def test_likely_entities_come_by_their_degree_and_by_what_their_slots_share():
+    # Of the three films with a cast, two have a director: a film with a cast alone is two thirds likely to have one.
+    expected = {0: 2 * (1 + 2 / 3) / 2, 1: 2 * (1 + 2 / 3) / 2, 2: 1.0, 3: 2 / 3}
+    assert SLOTS.likely(SLOTS.head(0), 10).tolist() == sorted(expected, key=lambda film: -expected[film])
+    assert SLOTS.likely(SLOTS.head(0), 3).tolist() == [0, 1, 2]
+    assert SLOTS.likely(SLOTS.head(2), 10).tolist() == []

@@ -45,6 +45,17 @@ def test_all_entities_as_candidates_give_the_full_rank(command, finished, tmp_pa
     assert "candidate_mrr" in output
 
 
+def test_estimated_ranks_are_exact_if_all_entities_are_drawn(command, finished, tmp_path):
+    found, output = result(command, finished, tmp_path, "task=estimated_ranking", f"drawn={GRAPH.num_entities}")
+    full = json.loads((finished / "result.json").read_text())["test"]["both"]
+    estimated = found["test_estimated"]["both"]
+    assert estimated.pop("count") == full["count"]
+    assert estimated == pytest.approx({name: full[name.removeprefix("estimated_")] for name in estimated})
+    assert "estimated_mrr" in output and "filtered by: train+valid+test" in output
+    few, _ = result(command, finished, tmp_path, "task=estimated_ranking", "likely=0", "drawn=10")
+    assert few["test_estimated"]["both"]["estimated_mrr"] > estimated["estimated_mrr"]
+
+
 def test_classification_with_corruptions_and_with_files(command, finished, tmp_path):
     found, output = result(command, finished, tmp_path, "task=classification")
     metrics = found["test_classification"]
@@ -69,11 +80,13 @@ def test_classification_with_corruptions_and_with_files(command, finished, tmp_p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["task=typo"], "task must be one of ranking, classification, got 'typo'"),
+        (["task=typo"], "task must be one of ranking, estimated_ranking, classification, got 'typo'"),
         (["candidates=none.tsv"], "candidates must name a file of triples, {}/none.tsv is missing"),
         (["candidates=wrong.tsv"], "candidates: {}/wrong.tsv, line 1: the head 'x' is no entity of the graph"),
         (["task=classification", "candidates=wrong.tsv"], "candidates has no effect with task=classification, got {}/"),
         (["test_negatives=wrong.tsv"], "test_negatives has no effect with task=ranking, got {}/wrong.tsv"),
+        (["task=estimated_ranking", "likely=-1"], "likely must be at least 0, got -1"),
+        (["task=estimated_ranking", "likely=0", "drawn=0"], "likely and drawn must not both be 0"),
         (["task=classification", "split=valid"], "split must be test with task=classification, whose thresholds are "),
         (["task=classification", "valid_negatives=wrong.tsv"], "valid_negatives: {}/wrong.tsv, line 1: the head 'x' "),
     ],
