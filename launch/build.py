@@ -55,19 +55,20 @@ class Run:
     @property
     def all_known(self) -> KnownTriples:
         """Train, valid and test facts: the filter of the final test ranking, used for nothing else."""
-        return self._known("train", "valid", "test")
+        return self.known("train", "valid", "test")
 
     @property
     def known_in_validation(self) -> KnownTriples:
         """Train and valid facts: the filter of validation, which must not use test facts."""
-        return self._known("train", "valid")
+        return self.known("train", "valid")
 
     @property
     def held_out(self) -> KnownTriples:
         """Valid and test facts: used only to report how many negatives are among them."""
-        return self._known("valid", "test")
+        return self.known("valid", "test")
 
-    def _known(self, *splits: str) -> KnownTriples:
+    def known(self, *splits: str) -> KnownTriples:
+        """The facts of some splits, on the runtime's device."""
         triples = torch.cat([getattr(self.graph, split) for split in splits]).to(self.runtime.device)
         return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
 
