@@ -55,20 +55,19 @@ class Run:
     @property
     def all_known(self) -> KnownTriples:
         """Train, valid and test facts: the filter of the final test ranking, used for nothing else."""
-        return self.known("train", "valid", "test")
+        return self._known("train", "valid", "test")
 
     @property
     def known_in_validation(self) -> KnownTriples:
         """Train and valid facts: the filter of validation, which must not use test facts."""
-        return self.known("train", "valid")
+        return self._known("train", "valid")
 
     @property
     def held_out(self) -> KnownTriples:
         """Valid and test facts: used only to report how many negatives are among them."""
-        return self.known("valid", "test")
+        return self._known("valid", "test")
 
-    def known(self, *splits: str) -> KnownTriples:
-        """The facts of some splits, on the runtime's device."""
+    def _known(self, *splits: str) -> KnownTriples:
         triples = torch.cat([getattr(self.graph, split) for split in splits]).to(self.runtime.device)
         return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
 

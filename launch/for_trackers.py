@@ -32,6 +32,8 @@ from trainer.stage import Stage
 class ForTrackers:
     """Shows the trackers, which only rank 0 has, what they want. Its methods are collective: all ranks make the tables.
 
+    During training they are of the model as it is trained, not of its average; at the end, of what the result is of.
+
     Args:
         folder: the run folder.
     """
@@ -45,7 +47,9 @@ class ForTrackers:
         ]
         # Ranks without trackers want nothing, so the sum is what rank 0 wants.
         negatives, self._predictions = run.runtime.add(torch.tensor(tables, device=run.runtime.device)).tolist()
-        self._hardest = HardestNegatives.beside(run, ("train",)) if negatives else None
+        self._hardest = (
+            HardestNegatives.of(run, run.context.known, marked=("valid", "test", "hidden")) if negatives else None
+        )
         trainer.after_validation = self._after_validation
 
     def _after_validation(self, stage: Stage) -> None:

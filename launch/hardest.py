@@ -1,6 +1,6 @@
 """Finds the hardest negatives of a run, for its page and its trackers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from answers.completions import Completions
@@ -12,9 +12,9 @@ from reporting.hard_negatives import EACH, HardNegative, in_words, sampled_tripl
 
 @dataclass(frozen=True)
 class HardestNegatives:
-    """Finds, for a fixed sample of train triples, the best answers that are no facts of some splits.
+    """Finds, for a fixed sample of train triples, the best answers that are not among some facts.
 
-    Example: `HardestNegatives.beside(run, ("train", "valid", "test")).find()`.
+    Example: `HardestNegatives.of(run, run.all_known, marked=("hidden",)).find()`.
     """
 
     run: Run
@@ -23,11 +23,10 @@ class HardestNegatives:
     """Facts that are not left out but marked, by the names that `HardNegative.fact_of` may have. On the CPU."""
 
     @classmethod
-    def beside(cls, run: Run, splits: tuple[str, ...]) -> "HardestNegatives":
-        """Leaves out the facts of these splits, and marks the others."""
-        graph, known = run.graph, run.known(*splits)
-        completions = Completions(run.discriminator, known, Slots.of(run.context.statistics), run.runtime)
-        marked = [split for split in ("train", "valid", "test", "hidden") if split not in splits]
+    def of(cls, run: Run, left_out: KnownTriples, *, marked: Sequence[str]) -> "HardestNegatives":
+        """Leaves out some facts, and marks those of some splits: "valid", "test", or "hidden"."""
+        graph = run.graph
+        completions = Completions(run.discriminator, left_out, Slots.of(run.context.statistics), run.runtime)
         facts = {
             split: KnownTriples(getattr(graph, split), graph.num_entities, graph.num_relations) for split in marked
         }

@@ -74,7 +74,7 @@ def _report_run(config: DictConfig) -> Path:
     findings = Findings(
         graph=run.graph.summary(),
         ranked=_ranked(config, run, checkpoint),
-        negatives=HardestNegatives.beside(run, ("train", "valid", "test")).find(),
+        negatives=HardestNegatives.of(run, run.all_known, marked=("hidden",)).find(),
         entity_map=draw_map(run.discriminator, run.graph),
     )
     command = for_shell("python", "launch/train.py", *record.options)

@@ -305,6 +305,7 @@ def test_csv_that_cant_be_written_is_one_line(tmp_path: Path):
 
 @pytest.mark.slow
 def test_tensorboard_reads_what_was_written(tmp_path: Path):
+    from matplotlib.figure import Figure
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def track(from_step: int, metrics: list[tuple[int, dict[str, Any]]], result: dict[str, Any] | None) -> None:
@@ -312,9 +313,11 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path):
         tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=from_step)
         for step, values in metrics:
             tracker.log(step, values)
-        tracker.show("hardest", [{"head": "a|b", "score": 0.5}], {})
+        tracker.show("hardest", [{"head": "a|b", "score": 0.5}], {"mrr": plot}, step=7)
         tracker.finish(result)
 
+    plot = tmp_path / "mrr.png"
+    Figure(figsize=(2, 1), dpi=100).savefig(plot)
     pretrained = {"stage": "pretrain_generator", "valid/mrr": 0.9}
     track(0, [(1, pretrained), (2, {"stage": "adversarial", "valid/mrr": 0.2}), (3, {"valid/mrr": 0.3})], None)
     track(2, [(3, {"valid/mrr": 0.4})], {"test": {"both": {"mrr": 0.5}}, "best_step": 3})
@@ -323,6 +326,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path):
     assert [(point.step, round(point.value, 3)) for point in read.Scalars("valid/mrr")] == [(2, 0.2), (3, 0.4)]
     assert read.Scalars("pretrain_generator/valid/mrr")[0].step == 1
     assert read.Scalars("test/both/mrr")[0].value == 0.5
+    image = read.Images("plots/mrr")[-1]
+    assert (image.step, image.width, image.height) == (7, 200, 100)
+    assert read.Tensors("hardest/text_summary")[-1].step == 7
     (table,) = read.Tensors("hardest/text_summary")[0].tensor_proto.string_val
     assert table.decode().splitlines()[2] == "| a\\|b | 0.5 |"
 
