@@ -1,5 +1,6 @@
 """Makes a dashboard in wandb for the runs of a project: `python launch/dashboard.py entity=ME project=advkge`."""
 
+import os
 from pathlib import Path
 
 import hydra
@@ -12,6 +13,9 @@ from launch.options import check_values
 from launch.paths import make_absolute
 from reporting.dashboard import dashboard
 from reporting.files import write_text
+
+_TRIES_AGAIN = "WANDB_X_GRAPHQL_RETRY_MAX"
+"""wandb's own variable: how often it repeats a request that was not answered."""
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parents[1] / "conf"), config_name="dashboard")
@@ -28,6 +32,8 @@ def run_job(config: DictConfig) -> None:
             write_text(Path(config.out), made._to_model().model_dump_json(by_alias=True, indent=1))
             print(f"dashboard: {config.out}")
             return
+        # Otherwise wandb goes on trying until it gives up after 19 s, and then does not say what was wrong.
+        os.environ.setdefault(_TRIES_AGAIN, "1")
         try:
             made.save()
         except Exception as error:  # wandb has no common class for a missing account, project or connection

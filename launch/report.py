@@ -15,14 +15,12 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from answers.completions import Completions
 from graph.errors import InputError
-from graph.known import KnownTriples
-from graph.slots import Slots
 from launch import schema
 from launch.arguments import for_shell
 from launch.build import Run
 from launch.errors import one_line_errors
+from launch.hardest import HardestNegatives
 from launch.last_line import is_rank
 from launch.main import main_of
 from launch.options import check_values
@@ -33,7 +31,6 @@ from launch.sweep_report import report_sweep
 from launch.this_command import this_command
 from reporting.entity_map import draw_map
 from reporting.files import write_text
-from reporting.hard_negatives import EACH, HardNegative, in_words, sampled_triples
 from reporting.page import Heading
 from reporting.ranking_table import FILTERS
 from reporting.relation_ranks import by_class, by_relation
@@ -77,32 +74,13 @@ def _report_run(config: DictConfig) -> Path:
     findings = Findings(
         graph=run.graph.summary(),
         ranked=_ranked(config, run, checkpoint),
-        negatives=hardest_negatives(run),
+        negatives=HardestNegatives.of(run, run.all_known, marked=("hidden",)).find(),
         entity_map=draw_map(run.discriminator, run.graph),
     )
     command = for_shell("python", "launch/train.py", *record.options)
     out = folder / "report.html" if config.out is None else Path(config.out)
     write_text(out, as_page(Heading.of(_typed()), record, command, findings))
     return out
-
-
-def hardest_negatives(run: Run) -> list[HardNegative]:
-    """The best answers of a fixed sample of train triples, without those that are facts of train, valid or test."""
-    graph = run.graph
-    completions = Completions(run.discriminator, run.all_known, Slots.of(run.context.statistics), run.runtime)
-    hidden = KnownTriples(graph.hidden, graph.num_entities, graph.num_relations)
-    found = []
-    for side, triples in sampled_triples(graph).items():
-        head, relation, tail = triples.unbind(1)
-        if side == "head":
-            best = completions.heads(relation, tail, count=EACH)
-            is_hidden = hidden.heads.contains(tail, relation, best.answer)
-        else:
-            best = completions.tails(head, relation, count=EACH)
-            is_hidden = hidden.tails.contains(head, relation, best.answer)
-        score = completions.plain_scores(head, relation, tail, as_heads=side == "head")
-        found += in_words(graph, side, triples, score, best.answer, best.score, is_hidden)
-    return found
 
 
 def _ranked(config: DictConfig, run: Run, checkpoint: Path) -> Ranked | None:

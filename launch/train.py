@@ -5,11 +5,9 @@ if __name__ == "__main__":
 
     end_at_signals()
 
-import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 import yaml
@@ -22,10 +20,12 @@ from graph.errors import InputError
 from launch import early_signals, schema
 from launch.advice import after_training, before_training, ends_with_its_rate
 from launch.arguments import for_shell, key_of, override
-from launch.build import Run, build_run, build_trainer
+from launch.build import build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
+from launch.closing import close_run
 from launch.combinations import refuse_senseless
 from launch.errors import one_line_config_errors, one_line_errors
+from launch.for_trackers import ForTrackers
 from launch.groups import settle_choices
 from launch.grown import grow, refuse_what_does_not_go_together
 from launch.last_line import is_rank, may_say
@@ -41,8 +41,6 @@ from launch.this_command import this_command
 from launch.titles import title_of
 from launch.typed import note_typed
 from reporting.files import write_text
-from reporting.provenance import describe
-from reporting.ranking_table import FILTERS, results_table
 from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
 from trainer.runtime import Runtime, check_timeout
@@ -138,6 +136,7 @@ def train(config: DictConfig, folder: Path) -> None:
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
         if checkpoint is None:  # a resumed run keeps its batch size
             _tell(runtime, before_training(trainer, config.trainer.batch_size))
+        for_trackers = ForTrackers(run, trainer, folder)
         trains = trainer.has_steps_left
         try:
             with runtime.noting_signals():
@@ -148,7 +147,7 @@ def train(config: DictConfig, folder: Path) -> None:
             raise
         if not is_rank():
             early_signals.end_at_signals(_how_to_go_on(folder))
-        _report(run, trainer, folder)
+        close_run(run, trainer, for_trackers, folder)
         if trains:
             _advise_to_go_on(trainer, folder)
     except Stopped as stopped:
@@ -234,43 +233,6 @@ def _write_config(config: DictConfig, folder: Path) -> None:
         lines.append(override("recipe", HydraConfig.get().runtime.choices["recipe"]))
     kept = [line for line in lines if key_of(line) != "resume"]
     write_text(folder / "overrides.yaml", yaml.safe_dump(kept, allow_unicode=True))
-
-
-def _report(run: Run, trainer: Trainer, folder: Path) -> None:
-    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective."""
-    ranked = {
-        split: run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
-        for split, triples, known in (
-            ("valid", run.graph.valid, run.known_in_validation),
-            ("test", run.graph.test, run.all_known),
-        )
-        if len(triples)
-    }
-    cursor = trainer.cursor
-    positives = cursor.step * run.config.trainer.batch_size
-    result: dict[str, Any] = {
-        **ranked,
-        "metric": trainer.validation.name,
-        "best_step": cursor.finished[trainer.stages[-1].name],
-        "steps": cursor.step,
-        "stages": cursor.finished,
-        "seconds": cursor.seconds,
-        "triples_per_second": positives / cursor.seconds if cursor.seconds else 0.0,
-        "seed": run.config.seed,
-        "world_size": run.runtime.world_size,
-        "entity_numbers": run.discriminator.scoring.entity_width,
-        "made_by": describe(),
-    }
-    for tracker in trainer.trackers:
-        tracker.finish(result)
-    if run.runtime.is_first:
-        write_text(folder / "result.json", json.dumps(result, indent=1))
-        if ranked:
-            print(results_table(result, FILTERS))
-        for split in ("valid", "test"):
-            if split not in ranked:
-                print(f"not ranked on {split}: {run.graph.name} has no {split} triples")
-        print(f"run folder: {folder}")
 
 
 def main() -> None:

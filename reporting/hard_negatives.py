@@ -1,7 +1,8 @@
 """The hardest negatives of some train triples, by name: of entities not known to be right, those that score highest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
@@ -18,16 +19,35 @@ _TRIPLES = 6
 
 @dataclass(frozen=True)
 class HardNegative:
-    """An entity in place of the head or the tail of a train triple."""
+    """An entity in place of the head or the tail of a train triple, the positive."""
 
-    query: str
-    """The triple, with a question mark at the replaced side."""
-    answer: str
-    answer_score: float
+    head: str
+    relation: str
+    tail: str
+    replaced: str
+    """The side that the negative replaces, "head" or "tail"."""
+    positive_score: float
     negative: str
     negative_score: float
-    is_hidden_fact: bool
-    """True but in no split, which only the built-in graph knows."""
+    fact_of: str | None
+    """The split that has the triple with the negative; "hidden" if it is true but in no split, which only the built-in
+    graph knows; None if it is not known to be true."""
+
+    @property
+    def query(self) -> str:
+        """The positive, with a question mark at the replaced side."""
+        sides = ("?", self.tail) if self.replaced == "head" else (self.head, "?")
+        return f"({sides[0]}, {self.relation}, {sides[1]})"
+
+    @property
+    def answer(self) -> str:
+        """The entity of the positive at the replaced side."""
+        return self.head if self.replaced == "head" else self.tail
+
+    @property
+    def is_hidden_fact(self) -> bool:
+        """True but in no split."""
+        return self.fact_of == "hidden"
 
 
 def sampled_triples(graph: KnowledgeGraph) -> dict[str, Int64[Tensor, "T 3"]]:
@@ -41,31 +61,47 @@ def in_words(
     graph: KnowledgeGraph,
     side: str,
     triples: Int64[Tensor, "T 3"],
-    answer_score: Float64[Tensor, " T"],
+    positive_score: Float64[Tensor, " T"],
     negative: Int64[Tensor, "T k"],
     negative_score: Float64[Tensor, "T k"],
-    is_hidden: Bool[Tensor, "T k"],
+    facts: Mapping[str, Bool[Tensor, "T k"]],
 ) -> list[HardNegative]:
-    """The negatives of triples whose `side` was replaced; those with a score of minus infinity are left out."""
-    found, name_of = [], {entity: str(graph.entity_names[entity]) for entity in _entities(triples, negative)}
+    """The negatives of triples whose `side` was replaced; those with a score of minus infinity are left out.
+
+    Args:
+        facts: for each name that `HardNegative.fact_of` may have, which triples with a negative are such facts. The
+            first name counts for one that is in two splits.
+    """
+    found, entities, relations = [], graph.entity_names, graph.relation_names
     for row, (head, relation, tail) in enumerate(triples.tolist()):
-        first, name, last = name_of[head], str(graph.relation_names[relation]), name_of[tail]
-        query, answer = (f"(?, {name}, {last})", first) if side == "head" else (f"({first}, {name}, ?)", last)
-        columns = zip(negative[row].tolist(), negative_score[row].tolist(), is_hidden[row].tolist(), strict=True)
-        found += [
-            HardNegative(query, answer, float(answer_score[row]), name_of[entity], score, hidden)
-            for entity, score, hidden in columns
-            if score > -float("inf")
-        ]
+        positive = (str(entities[head]), str(relations[relation]), str(entities[tail]))
+        for place, (entity, score) in enumerate(zip(negative[row].tolist(), negative_score[row].tolist(), strict=True)):
+            if score > -float("inf"):
+                fact_of = next((name for name, is_fact in facts.items() if is_fact[row, place]), None)
+                scored = (float(positive_score[row]), str(entities[entity]), score)
+                found.append(HardNegative(*positive, side, *scored, fact_of))
     return found
 
 
-def _entities(triples: Int64[Tensor, "T 3"], negative: Int64[Tensor, "T k"]) -> set[int]:
-    return {*triples[:, [0, 2]].flatten().tolist(), *negative.flatten().tolist()}
+def as_rows(negatives: Sequence[HardNegative]) -> list[dict[str, Any]]:
+    """The negatives as rows for trackers."""
+    return [
+        {
+            "head": each.head,
+            "relation": each.relation,
+            "tail": each.tail,
+            "replaced": each.replaced,
+            "negative": each.negative,
+            "negative_score": each.negative_score,
+            "positive_score": each.positive_score,
+            "known_fact": each.fact_of or "no",
+        }
+        for each in negatives
+    ]
 
 
 def as_table(negatives: Sequence[HardNegative]) -> Table:
-    """The negatives as a table."""
+    """The negatives as a table of a page."""
     has_hidden = any(each.is_hidden_fact for each in negatives)
     heads = [
         Head("train triple", is_text=True),
@@ -80,10 +116,10 @@ def as_table(negatives: Sequence[HardNegative]) -> Table:
         [
             Cell.of_text(each.query),
             Cell.of_text(each.answer),
-            Cell.of_number(each.answer_score),
+            Cell.of_number(each.positive_score),
             Cell.of_text(each.negative),
             Cell.of_number(each.negative_score),
-            _yes(each.negative_score > each.answer_score),
+            _yes(each.negative_score > each.positive_score),
             *([_yes(each.is_hidden_fact)] if has_hidden else []),
         ]
         for each in negatives

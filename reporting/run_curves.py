@@ -11,7 +11,7 @@ from typing import Any
 from graph.errors import InputError
 from reporting.page import Plot
 from reporting.run_files import is_number
-from reporting.style import Look, as_svg, drawing, legend_below, shown_name
+from reporting.style import Look, as_png, as_svg, drawing, legend_below, shown_name
 from trainer.checkpoint_files import shown
 from trainer.validation import GROUPS
 
@@ -149,6 +149,17 @@ def draw_curves(stages: Sequence[StageLines]) -> list[tuple[str, list[Plot]]]:
     ]
 
 
+def draw_images(stages: Sequence[StageLines]) -> dict[str, bytes]:
+    """The same plots as PNG files, by names of a stage and of what is drawn, as in `adversarial_learning_rate`."""
+    images = {}
+    with drawing() as plt:
+        for stage in stages:
+            for family in stage.families:
+                if (curves := _curves(plt, family, stage.lines)) is not None:
+                    images[f"{stage.name}_{family.name}"] = as_png(curves.figure)
+    return images
+
+
 def _families(path: Path, lines: Sequence[Mapping[str, Any]]) -> list[_Family]:
     """The known families, one for each metric of ranks, then one for each other metric of these lines."""
     keys = dict.fromkeys(key for line in lines for key, value in line.items() if is_number(value))
@@ -172,7 +183,22 @@ def _families(path: Path, lines: Sequence[Mapping[str, Any]]) -> list[_Family]:
     ]
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """A figure, not yet a file."""
+
+    figure: Any
+    alt: str
+    note: str
+
+
 def _draw(plt: Any, name: str, family: _Family, lines: Sequence[Mapping[str, Any]]) -> Plot | None:
+    curves = _curves(plt, family, lines)
+    return None if curves is None else Plot(name, as_svg(curves.figure), family.caption, curves.alt, curves.note)
+
+
+def _curves(plt: Any, family: _Family, lines: Sequence[Mapping[str, Any]]) -> _Curves | None:
+    """The curves of a family; None if these lines have none of its metrics."""
     curves = {label: _points(lines, key, family.scale) for key, label in family.labels.items()}
     curves = {label: points for label, points in curves.items() if points}
     if not curves:
@@ -190,7 +216,7 @@ def _draw(plt: Any, name: str, family: _Family, lines: Sequence[Mapping[str, Any
     each = max(-(-len(points) // _MOST_POINTS) for points in curves.values())
     note = "" if each == 1 else f"A point is the mean of {each} lines of metrics.jsonl."
     alt = f"{family.y_label} by {_STEPS}: {'; '.join(said)}."
-    return Plot(name, as_svg(figure), family.caption, alt, note)
+    return _Curves(figure, alt, note)
 
 
 def _points(lines: Sequence[Mapping[str, Any]], key: str, scale: float) -> list[tuple[float, float]]:

@@ -130,6 +130,16 @@ def legend_below(figure: Any, axes: Iterable[Any]) -> None:
     figure.legend(handles.values(), handles.keys(), **place)
 
 
+def as_png(figure: Any) -> bytes:
+    """A figure as a PNG file without a ground of its own; closes it."""
+    import matplotlib.pyplot as plt
+
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150, metadata={"Software": None})
+    plt.close(figure)
+    return data.getvalue()
+
+
 def as_svg(figure: Any) -> str:
     """A figure as the text of an SVG file; closes it. The same figure gives the same text."""
     import matplotlib.pyplot as plt

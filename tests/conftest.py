@@ -1,6 +1,7 @@
 """One cache for all tests and the processes that they start, so that the kernels are compiled once; or none at all."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,16 @@ def compiled() -> None:
     """For a test of what only the kernels do."""
     if load() is None:
         pytest.skip("no C++ compiler here")
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user who never logged in."""
+    import wandb
+
+    wandb.teardown()  # it reads its variables once a process
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))

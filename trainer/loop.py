@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,8 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.observers = observers
         self.cursor = Cursor()
+        self.after_validation: Callable[[Stage], object] | None = None
+        """Called on all ranks after each validation, when its metrics are tracked; it may be collective."""
         self._asked_to_stop = False
 
     def fit(self) -> None:
@@ -248,6 +250,8 @@ class Trainer:
         epoch = (cursor.stage_step - 1) // stage.order.steps_per_epoch
         place = {"epoch": epoch, "stage": stage.name, "speed/seconds": cursor.seconds}
         self._track({**place, **ranking.metrics, **self._observe(stage)})
+        if self.after_validation is not None:
+            self.after_validation(stage)
         if self.runtime.is_first:
             said = self.validation.line(value), " (best)" if better else ""
             log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)

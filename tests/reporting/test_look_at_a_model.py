@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from embedding.model import KGEModel
 from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run
-from launch.report import hardest_negatives
+from launch.hardest import HardestNegatives
 from reporting.entity_map import draw_map
+from reporting.hard_negatives import HardNegative
 from reporting.page import Heading
 from reporting.run_page import Findings, as_page, read_record
 from tests.pages import Page
@@ -28,10 +29,15 @@ def run_of(model: KGEModel, graph: KnowledgeGraph) -> Run:
     return Run(OmegaConf.create({}), one_rank(), graph, context_of(graph), model)
 
 
+def hardest_negatives(model: KGEModel, graph: KnowledgeGraph) -> list[HardNegative]:
+    run = run_of(model, graph)
+    return HardestNegatives.of(run, run.all_known, marked=("hidden",)).find()
+
+
 def test_hardest_negatives_are_the_best_scored_of_all_unknown_entities():
     graph = families()
     model = model_for(graph)
-    found = hardest_negatives(run_of(model, graph))
+    found = hardest_negatives(model, graph)
     assert len(found) == 36
     facts = set(map(tuple, torch.cat([graph.train, graph.valid, graph.test]).tolist()))
     hidden = set(map(tuple, graph.hidden.tolist()))
@@ -78,7 +84,7 @@ def test_hostile_names_are_text_in_tables_and_plots(tmp_path: Path):
     names = [f"{number}{HOSTILE}" for number in range(graph.num_entities)]
     graph = replace(graph, name=HOSTILE, entity_names=names, relation_names=[HOSTILE] * graph.num_relations)
     model = model_for(graph)
-    negatives = hardest_negatives(run_of(model, graph))
+    negatives = hardest_negatives(model, graph)
     findings = Findings(graph.summary(), None, negatives, draw_map(model, graph))
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "stage": "training", "loss": 1.0}')
     page = Page(as_page(Heading(HOSTILE, {}, HOSTILE), read_record(tmp_path), HOSTILE, findings))

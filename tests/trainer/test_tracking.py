@@ -1,10 +1,8 @@
 import csv
 import json
 import logging
-import os
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from graph.errors import InputError
+from tests.wandb_files import history, records
 from tests.worlds import KBGANRun
 from trainer.checkpoint import trained_checkpoint
 from trainer.tracking.csv_file import CsvTracker
@@ -25,7 +24,16 @@ TITLE = Title(name="rotate kbgan umls seed 3", group="sweep 7", job_type="train"
 
 def wandb_tracker(**options: Any) -> WandbTracker:
     defaults = {"mode": None, "name": None, "group": None, "tags": [], "artifact": False, "init_timeout": 5.0}
+    defaults |= {"hardest_negatives": False, "predictions": 0, "plots": False, "export": False}
     return WandbTracker(project="advkge", **{**defaults, **options})
+
+
+def csv_tracker() -> CsvTracker:
+    return CsvTracker(hardest_negatives=True, predictions=10)
+
+
+def tensorboard_tracker() -> TensorBoardTracker:
+    return TensorBoardTracker(hardest_negatives=True, predictions=10, plots=True)
 
 
 def track(folder: Path, metrics: list[tuple[int, dict[str, Any]]], *, from_step: int = 0) -> None:
@@ -99,40 +107,6 @@ def test_wandb_mode_is_checked():
         wandb_tracker(mode="disabled")
 
 
-@pytest.fixture
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A user who never logged in."""
-    import wandb
-
-    wandb.teardown()  # it reads its variables once a process
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-
-
-def records(file: Path) -> list[Any]:
-    """The records of a .wandb file: LevelDB's log framing around protobuf."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, place, found, piece = file.read_bytes(), 7, [], b""
-    while place + 7 <= len(data):
-        left = 32768 - place % 32768
-        if left < 7:  # a block's last bytes hold no header
-            place += left
-            continue
-        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
-        piece += data[place + 7 : place + 7 + size]
-        place += 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            record = Record()
-            record.ParseFromString(piece)
-            found.append(record)
-            piece = b""
-    return found
-
-
 def wandb_run(folder: Path, mode: str, run_id: str | None, metrics: list[tuple[int, dict[str, Any]]]) -> str:
     tracker = wandb_tracker(mode=mode, group="sweep")
     tracker.start(folder, {"seed": 3, "trainer": {"epochs": 2}}, title=TITLE, run_id=run_id, from_step=0)
@@ -141,16 +115,6 @@ def wandb_run(folder: Path, mode: str, run_id: str | None, metrics: list[tuple[i
     tracker.finish({"test": {"both": {"mrr": 0.5}}, "best_step": 1})
     assert tracker.run_id is not None
     return tracker.run_id
-
-
-def history(file: Path) -> list[dict[str, Any]]:
-    """The rows of a finished run, whose service writes the last records after `finish` has returned."""
-    deadline = time.monotonic() + 20
-    while not any(record.HasField("exit") for record in records(file)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    items = [record.history.item for record in records(file) if record.HasField("history")]
-    return [{item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in items]
 
 
 @pytest.mark.slow
@@ -316,7 +280,7 @@ def test_a_line_of_another_make_is_dropped_when_a_run_goes_on(line: bytes, tmp_p
 
 def test_csv_has_a_column_for_each_metric_and_goes_on_after_a_resume(tmp_path: Path):
     def rows(from_step: int, metrics: list[tuple[int, dict[str, Any]]]) -> list[dict[str, str]]:
-        tracker = CsvTracker()
+        tracker = csv_tracker()
         tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=from_step)
         for step, values in metrics:
             tracker.log(step, values)
@@ -336,21 +300,24 @@ def test_csv_has_a_column_for_each_metric_and_goes_on_after_a_resume(tmp_path: P
 
 def test_csv_that_cant_be_written_is_one_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"gone/metrics.csv can't be written: No such file or directory"):
-        CsvTracker().start(tmp_path / "gone", {}, title=TITLE, run_id=None, from_step=0)
+        csv_tracker().start(tmp_path / "gone", {}, title=TITLE, run_id=None, from_step=0)
 
 
 @pytest.mark.slow
 def test_tensorboard_reads_what_was_written(tmp_path: Path):
+    from matplotlib.figure import Figure
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def track(from_step: int, metrics: list[tuple[int, dict[str, Any]]], result: dict[str, Any] | None) -> None:
-        tracker = TensorBoardTracker()
+        tracker = tensorboard_tracker()
         tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=from_step)
         for step, values in metrics:
             tracker.log(step, values)
-        tracker.show("hardest", [{"head": "a|b", "score": 0.5}], {})
+        tracker.show("hardest", [{"head": "a|b", "score": 0.5}], {"mrr": plot}, step=7)
         tracker.finish(result)
 
+    plot = tmp_path / "mrr.png"
+    Figure(figsize=(2, 1), dpi=100).savefig(plot)
     pretrained = {"stage": "pretrain_generator", "valid/mrr": 0.9}
     track(0, [(1, pretrained), (2, {"stage": "adversarial", "valid/mrr": 0.2}), (3, {"valid/mrr": 0.3})], None)
     track(2, [(3, {"valid/mrr": 0.4})], {"test": {"both": {"mrr": 0.5}}, "best_step": 3})
@@ -359,6 +326,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path):
     assert [(point.step, round(point.value, 3)) for point in read.Scalars("valid/mrr")] == [(2, 0.2), (3, 0.4)]
     assert read.Scalars("pretrain_generator/valid/mrr")[0].step == 1
     assert read.Scalars("test/both/mrr")[0].value == 0.5
+    image = read.Images("plots/mrr")[-1]
+    assert (image.step, image.width, image.height) == (7, 200, 100)
+    assert read.Tensors("hardest/text_summary")[-1].step == 7
     (table,) = read.Tensors("hardest/text_summary")[0].tensor_proto.string_val
     assert table.decode().splitlines()[2] == "| a\\|b | 0.5 |"
 

@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
-from trainer.tracking.tracker import Title, Tracker
+from trainer.tracking.tracker import Title, Tracker, Wanted
 
 
 class CsvTracker(Tracker):
     """A row for each line of `metrics.jsonl`, and a column for each metric that any row has.
 
     A cell is empty where a row lacks the metric. A metric that comes up late adds a column, and the file is written
-    anew with it.
+    anew with it. Tables are files of their own, such as `predictions.csv`, of which the last one is kept. It takes no
+    plots and no exports: these are files already.
+
+    Args:
+        hardest_negatives: write the hardest negatives by name.
+        predictions: test triples whose best answers are written; 0 for no table.
     """
+
+    def __init__(self, *, hardest_negatives: bool, predictions: int) -> None:
+        self.wanted = Wanted(hardest_negatives=hardest_negatives, predictions=predictions)
 
     def start(
         self, folder: Path, config: Mapping[str, Any], *, title: Title, run_id: str | None, from_step: int
@@ -46,9 +54,12 @@ class CsvTracker(Tracker):
         except OSError as error:
             raise _not_written(self._path, error) from error
 
-    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
-        """Writes the table to a file with its name. Plots are files already."""
-        _write(self._path.with_name(f"{name}.csv"), list(table[0]), table)
+    def show(
+        self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path], *, step: int | None = None
+    ) -> None:
+        """Writes the table, if it has rows, to a file with its name. Plots are files already."""
+        if table:
+            _write(self._path.with_name(f"{name}.csv"), list(table[0]), table)
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Does nothing: each row is written when it comes."""

@@ -11,7 +11,10 @@ from trainer.tracking.tracker import Title, Tracker
 
 
 class JsonLinesTracker(Tracker):
-    """One JSON object a line in `metrics.jsonl`: step, epoch, stage, loss, then the others by their names."""
+    """One JSON object a line in `metrics.jsonl`: step, epoch, stage, loss, then the others by their names.
+
+    It takes no tables, plots or exports.
+    """
 
     def start(
         self, folder: Path, config: Mapping[str, Any], *, title: Title, run_id: str | None, from_step: int

@@ -6,15 +6,23 @@ from typing import Any
 
 from graph.errors import InputError
 from trainer.stage import PRETRAINING
-from trainer.tracking.tracker import Title, Tracker
+from trainer.tracking.tracker import Title, Tracker, Wanted
 
 
 class TensorBoardTracker(Tracker):
     """Scalars by group in `tensorboard/` of the run folder: `tensorboard --logdir RUN` shows them.
 
     Metrics of a pre-training stage have its name in front, as in `pretrain_generator/valid/mrr`. When a run goes on
-    from a checkpoint, points that were written after it are dropped.
+    from a checkpoint, points that were written after it are dropped. Tables are shown as text. It takes no exports.
+
+    Args:
+        hardest_negatives: show the hardest negatives by name.
+        predictions: test triples whose best answers are shown; 0 for no table.
+        plots: show the run's curves as images at the end.
     """
+
+    def __init__(self, *, hardest_negatives: bool, predictions: int, plots: bool) -> None:
+        self.wanted = Wanted(hardest_negatives=hardest_negatives, predictions=predictions, plots=plots)
 
     def start(
         self, folder: Path, config: Mapping[str, Any], *, title: Title, run_id: str | None, from_step: int
@@ -38,10 +46,23 @@ class TensorBoardTracker(Tracker):
             if not isinstance(value, str):
                 self._writer.add_scalar(f"{prefix}{name}", value, step)
 
-    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
-        """Writes the table as text. Plots are left out: TensorBoard draws its own."""
-        lines = [list(table[0]), ["---"] * len(table[0]), *(list(row.values()) for row in table)]
-        self._writer.add_text(name, "\n".join("| " + " | ".join(map(_in_a_cell, line)) + " |" for line in lines))
+    def show(
+        self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path], *, step: int | None = None
+    ) -> None:
+        """Writes the table as text, and PNG files as images. SVG files are left out: TensorBoard shows none."""
+        if table:
+            lines = [list(table[0]), ["---"] * len(table[0]), *(list(row.values()) for row in table)]
+            text = "\n".join("| " + " | ".join(map(_in_a_cell, line)) + " |" for line in lines)
+            self._writer.add_text(name, text, step)
+        for plot, path in plots.items():
+            if path.suffix == ".png":
+                self._add_image(f"plots/{plot}", path, step)
+
+    def _add_image(self, name: str, path: Path, step: int | None) -> None:
+        # Imported here: it takes a second that runs without plots need not pay.
+        from matplotlib.image import imread
+
+        self._writer.add_image(name, imread(path), step, dataformats="HWC")
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Writes the test metrics and closes the files."""

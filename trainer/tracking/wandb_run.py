@@ -10,7 +10,7 @@ from typing import Any
 from graph.errors import InputError
 from trainer.checkpoint import trained_checkpoint
 from trainer.stage import PRETRAINING
-from trainer.tracking.tracker import Title, Tracker
+from trainer.tracking.tracker import Title, Tracker, Wanted
 from trainer.validation import GROUPS, METRICS
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,11 @@ class WandbTracker(Tracker):
         group: groups runs; None for what WANDB_RUN_GROUP says, else the sweep that the run is part of.
         tags: more tags beside the names of its models, sampler and graph; with WANDB_TAGS, only those that it lists.
         artifact: at the end of a run, log the checkpoint that its result is of as an artifact of type "model".
+        hardest_negatives: log a table of the hardest negatives by name, after validations of the last stage and at the
+            end.
+        predictions: at the end, log a table of the best answers to this many test triples; 0 for no table.
+        plots: at the end, log the run's curves as images.
+        export: at the end, log the trained model as NumPy arrays, as an artifact of type "embeddings".
         init_timeout: seconds to wait for the server before going offline.
     """
 
@@ -44,6 +49,10 @@ class WandbTracker(Tracker):
         group: str | None,
         tags: Sequence[str],
         artifact: bool,
+        hardest_negatives: bool,
+        predictions: int,
+        plots: bool,
+        export: bool,
         init_timeout: float,
     ) -> None:
         if mode not in ("online", "offline", None):
@@ -56,6 +65,7 @@ class WandbTracker(Tracker):
         self.group = group
         self.tags = tags
         self.artifact = artifact
+        self.wanted = Wanted(hardest_negatives, predictions, plots, export)
         self.init_timeout = init_timeout
 
     def start(
@@ -117,13 +127,20 @@ class WandbTracker(Tracker):
         # The step is a metric and the x axis, so that a run that goes back to a checkpoint may log a step again.
         self._run.log({"trainer/step": step, **named})
 
-    def show(self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path]) -> None:
+    def show(
+        self, name: str, table: Sequence[Mapping[str, Any]], plots: Mapping[str, Path], *, step: int | None = None
+    ) -> None:
         """Logs the table and the plots."""
         import wandb
 
-        rows = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
-        shown: dict[str, Any] = {f"plots/{plot}": _as_media(path) for plot, path in plots.items()}
-        self._run.log({name: rows, **shown})
+        shown: dict[str, Any] = {} if step is None else {"trainer/step": step}
+        if table:
+            shown[name] = wandb.Table(columns=list(table[0]), data=[list(row.values()) for row in table])
+        self._run.log(shown | {f"plots/{plot}": _as_media(path) for plot, path in plots.items()})
+
+    def keep(self, kind: str, folder: Path) -> None:
+        """Logs the files as an artifact of this type. wandb copies them first."""
+        self._log_artifact(kind, folder, {})
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Writes the test metrics and the best step to the summary and ends the wandb run."""
@@ -134,12 +151,15 @@ class WandbTracker(Tracker):
         self._run.finish(exit_code=0 if result is not None else 1)
 
     def _log_checkpoint(self) -> None:
+        checkpoint = trained_checkpoint(self._folder)
+        self._log_artifact("model", checkpoint, {"checkpoint": checkpoint.name})
+
+    def _log_artifact(self, kind: str, folder: Path, metadata: dict[str, Any]) -> None:
         import wandb
 
-        checkpoint = trained_checkpoint(self._folder)
-        model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata={"checkpoint": checkpoint.name})
-        model.add_dir(str(checkpoint))
-        self._run.log_artifact(model)
+        artifact = wandb.Artifact(f"{kind}-{self._run.id}", type=kind, metadata=metadata)
+        artifact.add_dir(str(folder))
+        self._run.log_artifact(artifact)
 
 
 def _as_media(plot: Path) -> Any:
