@@ -43,8 +43,8 @@ from launch.typed import note_typed
 from reporting.files import write_text
 from reporting.provenance import describe
 from reporting.ranking_table import FILTERS, results_table
-from trainer.checkpoint import find_checkpoint
-from trainer.loop import Stopped, Trainer
+from trainer.loop import Metrics, Stopped, Trainer
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def train(config: DictConfig, folder: Path) -> None:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
-        run = build_run(config, runtime, trains=True)
+        run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
@@ -148,7 +148,7 @@ def train(config: DictConfig, folder: Path) -> None:
             raise
         if not is_rank():
             early_signals.end_at_signals(_how_to_go_on(folder))
-        _report(run, trainer, folder)
+        _report(run, trainer, folder, trainer.best_ranking if trains else None)
         if trains:
             _advise_to_go_on(trainer, folder)
     except Stopped as stopped:
@@ -236,10 +236,16 @@ def _write_config(config: DictConfig, folder: Path) -> None:
     write_text(folder / "overrides.yaml", yaml.safe_dump(kept, allow_unicode=True))
 
 
-def _report(run: Run, trainer: Trainer, folder: Path) -> None:
-    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective."""
+def _report(run: Run, trainer: Trainer, folder: Path, of_valid: Metrics | None) -> None:
+    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective.
+
+    Args:
+        of_valid: the ranking of valid by the best model, if it was made before: it takes as long as that of test.
+    """
     ranked = {
-        split: run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
+        split: of_valid
+        if split == "valid" and of_valid is not None
+        else run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
         for split, triples, known in (
             ("valid", run.graph.valid, run.known_in_validation),
             ("test", run.graph.test, run.all_known),

@@ -1,4 +1,4 @@
-"""Memory of a process or a GPU."""
+"""Memory of a process, a machine or a GPU."""
 
 from pathlib import Path
 
@@ -18,6 +18,17 @@ def device_peak_mb(device: torch.device) -> float:
 def device_memory_mb(device: torch.device) -> float:
     """The memory now in use in MB: on the GPU if `device` is one, else of this process."""
     return torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status_mb("VmRSS")
+
+
+def free_memory() -> int:
+    """Bytes that this process and others of its machine, or of its container, can still take. Linux only."""
+    meminfo = Path("/proc/meminfo").read_text()
+    line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
+    free = [int(line.split()[1]) * 1024]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        free.append(int(most) - int(used.read_text()))
+    return min(free)
 
 
 def _status_mb(field: str) -> float:

@@ -16,9 +16,10 @@ from torch import Tensor
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import adam, families, model_of, one_rank, site_of
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, Player
 from trainer.checkpoint_files import digest_of, digest_of_file
 from trainer.manifest import load_manifest
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.stage import Cursor
 
