@@ -25,9 +25,12 @@ def free_memory() -> int:
     meminfo = Path("/proc/meminfo").read_text()
     line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
     free = [int(line.split()[1]) * 1024]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
-        free.append(int(most) - int(used.read_text()))
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
+        # Pages of files that nobody uses, such as those of a checkpoint that was written, are counted as used.
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(counts["inactive_file"])
+        free.append(int(most) - used)
     return min(free)
 
 

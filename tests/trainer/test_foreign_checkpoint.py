@@ -94,6 +94,7 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (put("cursor.best_checkpoint", "../../x"), "cursor.best_checkpoint must be the name of a checkpoint or null"),
         (put("cursor.finished", {}), "cursor.finished must name the stages that are done"),
         (put("cursor.finished", {"pretrain_generator": "7"}), "cursor.finished must be steps by stage"),
+        (put("ranking", {"both": {"mrr": 0.5}}), "ranking must be the metrics of a ranking by side, or null, got"),
         (put("cursor.more", 1), "'cursor.more' is no field of this version's checkpoints"),
         (put("stages", ["../x"]), "stages must be names of stages, got ['../x']"),
         (put("graph", 3), "graph must be 16 hex digits, got 3"),
