@@ -90,7 +90,7 @@ def hardest_negatives(run: Run) -> list[HardNegative]:
     """The best answers of a fixed sample of train triples, without those that are facts of train, valid or test."""
     graph = run.graph
     completions = Completions(run.discriminator, run.all_known, Slots.of(run.context.statistics), run.runtime)
-    hidden = KnownTriples(graph.hidden, graph.num_entities, graph.num_relations)
+    hidden = KnownTriples.of(graph.hidden, graph.num_entities, graph.num_relations)
     found = []
     for side, triples in sampled_triples(graph).items():
         head, relation, tail = triples.unbind(1)
