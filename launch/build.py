@@ -95,11 +95,11 @@ def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False) -> 
         build_trainer(run, Path("outputs/run")).fit()
     """
     graph = read_graph(config, runtime)
-    if trains:
-        require_memory(config, graph, runtime)
     # Before the tables: sorting takes memory that is free again when they are made.
     known = runtime.first_then_others(lambda: graph.known) if graph.known_file else graph.known
     statistics = RelationStatistics.of_facts(known, graph.num_entities)
+    if trains:
+        require_memory(config, graph, runtime)
     model = build_model(config, graph, runtime)
     context = SamplerContext(
         num_entities=graph.num_entities,

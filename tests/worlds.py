@@ -277,7 +277,7 @@ class KBGANRun:
         context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype))
         self.model = model_of(context.site, max_norm=1.0)
         self.sampler = kbgan_of(context, side="bernoulli", baseline=self.baseline)
-        known = partial(KnownTriples, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
+        known = partial(KnownTriples.of, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
         self.trainer = Trainer(
             self.runtime,
             stages := self._stages(context),
