@@ -9,7 +9,7 @@ from answers.entity_queries import EntityQueries, best_entities
 from answers.progress import progress_bar
 from embedding.model import KGEModel
 from graph.errors import InputError
-from graph.known import KnownTriples
+from graph.known import KnownFacts
 from graph.slots import Slots
 from trainer.evaluate import RankingEvaluator
 from trainer.runtime import Runtime
@@ -43,7 +43,7 @@ class Completions:
         best.answer[0], best.score[0]  # the ids of the ten best tails of entity 3 with relation 0, and their scores
     """
 
-    def __init__(self, model: KGEModel, known: KnownTriples, slots: Slots, runtime: Runtime) -> None:
+    def __init__(self, model: KGEModel, known: KnownFacts, slots: Slots, runtime: Runtime) -> None:
         self.model = model
         self.known = known
         self.slots = slots

@@ -10,7 +10,7 @@ from torch import Tensor
 from answers.best import Allowed, Best
 from embedding.best_of_table import best_of_table
 from embedding.model import KGEModel
-from graph.known import KnownTriples
+from graph.known import KnownFacts
 
 _MOST_QUERIES = 512
 """The most queries that one pass over the table answers. More would not be faster, and their scores take memory."""
@@ -36,7 +36,7 @@ class EntityQueries:
 @torch.no_grad()
 def best_entities(
     model: KGEModel,
-    known: KnownTriples,
+    known: KnownFacts,
     queries: EntityQueries,
     count: int,
     allowed: Allowed,
@@ -66,7 +66,7 @@ def best_entities(
 
 def _answered(
     model: KGEModel,
-    known: KnownTriples,
+    known: KnownFacts,
     queries: EntityQueries,
     count: int,
     allowed: Allowed,

@@ -58,10 +58,11 @@ def measure(case: Case, settings: Settings) -> dict[str, float]:
     graph: KnowledgeGraph = instantiate(compose_case(case, settings.graph).graph)
     make = partial(_MODELS[case.model], random_seed=0)
     if case.kind == Kind.RANK:
-        model = make(triples_factory=_factory(graph, graph.train)).to(resolve_device())
+        model = make(triples_factory=_factory(graph, graph.train.long())).to(resolve_device())
         return {"triples/s": _rank(model, graph, settings)}
     assert case.loss is not None
-    factory = _factory(graph, graph.train[torch.randperm(len(graph.train))[: (settings.peer_batches + 1) * BATCH]])
+    rows = torch.randperm(len(graph.train))[: (settings.peer_batches + 1) * BATCH]
+    factory = _factory(graph, graph.train[rows].long())
     model = make(triples_factory=factory, loss=_LOSSES[case.loss]()).to(resolve_device())
     return {"positives/s": BATCH / _train(model, factory).best}
 
@@ -83,7 +84,7 @@ def _train(model: Model, factory: CoreTriplesFactory) -> Timing:
 
 
 def _rank(model: Model, graph: KnowledgeGraph, settings: Settings) -> float:
-    triples, known = graph.test[: settings.ranked], [graph.train, graph.valid, graph.test]
+    triples, known = graph.test[: settings.ranked], [graph.train.long(), graph.valid, graph.test]
     works = [
         partial(
             RankBasedEvaluator(filtered=True).evaluate,

@@ -33,7 +33,7 @@ def write(trained: TrainedModel, folder: Path) -> dict[str, Any]:
         )
     pykeen = _import_pykeen()
     triples = pykeen.triples.TriplesFactory(
-        mapped_triples=trained.graph.train,
+        mapped_triples=trained.graph.train.long(),
         entity_to_id=_ids(trained.graph.entity_names),
         relation_to_id=_ids(trained.graph.relation_names),
         create_inverse_triples=trained.model.reciprocal,

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from generator.sampler import SamplerContext
 from generator.static import StaticSampler
+from graph.answer_index import per_positive
 from graph.batch import Batch
 from graph.errors import InputError
-from graph.known import per_positive
 
 
 class DegreeSampler(StaticSampler):

@@ -12,11 +12,11 @@ from torch import Tensor
 from embedding.clusters import greedy_path, k_means
 from generator.refreshed import RefreshedSampler, saved_entities
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
-from graph.known import per_positive
 
 _REACH = 9
 """No draw is further from the mean than this many standard deviations: uniform numbers of 52 bits give at most 8.3."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from generator.kbgan import KBGANSampler
@@ -43,15 +43,15 @@ class FalseNegativeAwareSampler(KBGANSampler):
             raise InputError(f"generator.penalty must be at least 0, got {penalty}")
         super().__init__(context, **options)
         self.penalty = penalty
-        head, relation, tail = context.train.unbind(1)
+        head, relation, tail = context.train.long().unbind(1)
         key = stream("facts hidden from the sampler", context.site.seed)
         hidden = random_uniform(key, combine(combine(head, relation), tail)) < hidden_share
         self.hidden = self._index(context.train[hidden])
         self.masked = self._index(context.train[~hidden])
 
-    def _index(self, facts: Int64[Tensor, "T 3"]) -> KnownTriples:
+    def _index(self, facts: Int32[Tensor, "T 3"]) -> KnownTriples:
         context = self.context
-        return KnownTriples(facts.to(context.site.device), context.num_entities, context.num_relations)
+        return KnownTriples.of(facts.to(context.site.device), context.num_entities, context.num_relations)
 
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
         """Uniform candidates, some of which are replaced by the targets of positives that are hidden facts."""

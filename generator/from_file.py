@@ -15,11 +15,12 @@ from torch import Tensor
 
 from generator.pooled import PooledSampler
 from generator.sampler import SamplerContext
+from graph.answer_index import per_positive
 from graph.batch import Batch
 from graph.entity_sets import EntitySets
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
-from graph.known import KnownTriples, per_positive
+from graph.known import KnownTriples
 from graph.leaks import count_repeated
 from graph.named_triples import read_named
 
@@ -51,12 +52,12 @@ class FromFileSampler(PooledSampler):
         if file is None:
             raise InputError("generator.file must name a file of negative triples, as in negatives.tsv, got null")
         self._given = read_named(Path(file), context.entity_names, context.relation_names, "generator.file")
-        self.lists = KnownTriples(self._given.to(context.site.device), context.num_entities, context.num_relations)
+        self.lists = KnownTriples.of(self._given.to(context.site.device), context.num_entities, context.num_relations)
         heads, tails = self.lists.heads, self.lists.tails
         # Set 0 is empty, for queries without a list; then the heads of each (relation, tail), then the tails.
-        first = heads.offset.new_zeros(1)
-        offset = torch.cat([first, heads.offset, len(heads.answer) + tails.offset[1:]])
-        self.sets = EntitySets(offset, torch.cat([heads.answer, tails.answer]).int())
+        heads_offset, tails_offset = heads.offset.long(), tails.offset.long()
+        offset = torch.cat([heads_offset[:1], heads_offset, len(heads.answer) + tails_offset[1:]])
+        self.sets = EntitySets(offset, torch.cat([heads.answer, tails.answer]))
         self._tell(file)
 
     def _tell(self, file: str) -> None:

@@ -7,9 +7,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from graph.known import per_positive
 
 
 class Slots(StrEnum):

@@ -17,10 +17,10 @@ from embedding.model import KGEModel
 from generator.distinct_draws import LAST, repeated
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import gumbel, random_integers, stream
 from graph.errors import InputError
-from graph.known import per_positive
 from kernels.rows import sum_occurrences
 
 _BLOCK_NUMBERS = 1 << 21
@@ -171,7 +171,7 @@ class InfluenceSampler(RefreshedSampler):
         """Train facts, the same on every rank. The first half have their head corrupted, the others their tail."""
         count = torch.arange(self.held_out)
         number = random_integers(stream("held-out facts", batch.seed, batch.step), count, len(self.context.train))
-        head, relation, tail = self.context.train[number].T.contiguous().to(batch.head.device)
+        head, relation, tail = self.context.train[number].long().T.contiguous().to(batch.head.device)
         chunk, heads = count.to(head.device), self.held_out // 2
         return Batch.of_facts(head, relation, tail, heads=heads, chunk=chunk, seed=batch.seed, epoch=batch.step)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from generator.pooled import PooledSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from graph.known import per_positive
 from graph.neighbours import Neighbours
 
 _TRIES = 3

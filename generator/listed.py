@@ -10,10 +10,10 @@ from torch import Tensor
 
 from generator.refreshed import RefreshedSampler
 from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
-from graph.known import per_positive
 
 
 class ListedSampler(RefreshedSampler):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import stream
 from graph.errors import InputError
-from graph.known import per_positive
 
 _Value = TypeVar("_Value")
 

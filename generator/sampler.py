@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int32, Int64
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
@@ -43,7 +43,7 @@ class SamplerContext:
     """Index of the train facts. It has no facts of valid or test."""
     statistics: RelationStatistics
     site: ModelSite
-    train: Int64[Tensor, "T 3"]
+    train: Int32[Tensor, "T 3"]
     """The train facts as rows (head, relation, tail), on the CPU."""
     entity_names: Sequence[str]
     relation_names: Sequence[str]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from generator.pooled import PooledSampler
 from generator.sampler import SamplerContext
+from graph.answer_index import per_positive
 from graph.batch import Batch
 from graph.int32_ids import expect_int32_ids
-from graph.known import per_positive
 from graph.slots import Slots
 
 

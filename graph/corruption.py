@@ -6,7 +6,7 @@ from torch import Tensor
 
 from graph.counter_random import random_uniform, stream
 from graph.entity_sets import EntitySets
-from graph.known import KnownTriples
+from graph.known import KnownFacts
 from graph.statistics import RelationStatistics
 
 _ROUNDS = 100
@@ -14,7 +14,7 @@ _ROUNDS = 100
 
 
 def corrupt_each(
-    triples: Int64[Tensor, "T 3"], statistics: RelationStatistics, known: KnownTriples, seed: int
+    triples: Int64[Tensor, "T 3"], statistics: RelationStatistics, known: KnownFacts, seed: int
 ) -> tuple[Int64[Tensor, "K 3"], int]:
     """A false triple for each true one, as in Socher et al. (Reasoning with neural tensor networks, NIPS 2013).
 
@@ -33,7 +33,7 @@ def corrupt_each(
     """
     num_entities, num_relations = len(statistics.entity_degree), len(statistics.relation_triples)
     offset = torch.cat([statistics.domain_offset, len(statistics.domain_entity) + statistics.range_offset[1:]])
-    places = EntitySets(offset, torch.cat([statistics.domain_entity, statistics.range_entity]).int())
+    places = EntitySets(offset, torch.cat([statistics.domain_entity, statistics.range_entity]))
     false = triples.clone()
     left = torch.arange(len(triples))
     for number in range(2 * _ROUNDS):
@@ -56,6 +56,6 @@ def corrupt_each(
     return false[has_one], len(left)
 
 
-def are_known(triples: Int64[Tensor, "T 3"], known: KnownTriples) -> Bool[Tensor, " T"]:
+def are_known(triples: Int64[Tensor, "T 3"], known: KnownFacts) -> Bool[Tensor, " T"]:
     """Which triples are known facts; a negative id is in none."""
     return known.tails.contains(triples[:, 0], triples[:, 1], triples[:, 2:])[:, 0]

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
 from graph.arrow_names import as_array, packed
@@ -31,7 +31,7 @@ def numbered_by_name(graph: KnowledgeGraph) -> KnowledgeGraph:
     entity_names, entity = _renumbered(graph.entity_names, has_entity)
     relation_names, relation = _renumbered(graph.relation_names, has_relation)
 
-    def mapped(triples: Int64[Tensor, "T 3"]) -> Int64[Tensor, "T 3"]:
+    def mapped(triples: Int[Tensor, "T 3"]) -> Int64[Tensor, "T 3"]:
         return torch.stack([entity[triples[:, 0]], relation[triples[:, 1]], entity[triples[:, 2]]], dim=1)
 
     train, valid, test = map(mapped, splits)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import torch
-from jaxtyping import Int64
+from jaxtyping import Int
 from torch import Tensor
 
 pc: Any = pyarrow.compute  # it creates its functions at import, where a type checker does not see them
@@ -23,7 +22,7 @@ class Column:
     letter: str
     """h, r or t."""
     text: pa.ChunkedArray
-    ids: Int64[Tensor, " _"]
+    ids: Int[Tensor, " _"]
 
 
 @dataclass
@@ -66,8 +65,8 @@ class Encoding:
             start = 0
             for _ in range(column.text.num_chunks):
                 ids = next(chunks).indices.to_numpy()
-                numbers = ids.astype(np.int64) if self.new_id is None else self.new_id[ids]
-                column.ids[start : start + len(ids)] = torch.from_numpy(numbers)
+                numbers = ids if self.new_id is None else self.new_id[ids]
+                column.ids[start : start + len(ids)].numpy()[:] = numbers
                 start += len(ids)
 
     def first_place(self, place: int) -> tuple[Column, int]:

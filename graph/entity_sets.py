@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 
+from graph.ranges import find_in_ranges
 from kernels.known import mask_known
 from kernels.library import usable
 
@@ -41,14 +42,5 @@ class EntitySets:
         """Whether each entity of row b is in the set `number[b]`."""
         if usable(entity):
             return mask_known(number, self.offset, self.entity, entity.contiguous())
-        if not len(self.entity) or not len(number):
-            return torch.zeros_like(entity, dtype=torch.bool)
-        last = len(self.entity) - 1
-        place = self.offset[number][:, None].expand(entity.shape)
-        stop = self.offset[number + 1][:, None]
-        # Binary search for the number of smaller members, bit by bit from the highest.
-        for bit in reversed(range(int(self.size(number).max()).bit_length())):
-            further = place + (1 << bit)
-            smaller = (further <= stop) & (self.entity[(further - 1).clamp(max=last)] < entity)
-            place = torch.where(smaller, further, place)
-        return (place < stop) & (self.entity[place.clamp(max=last)] == entity)
+        start, stop = self.offset[number][:, None], self.offset[number + 1][:, None]
+        return find_in_ranges(self.entity, start.expand_as(entity), stop.expand_as(entity), entity) >= 0

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Int64
+from jaxtyping import Int
 from torch import Tensor
 
 _USUAL = ({"head", "relation", "tail"}, {"h", "r", "t"}, {"subject", "predicate", "object"}, {"s", "p", "o"})
 
 
-def header_splits(splits: Sequence[Int64[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
+def header_splits(splits: Sequence[Int[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
     """The numbers of the splits whose first line looks like a header.
 
     A first line looks like a header if it is the same in all files, or if its three names occur nowhere else. The most
@@ -31,7 +31,7 @@ def header_splits(splits: Sequence[Int64[Tensor, "_ 3"]], first_names: Sequence[
     ]
 
 
-def _occurs_nowhere_else(first: tuple[int, int, int], alike: int, splits: Sequence[Int64[Tensor, "_ 3"]]) -> bool:
+def _occurs_nowhere_else(first: tuple[int, int, int], alike: int, splits: Sequence[Int[Tensor, "_ 3"]]) -> bool:
     head, relation, tail = first
     if sum(int((triples[:, 1] == relation).sum()) for triples in splits) > alike:
         return False

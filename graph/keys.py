@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from graph.answer_index import AnswerIndex
 from graph.batch import Batch
-from graph.known import AnswerIndex, KnownTriples
+from graph.known import KnownTriples
 
 
 class QueryKeys:
@@ -31,7 +32,7 @@ class FactKeys:
 
     def __init__(self, known: KnownTriples) -> None:
         self.known = known
-        self.num_facts = len(known.heads.pair)
+        self.num_facts = known.num_facts
         self.num_keys = 2 * self.num_facts
 
     def of(self, batch: Batch) -> Int64[Tensor, " B"]:
@@ -47,8 +48,8 @@ class FactKeys:
         `of` gives the same keys for this batch. The key is the chunk number; seed and epoch are 0.
         """
         heads = int((key < self.num_facts).sum())
-        tail, of_tail, head = _fact(self.known.heads, key[:heads])
-        other_head, of_head, other_tail = _fact(self.known.tails, key[heads:] - self.num_facts)
+        tail, of_tail, head = self.known.heads.facts(key[:heads])
+        other_head, of_head, other_tail = self.known.tails.facts(key[heads:] - self.num_facts)
         head, relation, tail = (
             torch.cat([head, other_head]),
             torch.cat([of_tail, of_head]),
@@ -57,14 +58,7 @@ class FactKeys:
         return Batch.of_facts(head, relation, tail, heads=heads, chunk=key, seed=0, epoch=0)
 
 
-def _fact_number(index: AnswerIndex, anchor: Tensor, relation: Tensor, answer: Tensor) -> Int64[Tensor, " B"]:
-    return torch.searchsorted(index.pair, index.rows(anchor, relation) * index.num_entities + answer)
-
-
-def _fact(
-    index: AnswerIndex, number: Int64[Tensor, " B"]
-) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"], Int64[Tensor, " B"]]:
-    """The anchor, relation and answer of each fact number."""
-    pair = index.pair[number]
-    query = index.query[pair // index.num_entities]
-    return query // index.num_relations, query % index.num_relations, pair % index.num_entities
+def _fact_number(
+    index: AnswerIndex, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], answer: Int64[Tensor, " B"]
+) -> Int64[Tensor, " B"]:
+    return index.places(index.rows(anchor, relation), answer)

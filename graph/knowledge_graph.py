@@ -4,14 +4,21 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import overload
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int, Int64, UInt8
 from torch import Tensor
 
-from graph.leaks import Leaks, count_duplicates
+from graph.int32_ids import expect_int32_ids
+from graph.known import KnownTriples
+from graph.known_cache import cached_facts
+from graph.leaks import Leaks
+
+_BLOCK = 1 << 20
+"""Train triples that are converted to int64 at a time."""
 
 
 class PackedNames(Sequence[str]):
@@ -63,8 +70,12 @@ def _no_triples() -> Int64[Tensor, "0 3"]:
 class KnowledgeGraph:
     """Train, valid and test triples as ids, in the columns head, relation, tail, and the names of the ids.
 
-    `hidden` holds true triples that are in no split. Only a synthetic graph has any. They are used for exact
+    Train is int32, whatever it is made from: it is the large split, and steps convert what they need. The others are
+    int64. `hidden` holds true triples that are in no split. Only a synthetic graph has any. They are used for exact
     false-negative rates, never for training or ranking.
+
+    Raises:
+        InputError: there are more entities than int32 can number.
 
     Example: `graph.entity_names[graph.train[0, 0]]` is the head's name of the first train triple.
     """
@@ -72,10 +83,16 @@ class KnowledgeGraph:
     name: str
     entity_names: Sequence[str]
     relation_names: Sequence[str]
-    train: Int64[Tensor, "train 3"]
+    train: Int[Tensor, "train 3"]
     valid: Int64[Tensor, "valid 3"]
     test: Int64[Tensor, "test 3"]
     hidden: Int64[Tensor, "hidden 3"] = field(default_factory=_no_triples)
+    known_file: Path | None = None
+    """Where the sorted facts of train are kept, so that they can be memory-mapped; None: only in memory."""
+
+    def __post_init__(self) -> None:
+        expect_int32_ids("a graph", self.num_entities)
+        object.__setattr__(self, "train", self.train.int())
 
     @property
     def num_entities(self) -> int:
@@ -88,6 +105,11 @@ class KnowledgeGraph:
         return len(self.relation_names)
 
     @cached_property
+    def known(self) -> KnownTriples:
+        """The facts of train, sorted in both directions when they are first asked for; on the CPU."""
+        return cached_facts(self.train, self.num_entities, self.num_relations, self.known_file)
+
+    @cached_property
     def leaks(self) -> Leaks:
         """Counts of valid and test triples that another split repeats or reverses."""
         return Leaks.of(self.train, self.valid, self.test)
@@ -95,9 +117,10 @@ class KnowledgeGraph:
     def summary(self) -> str:
         """A few lines to print: sizes, entities and relations that train lacks, and repeated or reversed triples."""
         entity_seen = torch.zeros(self.num_entities, dtype=torch.bool)
-        entity_seen[self.train[:, 0]] = entity_seen[self.train[:, 2]] = True
         relation_seen = torch.zeros(self.num_relations, dtype=torch.bool)
-        relation_seen[self.train[:, 1]] = True
+        for block in self.train.split(_BLOCK):
+            head, relation, tail = block.long().unbind(1)
+            entity_seen[head] = entity_seen[tail] = relation_seen[relation] = True
         sizes = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test triples"
         leaks = self.leaks
         lines = [
@@ -107,7 +130,7 @@ class KnowledgeGraph:
             f"in valid: {leaks.test_in_valid:,} test triples",
             f"reversed in train under another relation: {leaks.valid_reversed:,} valid and {leaks.test_reversed:,} "
             f"test triples ({leaks.test_reversed / max(len(self.test), 1):.1%} of test)",
-            f"duplicates inside train: {count_duplicates(self.train):,} triples",
+            f"duplicates inside train: {len(self.train) - self.known.num_facts:,} triples",
         ]
         if len(self.hidden):
             lines.append(f"true but in no split: {len(self.hidden):,} triples")
@@ -128,4 +151,6 @@ class KnowledgeGraph:
 def _add(digest: "hashlib._Hash", tensor: Tensor) -> None:
     # The length goes first, so that moving a triple from one split to another changes the digest.
     digest.update(len(tensor).to_bytes(8, "little"))
-    digest.update(tensor.contiguous().numpy().data)
+    for block in tensor.split(_BLOCK):
+        # Train was int64 once: converted, it has the digest that checkpoints of those days name.
+        digest.update((block.long() if block.dtype == torch.int32 else block).contiguous().numpy().data)

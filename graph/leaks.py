@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int, Int32, Int64
 from torch import Tensor
 
 
@@ -21,7 +20,7 @@ class Leaks:
 
     @classmethod
     def of(
-        cls, train: Int64[Tensor, "train 3"], valid: Int64[Tensor, "valid 3"], test: Int64[Tensor, "test 3"]
+        cls, train: Int32[Tensor, "train 3"], valid: Int64[Tensor, "valid 3"], test: Int64[Tensor, "test 3"]
     ) -> "Leaks":
         """Counts the leaks. Memory grows with valid, test and the number of ids, not with train."""
         return cls(
@@ -33,12 +32,12 @@ class Leaks:
         )
 
 
-def count_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
+def count_repeated(triples: Int64[Tensor, "some 3"], known: Int[Tensor, "known 3"]) -> int:
     """The number of `triples` that are in `known`."""
     return int(are_repeated(triples, known).sum())
 
 
-def are_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> Bool[Tensor, " some"]:
+def are_repeated(triples: Int64[Tensor, "some 3"], known: Int[Tensor, "known 3"]) -> Bool[Tensor, " some"]:
     """Which of `triples` are in `known`. Memory grows with `triples` and the number of ids, not `known`."""
     if not len(triples) or not len(known):
         return torch.zeros(len(triples), dtype=torch.bool)
@@ -53,6 +52,7 @@ def are_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3
     is_head = torch.zeros(num_entities, dtype=torch.bool)
     is_head[triples[:, 0]] = True
     for block in known.split(1 << 20):
+        block = block.long()
         block = block[is_head[block[:, 0]]]  # a cheap test that drops most rows before the searches
         pair = block[:, 0] * num_relations + block[:, 1]
         found = torch.searchsorted(pairs, pair).clamp_(max=len(pairs) - 1)
@@ -63,7 +63,7 @@ def are_repeated(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3
     return seen[torch.searchsorted(wanted, keys)]
 
 
-def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known 3"]) -> int:
+def count_reversed(triples: Int64[Tensor, "some 3"], known: Int[Tensor, "known 3"]) -> int:
     """The number of (h, r, t) in `triples` for which `known` has (t, r', h) with another relation r'."""
     if not len(triples) or not len(known):
         return 0
@@ -76,6 +76,7 @@ def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
     is_tail = torch.zeros(num_entities, dtype=torch.bool)
     is_tail[tail] = True
     for block in known.split(1 << 20):
+        block = block.long()
         block = block[is_tail[block[:, 0]]]
         pair = block[:, 0] * num_entities + block[:, 2]
         found = torch.searchsorted(wanted, pair).clamp_(max=len(wanted) - 1)
@@ -84,16 +85,3 @@ def count_reversed(triples: Int64[Tensor, "some 3"], known: Int64[Tensor, "known
         most.scatter_reduce_(0, found[same], block[same, 1], "amax")
     is_known = most[place] >= 0
     return int((is_known & ((least[place] != relation) | (most[place] != relation))).sum())
-
-
-def count_duplicates(triples: Int64[Tensor, "some 3"]) -> int:
-    """The number of rows that repeat an earlier row."""
-    if not len(triples):
-        return 0
-    head, relation, tail = triples.numpy().T
-    pair = head * (relation.max() + 1) + relation
-    if int(pair.max() + 1) * int(tail.max() + 1) >= 1 << 63:
-        pair = np.unique(pair, return_inverse=True)[1]  # smaller numbers, but several times slower
-    key = pair * (tail.max() + 1) + tail
-    key.sort()
-    return int((key[1:] == key[:-1]).sum())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
 
 from graph.entity_sets import EntitySets
@@ -16,8 +16,8 @@ _WORDS = 8
 class Neighbours:
     """The distinct neighbours of each entity, without itself. Memory is about that of the triples."""
 
-    def __init__(self, train: Int64[Tensor, "T 3"], num_entities: int, device: torch.device) -> None:
-        head, tail = train[:, 0], train[:, 2]
+    def __init__(self, train: Int[Tensor, "T 3"], num_entities: int, device: torch.device) -> None:
+        head, tail = train[:, 0].long(), train[:, 2].long()
         head, tail = head[head != tail], tail[head != tail]
         edge = torch.unique(torch.cat([head * num_entities + tail, tail * num_entities + head]))
         degree = torch.bincount(edge // num_entities, minlength=num_entities)

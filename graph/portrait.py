@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from graph.format.source import SPLITS
@@ -26,7 +26,7 @@ class SplitLeaks:
     """Train has (h, r', t) with another relation r'."""
 
     @classmethod
-    def of(cls, triples: Int64[Tensor, "T 3"], train: Int64[Tensor, "train 3"]) -> "SplitLeaks":
+    def of(cls, triples: Int64[Tensor, "T 3"], train: Int32[Tensor, "train 3"]) -> "SplitLeaks":
         """Counts the leaks of a split."""
         flipped = triples.flip(1)
         differ = triples[:, 0] != triples[:, 2]
@@ -97,7 +97,7 @@ class Portrait:
 
 def portrait_of(graph: KnowledgeGraph) -> Portrait:
     """The statistics of a graph whose triples are distinct."""
-    statistics = RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations)
+    statistics = RelationStatistics.of_facts(graph.known, graph.num_entities)
     splits = {split: triples for split in SPLITS if len(triples := getattr(graph, split))}
     held_out = {split: triples for split, triples in splits.items() if split != "train"}
     return Portrait(

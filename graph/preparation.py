@@ -35,7 +35,7 @@ def keep_splits(graph: KnowledgeGraph, *, covered: bool) -> tuple[KnowledgeGraph
         covered: also leave out valid and test triples with an entity or a relation that train lacks.
     """
     graph = numbered_by_name(graph)
-    splits = [distinct(triples) for triples in (graph.train, graph.valid, graph.test)]
+    splits = [distinct(triples) for triples in (graph.train.long(), graph.valid, graph.test)]
     duplicates = len(graph.train) + len(graph.valid) + len(graph.test) - sum(map(len, splits))
     train, valid, test = splits
     new_valid = valid[~are_repeated(valid, train)]
@@ -55,7 +55,7 @@ def make_splits(
     The result is a function of the set of triples, by name, and the options: the order of lines does not matter.
     """
     graph = numbered_by_name(graph)
-    triples = distinct(graph.train)
+    triples = distinct(graph.train.long())
     removed = Removed(len(graph.train) - len(triples), 0, 0, 0, 0)
     train, valid, test = split_triples(
         triples,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int
 from torch import Tensor
 
 from graph.arrow_names import packed
@@ -15,7 +15,7 @@ from graph.errors import InputError
 from graph.folder import folder_at
 from graph.format.ids import number_names
 from graph.format.recognise import recognise
-from graph.format.source import SPLITS, Found, Note, ReadOptions, SplitTable
+from graph.format.source import Found, Note, ReadOptions, SplitTable
 from graph.format.text import TEXT
 from graph.graph_cache import cache_file, load_cached, save_cached, source_stamp
 from graph.header import header_splits
@@ -45,7 +45,7 @@ def read_folder(
     format with lists of entities and relations keeps the ids of these lists. What was skipped, repeated or suspicious
     is logged.
 
-    Example: `read_folder("data/umls", cache=None).train` is an int64 tensor [T, 3] of head, relation and tail.
+    Example: `read_folder("data/umls", cache=None).train` is an int32 tensor [T, 3] of head, relation and tail.
 
     Args:
         path: the folder.
@@ -75,7 +75,10 @@ def read_folder(
         kept = load_cached(file, folder.resolve().name, stamp)
         if kept is None:
             kept = read_found(folder.resolve().name, found, options)
-            save_cached(file, *kept, stamp)
+            if save_cached(file, *kept, stamp):
+                # The mapped file takes the place of what was read: it is shared by ranks, and can leave the memory.
+                kept = load_cached(file, folder.resolve().name, stamp) or kept
+            pa.default_memory_pool().release_unused()
         graph, notes = kept
     for note in [*notes, *_leak_notes(graph)]:
         _log.log(note.level, "%s: %s", folder, note.text)
@@ -117,7 +120,10 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
         raise InputError(f"graph.header is true, but {first.title} has no line of column names")
     parts = {split: first.read(paths, options) for split, paths in found.splits.items()}
     notes = [note for part in parts.values() for note in part.notes] + _header_notes(found, parts)
-    triples = {split: torch.empty(len(part.table), 3, dtype=torch.int64) for split, part in parts.items()}
+    triples = {
+        split: torch.empty(len(part.table), 3, dtype=torch.int32 if split == "train" else torch.int64)
+        for split, part in parts.items()
+    }
     columns = {
         letter: [
             Column(found.splits[split][0], letter, part.table[letter], triples[split][:, "hrt".index(letter)])
@@ -140,7 +146,9 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
         name,
         packed(entities.names),
         packed(relations.names),
-        *(triples.get(split, empty) for split in SPLITS),
+        train=triples.get("train", empty),
+        valid=triples.get("valid", empty),
+        test=triples.get("test", empty),
     )
     return graph, notes
 
@@ -157,7 +165,10 @@ def _header_notes(found: Found, parts: Mapping[str, SplitTable]) -> list[Note]:
 
 
 def _refuse_headers(
-    found: Found, entities: pa.Array, relations: pa.Array, triples: Mapping[str, Int64[Tensor, "_ 3"]]
+    found: Found,
+    entities: pa.Array,
+    relations: pa.Array,
+    triples: Mapping[str, Int[Tensor, "_ 3"]],
 ) -> None:
     firsts = [
         (entities[int(h)].as_py(), relations[int(r)].as_py(), entities[int(t)].as_py())

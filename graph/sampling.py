@@ -1,31 +1,34 @@
 """The order of positives: which chunks each step trains on. It depends on the seed and the epoch only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
 from graph.batch import Batch
 from graph.counter_random import random_uniform, stream
 from graph.errors import InputError
+from graph.permutation import permuted
+
+SECTION = 1 << 21
+"""The most positives that are shuffled at a time. Graphs with fewer train triples have one section an epoch."""
+Weights = Callable[[Int64[Tensor, " B"], Int64[Tensor, " B"], Int64[Tensor, " B"]], Float64[Tensor, " B"]]
+"""The weights in the loss of positives with these heads, relations and tails."""
 
 
 @dataclass(frozen=True)
-class _Epoch:
-    """The positives of an epoch in the order of its batches, so that each batch is a slice."""
+class _Section:
+    """A part of an epoch: some whole batches, in their order, so that each batch is a slice."""
 
-    head: Int64[Tensor, " P"]
-    relation: Int64[Tensor, " P"]
-    tail: Int64[Tensor, " P"]
-    weight: Float64[Tensor, " P"]
+    row: Int64[Tensor, " P"]
+    """The train triple of each positive; -1 is padding."""
     chunk: Int64[Tensor, " K"]
     head_chunks: list[int]
     """The number of chunks of each batch that corrupt the head."""
-    global_weight: list[float]
-    """The sum of the weights of each batch."""
 
 
 class Sides(StrEnum):
@@ -44,6 +47,11 @@ class PositiveOrder:
     chunks, so the step number alone tells the epoch and the batch. A chunk that is not full is padded with positives of
     weight 0.
 
+    A large graph's epoch is a row of sections, each a random part of train that is drawn anew in each epoch. A section
+    is shuffled and grouped when its first batch is asked for, so memory does not grow with train. A section is much
+    larger than a batch because its positives of each side fill chunks: those of a batch alone would often leave two
+    chunks of each batch half empty.
+
     Example: `PositiveOrder(train, p, batch_size=1024, chunk_size=16, sides="one", seed=0).batch(0)` is a `Batch` of at
     most 64 chunks.
 
@@ -54,7 +62,7 @@ class PositiveOrder:
         batch_size: positives a step over all ranks; a multiple of `chunk_size`.
         chunk_size: positives of a chunk.
         sides: "one" or "both", see `Sides`.
-        weight: the weight of each train triple in the loss; None: all have weight 1.
+        weight: the weights of positives in the loss; None: all have weight 1.
 
     Raises:
         InputError: a size, or `sides`, is not allowed.
@@ -62,14 +70,14 @@ class PositiveOrder:
 
     def __init__(
         self,
-        train: Int64[Tensor, "T 3"],
+        train: Int[Tensor, "T 3"],
         head_probability: Float64[Tensor, " R"],
         *,
         batch_size: int,
         chunk_size: int,
         sides: str,
         seed: int,
-        weight: Float64[Tensor, " T"] | None = None,
+        weight: Weights | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"trainer.batch_size must be at least 1, got {batch_size}")
@@ -88,14 +96,17 @@ class PositiveOrder:
         self.chunks_per_batch = batch_size // chunk_size
         self.sides = Sides(sides)
         self.seed = seed
-        self.weight = torch.ones(len(train), dtype=torch.float64) if weight is None else weight
-        self._distinct_chunks = -(-len(train) // chunk_size)
-        if self.sides == Sides.ONE and chunk_size > 1:
-            # Padding both sides takes at most one chunk more; always adding it keeps the number of chunks fixed.
-            self._distinct_chunks += 1
-        self.num_chunks = self._distinct_chunks * (2 if self.sides == Sides.BOTH else 1)
-        self.steps_per_epoch = -(-self._distinct_chunks // self.chunks_per_batch)
-        self._epoch = lru_cache(maxsize=1)(self._shuffle)
+        self.weight = weight
+        # Padding both sides takes at most one chunk more; always adding it keeps the number of chunks fixed.
+        self._padding = 1 if self.sides == Sides.ONE and chunk_size > 1 else 0
+        self._section_batches = max(SECTION // batch_size, 2)
+        self._section_size = (self._section_batches * self.chunks_per_batch - self._padding) * chunk_size
+        before = max(len(train) - 1, 0) // self._section_size
+        last = self._distinct_chunks(before)
+        self.num_sections = before + 1
+        self.num_chunks = self._first_chunk(before) + last * self._of_each
+        self.steps_per_epoch = before * self._section_batches - (-last // self.chunks_per_batch)
+        self._section = lru_cache(maxsize=1)(self._shuffle)
 
     def batch(self, step: int) -> Batch:
         """The global batch of a step of the stage. Steps are counted from 0 over all epochs.
@@ -103,58 +114,81 @@ class PositiveOrder:
         The batch is on the CPU. It has `chunks_per_batch` chunks, twice as many with `Sides.BOTH`; the last batch of an
         epoch may have fewer.
         """
-        number, position = divmod(step, self.steps_per_epoch)
-        epoch, size = self._epoch(number), self._batch_chunks
-        rows = slice(position * size * self.chunk_size, (position + 1) * size * self.chunk_size)
+        epoch, position = divmod(step, self.steps_per_epoch)
+        number, position = divmod(position, self._section_batches)
+        section, size = self._section(epoch, number), self.chunks_per_batch * self._of_each
+        row = section.row[position * size * self.chunk_size : (position + 1) * size * self.chunk_size]
+        head, relation, tail = self.train[row.clamp(min=0)].long().t().contiguous()
+        weight = 1.0 if self.weight is None else self.weight(head, relation, tail)
+        weight = torch.where(row >= 0, weight, torch.zeros(len(row), dtype=torch.float64))
+        # One after the other, whatever the processor, as rounding is the same on all ranks and machines then.
+        total = float(torch.bincount(torch.zeros_like(row), weight)) if len(row) else 0.0
         return Batch(
-            head=epoch.head[rows],
-            relation=epoch.relation[rows],
-            tail=epoch.tail[rows],
-            weight=epoch.weight[rows],
-            chunk=epoch.chunk[position * size : (position + 1) * size],
-            head_chunks=epoch.head_chunks[position],
+            head=head,
+            relation=relation,
+            tail=tail,
+            weight=weight,
+            chunk=section.chunk[position * size : (position + 1) * size],
+            head_chunks=section.head_chunks[position],
             chunk_size=self.chunk_size,
             seed=self.seed,
-            epoch=number,
-            global_weight=epoch.global_weight[position],
+            epoch=epoch,
+            # The last batch of an epoch may be padding only; its mean must be 0, not 0 / 0.
+            global_weight=total if total > 0 else 1.0,
             step=step,
         )
 
     @property
-    def _batch_chunks(self) -> int:
-        """Chunks of a full batch, counting both sides."""
-        return self.chunks_per_batch * (2 if self.sides == Sides.BOTH else 1)
+    def _of_each(self) -> int:
+        """How many chunks a positive is in."""
+        return 2 if self.sides == Sides.BOTH else 1
 
-    def _shuffle(self, epoch: int) -> _Epoch:
-        generator = torch.Generator().manual_seed(stream("order of positives", self.seed, epoch))
-        shuffled = torch.randperm(len(self.train), generator=generator)
+    def _distinct_chunks(self, section: int) -> int:
+        """Chunks of a section, counting one side of `Sides.BOTH`."""
+        size = min(self._section_size, len(self.train) - section * self._section_size)
+        return -(-size // self.chunk_size) + self._padding
+
+    def _first_chunk(self, section: int) -> int:
+        """The number within the epoch of a section's first chunk."""
+        return section * self._section_batches * self.chunks_per_batch * self._of_each
+
+    def _members(self, epoch: int, section: int) -> Int64[Tensor, " P"]:
+        """The train triples of a section."""
+        first = section * self._section_size
+        place = torch.arange(first, min(first + self._section_size, len(self.train)))
+        if self.num_sections == 1:
+            return place
+        return permuted(place, len(self.train), stream("sections of positives", self.seed, epoch))
+
+    def _shuffle(self, epoch: int, section: int) -> _Section:
+        # The first section's key has no number: it is as old as runs that had no sections.
+        key = (self.seed, epoch, section) if section else (self.seed, epoch)
+        generator = torch.Generator().manual_seed(stream("order of positives", *key))
+        members = self._members(epoch, section)
+        shuffled = members[torch.randperm(len(members), generator=generator)]
         if self.sides == Sides.BOTH:
             heads = tails = shuffled
         else:
             side = random_uniform(stream("corrupted side", self.seed, epoch), shuffled)
-            corrupts_head = side < self.head_probability[self.train[shuffled, 1]]
+            corrupts_head = side < self.head_probability[self.train[shuffled, 1].long()]
             heads, tails = shuffled[corrupts_head], shuffled[~corrupts_head]
         head_chunks = -(-len(heads) // self.chunk_size)
-        triple = shuffled.new_full((self.num_chunks * self.chunk_size,), -1)
+        distinct = self._distinct_chunks(section)
+        triple = shuffled.new_full((distinct * self._of_each * self.chunk_size,), -1)
         triple[: len(heads)] = heads
         triple[head_chunks * self.chunk_size :][: len(tails)] = tails
-        order = torch.randperm(self._distinct_chunks, generator=generator)
-        return self._lay_out(triple.view(self.num_chunks, self.chunk_size), head_chunks, order)
+        order = torch.randperm(distinct, generator=generator)
+        return self._lay_out(triple.view(-1, self.chunk_size), head_chunks, order, self._first_chunk(section))
 
-    def _lay_out(self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"]) -> _Epoch:
-        """Arranges chunks of train rows (-1 is padding) in batches, with the head chunks of each batch first."""
+    def _lay_out(
+        self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"], first_chunk: int
+    ) -> _Section:
+        """Arranges chunks of train rows in batches, with the head chunks of each batch first."""
         place = torch.arange(len(order)) // self.chunks_per_batch
+        batches = -(-len(order) // self.chunks_per_batch)
         if self.sides == Sides.BOTH:
-            order, place = torch.cat([order, order + self._distinct_chunks]), place.repeat(2)
+            order, place = torch.cat([order, order + len(order)]), place.repeat(2)
         corrupts_tail = order >= head_chunks
-        by_batch = torch.argsort(2 * place + corrupts_tail, stable=True)
-        chunk = order[by_batch]
-        row = triple[chunk].flatten()
-        head, relation, tail = self.train[row.clamp(min=0)].t().contiguous()
-        weight = torch.where(row >= 0, self.weight[row], 0.0)
-        batch_of_row = place[by_batch].repeat_interleave(self.chunk_size)
-        # The last batch of an epoch may be padding only; its mean must be 0, not 0 / 0.
-        global_weight = torch.bincount(batch_of_row, weight, minlength=self.steps_per_epoch)
-        global_weight = torch.where(global_weight > 0, global_weight, 1.0)
-        heads = torch.bincount(place[~corrupts_tail], minlength=self.steps_per_epoch)
-        return _Epoch(head, relation, tail, weight, chunk, heads.tolist(), global_weight.tolist())
+        chunk = order[torch.argsort(2 * place + corrupts_tail, stable=True)]
+        heads = torch.bincount(place[~corrupts_tail], minlength=batches)
+        return _Section(triple[chunk].flatten(), first_chunk + chunk, heads.tolist())

@@ -29,7 +29,7 @@ class Slots:
     def of(cls, seen: RelationStatistics) -> "Slots":
         """The slots of a graph, from the domains and ranges of its relations. Ids must fit int32."""
         offset = torch.cat([seen.domain_offset, len(seen.domain_entity) + seen.range_offset[1:]])
-        entity = torch.cat([seen.domain_entity, seen.range_entity]).int()
+        entity = torch.cat([seen.domain_entity, seen.range_entity])
         return cls(EntitySets(offset, entity), len(seen.domain_offset) - 1, seen.entity_degree)
 
     @property

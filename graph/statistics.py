@@ -1,14 +1,21 @@
 """Statistics of the train triples: cardinality, corrupted side, domain and range of relations; degrees of entities."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int, Int32, Int64
 from torch import Tensor
+
+from graph.answer_index import AnswerIndex
+from graph.known import KnownTriples
 
 # A side with this mean or more is "N", otherwise "1" (Bordes et al., NIPS 2013, section 4.3; TransH does the same).
 _MANY = 1.5
+_BLOCK = 1 << 20
+"""Queries that are counted at a time."""
 
 
 class Cardinality(StrEnum):
@@ -42,27 +49,24 @@ class RelationStatistics:
     head_probability: Float64[Tensor, " R"]
     cardinality: tuple[Cardinality, ...]
     domain_offset: Int64[Tensor, " R+1"]
-    domain_entity: Int64[Tensor, " H"]
+    domain_entity: Int32[Tensor, " H"]
     range_offset: Int64[Tensor, " R+1"]
-    range_entity: Int64[Tensor, " K"]
+    range_entity: Int32[Tensor, " K"]
     entity_degree: Int64[Tensor, " E"]
     relation_triples: Int64[Tensor, " R"]
 
     @classmethod
-    def of(cls, train: Int64[Tensor, "T 3"], num_entities: int, num_relations: int) -> "RelationStatistics":
+    def of(cls, train: Int[Tensor, "T 3"], num_entities: int, num_relations: int) -> "RelationStatistics":
         """The statistics of `train` (head, relation, tail), whose ids are below num_entities and num_relations."""
-        # Number the distinct (relation, head) first: one key of all three ids would overflow int64 at 100 million
-        # entities, (number of the pair, tail) does not.
-        pairs, pair = torch.unique(train[:, 1] * num_entities + train[:, 0], return_inverse=True)
-        distinct = torch.unique(pair * num_entities + train[:, 2])
-        pair, tail = distinct // num_entities, distinct % num_entities
-        head, relation = pairs[pair] % num_entities, pairs[pair] // num_entities
+        return cls.of_facts(KnownTriples.of(train, num_entities, num_relations), num_entities)
 
-        triples = torch.bincount(relation, minlength=num_relations)
-        domain_offset, domain_entity = _by_relation(pairs, num_entities, num_relations)
-        range_offset, range_entity = _by_relation(
-            torch.unique(relation * num_entities + tail), num_entities, num_relations
-        )
+    @classmethod
+    def of_facts(cls, known: KnownTriples, num_entities: int) -> "RelationStatistics":
+        """The statistics of facts that are sorted already; they are on the CPU."""
+        num_relations = known.tails.num_relations
+        triples = _facts_of_relations(known.tails)
+        domain_offset, domain_entity = _by_relation(known.tails.query, num_entities, num_relations)
+        range_offset, range_entity = _by_relation(known.heads.query, num_entities, num_relations)
         # A relation without triples has no pairs either; the clamp gives 0 instead of 0 / 0.
         tails_per_head = triples.double() / domain_offset.diff().clamp(min=1)
         heads_per_tail = triples.double() / range_offset.diff().clamp(min=1)
@@ -79,18 +83,43 @@ class RelationStatistics:
             domain_entity=domain_entity,
             range_offset=range_offset,
             range_entity=range_entity,
-            entity_degree=torch.bincount(head, minlength=num_entities) + torch.bincount(tail, minlength=num_entities),
+            entity_degree=_facts_of_anchors(known.tails, num_entities) + _facts_of_anchors(known.heads, num_entities),
             relation_triples=triples,
         )
 
 
+def _facts_of_anchors(index: AnswerIndex, num_entities: int) -> Int64[Tensor, " {num_entities}"]:
+    """The number of facts of each anchor."""
+    return _facts(index, num_entities, lambda query: query // index.num_relations)
+
+
+def _facts_of_relations(index: AnswerIndex) -> Int64[Tensor, " R"]:
+    return _facts(index, index.num_relations, lambda query: query % index.num_relations)
+
+
+def _facts(index: AnswerIndex, size: int, group_of: Callable[[Tensor], Tensor]) -> Int64[Tensor, " {size}"]:
+    """The number of facts in each group of queries."""
+    total = torch.zeros(size, dtype=torch.int64)
+    for start in range(0, len(index.query), _BLOCK):
+        answers = index.offset[start : start + _BLOCK + 1].diff().long()
+        total.index_add_(0, group_of(index.query[start : start + _BLOCK]), answers)
+    return total
+
+
 def _by_relation(
-    key: Int64[Tensor, " K"], num_entities: int, num_relations: int
-) -> tuple[Int64[Tensor, " {num_relations}+1"], Int64[Tensor, " K"]]:
-    """Offsets and entities by relation (CSR), from sorted, distinct keys relation * num_entities + entity."""
+    query: Int64[Tensor, " Q"], num_entities: int, num_relations: int
+) -> tuple[Int64[Tensor, " {num_relations}+1"], Int32[Tensor, " Q"]]:
+    """Offsets and entities by relation (CSR), from the distinct queries entity * num_relations + relation."""
+    anchor, relation = np.divmod(query.numpy(), num_relations)
+    count = np.bincount(relation, minlength=num_relations)
+    relation *= num_entities
+    relation += anchor
+    del anchor
+    relation.sort()  # in place: torch's sort takes several times the memory
+    relation %= num_entities
     offset = torch.zeros(num_relations + 1, dtype=torch.int64)
-    offset[1:] = torch.bincount(key // num_entities, minlength=num_relations).cumsum(0)
-    return offset, key % num_entities
+    offset[1:] = torch.from_numpy(count).cumsum(0)
+    return offset, torch.from_numpy(relation.astype(np.int32))
 
 
 def _cardinality(many_tails: bool, many_heads: bool) -> Cardinality:

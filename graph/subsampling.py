@@ -7,15 +7,19 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from graph.known import KnownTriples
+
 _START = 3
 """Added to each count, so that a pair that occurs once does not weigh much more than one that occurs twice."""
 
 
-def subsampling_weights(train: Int64[Tensor, "T 3"], num_relations: int) -> Float64[Tensor, " T"]:
-    """1 / sqrt(count(h, r) + 3 + count(r, t) + 3) of each train triple (h, r, t); counts are over train."""
-    head, relation, tail = train.unbind(1)
-    total = torch.full((len(train),), 2.0 * _START, dtype=torch.float64)
-    for entity in (head, tail):
-        _, pair, count = torch.unique(entity * num_relations + relation, return_inverse=True, return_counts=True)
-        total += count[pair]
-    return total.rsqrt()
+def subsampling_weights(
+    known: KnownTriples, head: Int64[Tensor, " B"], relation: Int64[Tensor, " B"], tail: Int64[Tensor, " B"]
+) -> Float64[Tensor, " B"]:
+    """1 / sqrt(count(h, r) + 3 + count(r, t) + 3) of train triples (h, r, t); counts are over the distinct ones.
+
+    Args:
+        known: the facts of train.
+    """
+    count = known.tails.count(head, relation) + known.heads.count(tail, relation)
+    return torch.rsqrt((count + 2 * _START).double())

@@ -97,7 +97,9 @@ def family_graph(
         entity_names=[f"{kind}_{number:0{digits[kind]}d}" for kind, number in things],
         relation_names=RELATIONS,
         train=train,
-        **parts,
+        valid=parts["valid"],
+        test=parts["test"],
+        hidden=parts["hidden"],
     )
 
 

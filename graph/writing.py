@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from jaxtyping import Int64
+from jaxtyping import Int
 from torch import Tensor
 
 from graph.arrow_names import as_array
@@ -36,7 +36,7 @@ def refuse_what_text_can_not_hold(graph: KnowledgeGraph) -> None:
             )
 
 
-def write_triples(path: Path, graph: KnowledgeGraph, triples: Int64[Tensor, "T 3"]) -> None:
+def write_triples(path: Path, graph: KnowledgeGraph, triples: Int[Tensor, "T 3"]) -> None:
     """Writes some triples of a graph, packed if the file's name ends in .gz. Equal triples give equal bytes."""
     heads, relations = as_array(graph.entity_names), as_array(graph.relation_names)
     tails = pc.binary_join_element_wise(heads, _large("\n"), _large(""))

@@ -42,9 +42,9 @@ class PoolMap {
 };
 
 // `query` has, for each positive, the row of its known answers, or -1 if it has none. `entity` has the negatives of
-// each chunk; a chunk has `positives` positives.
-template <class Id>
-void mask_known(const int64_t* query, const int64_t* offset, const Id* answer, const int64_t* entity, bool* known,
+// each chunk; a chunk has `positives` positives. Offsets are int32 where they fit.
+template <class Offset>
+void mask_known(const int64_t* query, const Offset* offset, const int32_t* answer, const int64_t* entity, bool* known,
                 int64_t chunks, int64_t positives, int64_t negatives, int threads) {
 #pragma omp parallel num_threads(threads)
   {
@@ -57,9 +57,9 @@ void mask_known(const int64_t* query, const int64_t* offset, const Id* answer, c
         bool* const mask = known + row * negatives;
         std::fill(mask, mask + negatives, false);
         if (query[row] < 0) continue;
-        const Id *const first = answer + offset[query[row]], *const last = answer + offset[query[row] + 1];
+        const int32_t *const first = answer + offset[query[row]], *const last = answer + offset[query[row] + 1];
         if (positives > 1)
-          for (const Id* a = first; a < last; ++a) map.mark(*a, mask);
+          for (const int32_t* a = first; a < last; ++a) map.mark(*a, mask);
         else
           for (int64_t j = 0; j < negatives; ++j) mask[j] = std::binary_search(first, last, pool[j]);
       }

@@ -10,8 +10,8 @@ from kernels.shapes import expect_int32, per_chunk
 
 def mask_known(
     query: Int64[Tensor, " B"],
-    offset: Int64[Tensor, " Q_plus_1"],
-    answer: Int32[Tensor, " T"] | Int64[Tensor, " T"],
+    offset: Int32[Tensor, " Q_plus_1"] | Int64[Tensor, " Q_plus_1"],
+    answer: Int32[Tensor, " T"],
     entity: Int64[Tensor, "C N"],
 ) -> Bool[Tensor, "B N"]:
     """Whether each negative is a known answer of the query whose chunk it belongs to.
@@ -25,13 +25,15 @@ def mask_known(
     expect_int32("negatives of a chunk", negatives)
     known = torch.empty((len(query), negatives), dtype=torch.bool)
     sizes = chunks, per_chunk(len(query), chunks), negatives, torch.get_num_threads()
-    name = "mask_known_int32" if answer.dtype == torch.int32 else "mask_known_int64"
+    name = "mask_known_int32" if offset.dtype == torch.int32 else "mask_known_int64"
     call(name, query, offset, answer, entity, known, *sizes)
     return known
 
 
 def all_answers(
-    query: Int64[Tensor, " B"], offset: Int64[Tensor, " Q_plus_1"], answer: Int64[Tensor, " T"]
+    query: Int64[Tensor, " B"],
+    offset: Int32[Tensor, " Q_plus_1"] | Int64[Tensor, " Q_plus_1"],
+    answer: Int32[Tensor, " T"] | Int64[Tensor, " T"],
 ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:
     """All known answers: for each the position of its positive, ascending, and the answer."""
     found = query.clamp(min=0)
@@ -39,4 +41,4 @@ def all_answers(
     index = torch.repeat_interleave(torch.arange(len(query), device=query.device), count)
     first = count.cumsum(0) - count
     within = torch.arange(len(index), device=query.device) - first[index]
-    return index, answer[offset[found[index]] + within]
+    return index, answer[offset[found[index]] + within].long()

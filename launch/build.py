@@ -14,7 +14,7 @@ from embedding.model import KGEModel
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
-from graph.known import KnownTriples
+from graph.known import KnownFacts, KnownTriples, together
 from graph.sampling import PositiveOrder
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
@@ -58,8 +58,8 @@ class Run:
         return SamplerContext(
             num_entities=graph.num_entities,
             num_relations=graph.num_relations,
-            known=KnownTriples(graph.train.to(self.runtime.device), graph.num_entities, graph.num_relations),
-            statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
+            known=graph.known.to(self.runtime.device),
+            statistics=RelationStatistics.of_facts(graph.known, graph.num_entities),
             site=self.discriminator.site,
             train=graph.train,
             entity_names=graph.entity_names,
@@ -67,14 +67,14 @@ class Run:
         )
 
     @property
-    def all_known(self) -> KnownTriples:
+    def all_known(self) -> KnownFacts:
         """Train, valid and test facts: the filter of the final test ranking, used for nothing else."""
-        return self._known("train", "valid", "test")
+        return together(self.context.known, self._known("valid", "test"))
 
     @property
-    def known_in_validation(self) -> KnownTriples:
+    def known_in_validation(self) -> KnownFacts:
         """Train and valid facts: the filter of validation, which must not use test facts."""
-        return self._known("train", "valid")
+        return together(self.context.known, self._known("valid"))
 
     @property
     def held_out(self) -> KnownTriples:
@@ -83,9 +83,9 @@ class Run:
 
     def _known(self, *splits: str) -> KnownTriples:
         triples = torch.cat([getattr(self.graph, split) for split in splits]).to(self.runtime.device)
-        return KnownTriples(triples, self.graph.num_entities, self.graph.num_relations)
+        return KnownTriples.of(triples, self.graph.num_entities, self.graph.num_relations)
 
-    def evaluator(self, known: KnownTriples) -> RankingEvaluator:
+    def evaluator(self, known: KnownFacts) -> RankingEvaluator:
         """An evaluator that filters ranks by these facts."""
         return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
 
@@ -111,6 +111,8 @@ def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False, loa
     """
     graph = read_graph(config, runtime)
     if trains:
+        # Before the tables: sorting takes memory that is free again when they are made.
+        runtime.first_then_others(lambda: graph.known)
         require_memory(config, graph, runtime)
     return Run(config, runtime, graph, build_model(config, graph, runtime, loaded=loaded))
 
@@ -144,7 +146,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     tell_of_held_out(run.graph, stages)
     hidden = None
     if len(run.graph.hidden):
-        hidden = KnownTriples(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
+        hidden = KnownTriples.of(run.graph.hidden.to(runtime.device), run.graph.num_entities, run.graph.num_relations)
     validation = Validation(
         run.evaluator(run.known_in_validation),
         run.graph.valid,
@@ -206,6 +208,8 @@ def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
         "generator": config.generator._target_,
         "stages": [stage.name for stage in stages],
         "graph": run.graph.fingerprint(),
+        # Earlier versions shuffled the whole of a large graph, and named no order.
+        **({"order": "sections"} if stages[-1].order.num_sections > 1 else {}),
     }
 
 
@@ -276,7 +280,7 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
         chunk_size=run.config.trainer.chunk_size,
         sides=run.config.trainer.sides,
         seed=run.config.seed,
-        weight=subsampling_weights(train, run.graph.num_relations) if run.config.trainer.subsampling else None,
+        weight=partial(subsampling_weights, run.graph.known) if run.config.trainer.subsampling else None,
     )
 
 

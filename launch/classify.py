@@ -1,5 +1,6 @@
 """Triple classification of a trained run, with false triples from files or corrupted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from graph.corruption import are_known, corrupt_each
 from graph.errors import InputError
-from graph.known import KnownTriples
+from graph.knowledge_graph import KnowledgeGraph
+from graph.known import KnownFacts, KnownTriples, together
 from graph.named_triples import read_named
 from launch.build import Run
 from reporting.ranking_table import classification_table
@@ -55,21 +57,20 @@ def _false(config: DictConfig, run: Run, split: str, notes: list[str]) -> Int64[
     key, graph = f"{split}_negatives", run.graph
     if config[key] is not None:
         false = triples_of(run, config[key], key)
-        facts = KnownTriples(torch.cat([graph.train, graph.valid, graph.test]), graph.num_entities, graph.num_relations)
+        facts = _known(graph, ["valid", "test"])
         if count := int(are_known(false, facts).sum()):
             notes.append(f"{key}: {count:,} of {len(false):,} are facts of the graph, but count as false")
         return false
     # Thresholds must not know test facts, not even by their absence.
-    splits = ["train", "valid", *(["test"] if split == "test" or config.filter == "all" else [])]
-    facts = torch.cat([getattr(graph, each) for each in splits])
-    known = KnownTriples(facts, graph.num_entities, graph.num_relations)
+    splits = ["valid", *(["test"] if split == "test" or config.filter == "all" else [])]
+    known = _known(graph, splits)
     false, without = corrupt_each(getattr(graph, split), run.context.statistics, known, config.seed)
     if not len(false):
         raise InputError(
             f"{key}: no {split} triple has a corruption that is no known fact; give a file of false triples"
         )
     notes.append(
-        f"{split}: one corruption of each triple, with seed {config.seed}, which is no fact of {'+'.join(splits)}"
+        f"{split}: one corruption of each triple, with seed {config.seed}, which is no fact of train+{'+'.join(splits)}"
         + (f"; {without:,} triples have none" if without else "")
     )
     return false
@@ -78,3 +79,9 @@ def _false(config: DictConfig, run: Run, split: str, notes: list[str]) -> Int64[
 def triples_of(run: Run, path: str, key: str) -> Int64[Tensor, "T 3"]:
     """The triples of a file, by the names of the run's graph; `key` is the option that gave it."""
     return read_named(Path(path), run.graph.entity_names, run.graph.relation_names, key)
+
+
+def _known(graph: KnowledgeGraph, splits: Sequence[str]) -> KnownFacts:
+    """The facts of train and of these splits."""
+    others = torch.cat([getattr(graph, split) for split in splits])
+    return together(graph.known, KnownTriples.of(others, graph.num_entities, graph.num_relations))

@@ -102,7 +102,7 @@ def _check(config: DictConfig) -> None:
 
 def _rank_among(config: DictConfig, run: Run, *, by_test: bool) -> dict[str, dict[str, float]]:
     triples = triples_of(run, config.candidates, "candidates").to(run.runtime.device)
-    listed = KnownTriples(triples, run.graph.num_entities, run.graph.num_relations)
+    listed = KnownTriples.of(triples, run.graph.num_entities, run.graph.num_relations)
     evaluator = CandidateEvaluator(listed, run.all_known if by_test else run.known_in_validation, run.runtime)
     return evaluator.evaluate(run.discriminator, getattr(run.graph, config.split))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from answers.completions import Completions
-from graph.known import KnownTriples
+from graph.known import KnownFacts, KnownTriples
 from graph.slots import Slots
 from launch.build import Run
 from reporting.hard_negatives import EACH, HardNegative, in_words, sampled_triples
@@ -23,12 +23,12 @@ class HardestNegatives:
     """Facts that are not left out but marked, by the names that `HardNegative.fact_of` may have. On the CPU."""
 
     @classmethod
-    def of(cls, run: Run, left_out: KnownTriples, *, marked: Sequence[str]) -> "HardestNegatives":
+    def of(cls, run: Run, left_out: KnownFacts, *, marked: Sequence[str]) -> "HardestNegatives":
         """Leaves out some facts, and marks those of some splits: "valid", "test", or "hidden"."""
         graph = run.graph
         completions = Completions(run.discriminator, left_out, Slots.of(run.context.statistics), run.runtime)
         facts = {
-            split: KnownTriples(getattr(graph, split), graph.num_entities, graph.num_relations) for split in marked
+            split: KnownTriples.of(getattr(graph, split), graph.num_entities, graph.num_relations) for split in marked
         }
         return cls(run, completions, facts)
 

@@ -9,15 +9,15 @@ import torch
 from omegaconf import DictConfig
 
 from embedding.model import ModelSite
-from graph.knowledge_graph import KnowledgeGraph
+from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
 from launch.parts import instantiate, name_key
 from trainer.peak import free_memory
 from trainer.runtime import Runtime
 
 log = logging.getLogger(__name__)
-_COPIES_OF_TRIPLES = 4
-"""Triples as they are, and sorted in two ways: for the filter of train, and for that of validation or test."""
+_OF_AN_ENTITY = 8 + 16 + 8
+"""Bytes, besides its rows: where its name starts, its place in the table and back, its degree."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Footprint:
     state: int
     """The optimisers' state of these rows."""
     graph: int
+    """Triples, sorted facts, names and counts. Of a graph with a cache, the ranks of a machine share most of it."""
 
     def __str__(self) -> str:
         parts = (("entity rows", self.rows), ("optimiser state", self.state), ("graph", self.graph))
@@ -47,8 +48,16 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
         rows += row * (2 if has_average else 1)
         state += of_row
     block = -(-graph.num_entities // world_size)
-    triples = sum(len(split) for split in (graph.train, graph.valid, graph.test))
-    return Footprint(rows * block, state * block, triples * 3 * 8 * _COPIES_OF_TRIPLES)
+    return Footprint(rows * block, state * block, _bytes_of_graph(graph))
+
+
+def _bytes_of_graph(graph: KnowledgeGraph) -> int:
+    """Bytes of the triples, of train's facts as they are sorted and as the entities of each relation, and of names."""
+    indexes = (graph.known.tails, graph.known.heads)
+    tensors = [graph.train, graph.valid, graph.test, PackedNames.pack(graph.entity_names).text]
+    tensors += [part for index in indexes for part in (index.query, index.offset, index.answer)]
+    of_relations = sum(4 * len(index.query) for index in indexes)
+    return sum(tensor.nbytes for tensor in tensors) + of_relations + graph.num_entities * _OF_AN_ENTITY
 
 
 def _bytes_of_a_row(

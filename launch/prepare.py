@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
-from jaxtyping import Int64
+from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -129,7 +129,7 @@ def _write(config: DictConfig, folder: Path, prepared: Prepared, graph: Knowledg
     (folder / "statistics.html").write_text(as_page(prepared, for_shell(*this_command(), *_words)))
 
 
-def _tell_of_headers(graph: KnowledgeGraph, splits: Mapping[str, Int64[Tensor, "_ 3"]]) -> None:
+def _tell_of_headers(graph: KnowledgeGraph, splits: Mapping[str, Int[Tensor, "_ 3"]]) -> None:
     """Says which files graph=folder would take for files with a header."""
     firsts = [
         (graph.entity_names[int(head)], graph.relation_names[int(relation)], graph.entity_names[int(tail)])

@@ -20,7 +20,7 @@ _REST = "others"
 
 def draw_map(model: KGEModel, graph: KnowledgeGraph) -> Plot | None:
     """A plot of a sample of the entities of train, coloured by what they are most often; None for fewer than three."""
-    in_train = torch.unique(graph.train[:, [0, 2]])
+    in_train = torch.unique(graph.train[:, [0, 2]]).long()
     entity = in_train[distinct_sample("entities of a map", len(in_train), MOST, 0)]
     if len(entity) < 3:
         return None
@@ -71,7 +71,7 @@ def _most_frequent_slots(graph: KnowledgeGraph, entity: Int64[Tensor, " S"]) -> 
     """For each entity the slot that it fills most often in train: relation r's heads are slot 2r, its tails 2r + 1."""
     slots = 2 * graph.num_relations
     head, relation, tail = graph.train.unbind(1)
-    who, slot = torch.cat([head, tail]), torch.cat([2 * relation, 2 * relation + 1])
+    who, slot, entity = torch.cat([head, tail]), torch.cat([2 * relation, 2 * relation + 1]), entity.int()
     asked = torch.isin(who, entity)
     pair, count = torch.unique(torch.searchsorted(entity, who[asked]) * slots + slot[asked], return_counts=True)
     # By entity, and of each entity the most frequent slot last.

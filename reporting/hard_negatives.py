@@ -52,7 +52,7 @@ class HardNegative:
 
 def sampled_triples(graph: KnowledgeGraph) -> dict[str, Int64[Tensor, "T 3"]]:
     """A fixed sample of train triples, by the side that is replaced in them: "head" or "tail"."""
-    drawn = graph.train[distinct_sample("triples of a report", len(graph.train), 2 * _TRIPLES, 0)]
+    drawn = graph.train[distinct_sample("triples of a report", len(graph.train), 2 * _TRIPLES, 0)].long()
     middle = len(drawn) // 2
     return {"head": drawn[:middle], "tail": drawn[middle:]}
 

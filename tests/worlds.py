@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from discriminator.discriminator import Discriminator
@@ -90,7 +90,7 @@ def context_of(graph: KnowledgeGraph, site: ModelSite | None = None, player: KGE
     return SamplerContext(
         num_entities=graph.num_entities,
         num_relations=graph.num_relations,
-        known=KnownTriples(graph.train, graph.num_entities, graph.num_relations),
+        known=KnownTriples.of(graph.train, graph.num_entities, graph.num_relations),
         statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
         site=site or site_of(graph),
         train=graph.train,
@@ -218,10 +218,10 @@ def order_of(
 
 
 def batch_of(
-    triples: Int64[Tensor, "T 3"], *, heads: int = 0, chunk_size: int = 1, seed: int = 3, epoch: int = 0, first: int = 0
+    triples: Int[Tensor, "T 3"], *, heads: int = 0, chunk_size: int = 1, seed: int = 3, epoch: int = 0, first: int = 0
 ) -> Batch:
     """A batch whose first `heads` chunks corrupt the head; its chunks are numbered from `first` on."""
-    head, relation, tail = triples.unbind(1)
+    head, relation, tail = triples.long().unbind(1)
     chunks = len(triples) // chunk_size
     return Batch(
         head=head,
@@ -278,7 +278,7 @@ class KBGANRun:
         context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype))
         self.model = model_of(context.site, max_norm=1.0)
         self.sampler = kbgan_of(context, side="bernoulli", baseline=self.baseline)
-        known = partial(KnownTriples, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
+        known = partial(KnownTriples.of, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
         self.trainer = Trainer(
             self.runtime,
             stages := self._stages(context),

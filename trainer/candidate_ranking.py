@@ -5,7 +5,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
-from graph.known import AnswerIndex, KnownTriples
+from graph.answer_index import Answers
+from graph.known import KnownFacts, KnownTriples
 from trainer.evaluate import rank_summary
 from trainer.runtime import Runtime
 from trainer.spread_scores import score_lists
@@ -27,7 +28,7 @@ class CandidateEvaluator:
         known: facts that are left out of the candidates.
     """
 
-    def __init__(self, listed: KnownTriples, known: KnownTriples, runtime: Runtime) -> None:
+    def __init__(self, listed: KnownTriples, known: KnownFacts, runtime: Runtime) -> None:
         self.listed = listed
         self.known = known
         self.runtime = runtime
@@ -55,7 +56,7 @@ class CandidateEvaluator:
         return {side: _metrics(bounds[side].cpu(), counts[side].cpu()) for side in ("both", "head", "tail")}
 
     def _rank(
-        self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str, listed: AnswerIndex, known: AnswerIndex
+        self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str, listed: Answers, known: Answers
     ) -> tuple[Int64[Tensor, "2 T"], Int64[Tensor, " T"]]:
         """The best and worst rank of each query's answer, and how many candidates it has."""
         head, relation, tail = triples.unbind(1)

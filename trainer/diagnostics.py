@@ -5,9 +5,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import combine, random_bits, stream
-from graph.known import KnownTriples, per_positive
+from graph.known import KnownTriples
 from trainer.runtime import Runtime
 from trainer.usage import Usage
 

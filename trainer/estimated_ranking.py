@@ -12,7 +12,7 @@ from torch import Tensor
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates as Compared
 from graph.errors import InputError
-from graph.known import KnownTriples
+from graph.known import KnownFacts
 from trainer.runtime import Runtime
 from trainer.slot_candidates import Candidates, SlotCandidates
 
@@ -31,10 +31,10 @@ class EstimatedEvaluator:
     times the share of the drawn ones that is above it. Equal scores count half. Known facts are left out everywhere.
 
     Args:
-        known: the triples to filter by, on the runtime's device.
+        known: the facts to filter by, on the runtime's device.
     """
 
-    def __init__(self, known: KnownTriples, candidates: SlotCandidates, runtime: Runtime) -> None:
+    def __init__(self, known: KnownFacts, candidates: SlotCandidates, runtime: Runtime) -> None:
         self.known = known
         self.candidates = candidates
         self.runtime = runtime

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
+from graph.answer_index import Answers
 from graph.errors import InputError
-from graph.known import AnswerIndex, KnownTriples
+from graph.known import KnownFacts
 from kernels.ranks import LeftOut, RankCounts, count_ranks
 from trainer.runtime import Runtime
 
@@ -79,7 +80,7 @@ class RankingEvaluator:
         InputError: `memory_mb` is below 1.
     """
 
-    def __init__(self, known: KnownTriples, runtime: Runtime, *, memory_mb: int) -> None:
+    def __init__(self, known: KnownFacts, runtime: Runtime, *, memory_mb: int) -> None:
         if memory_mb < 1:
             raise InputError(f"trainer.evaluation_memory_mb must be at least 1, got {memory_mb}")
         self.known = known
@@ -112,15 +113,13 @@ class RankingEvaluator:
             InputError: a score is nan or infinite.
         """
         queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
-        index = self.known.heads if side == "head" else self.known.tails
-        known = index.relabelled(model.entity.row_of_entity)
-        blocks = [self._rank(model, part.to(self.runtime.device), side, known) for part in triples.split(queries)]
+        known = self.known.heads if side == "head" else self.known.tails
+        parts = [part.to(self.runtime.device) for part in triples.split(queries) if len(part)]
+        blocks = [self._rank(model, part, side, known) for part in parts]
         return torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
 
-    def _rank(
-        self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: AnswerIndex
-    ) -> Int64[Tensor, "2 Q"]:
-        """The best and the worst rank of each query's answer. The answers in `known` are rows of the table."""
+    def _rank(self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: Answers) -> Int64[Tensor, "2 Q"]:
+        """The best and the worst rank of each query's answer."""
         head, relation, tail = triples.unbind(1)
         anchor, target = (tail, head) if side == "head" else (head, tail)
         anchor_rows, target_rows = model.entity(torch.cat([anchor, target])).chunk(2)
@@ -128,8 +127,7 @@ class RankingEvaluator:
         score = model.scoring.scorer(anchor_rows, model.scorer.relation_rows(row), of_heads=heads > 0)
         # The true score comes from a product of the same kind, so that equal rows have equal scores.
         truth = score(Candidates.padded(target_rows, _WHOLE)).diagonal().contiguous()
-        target_row = model.entity.row_of_entity[target]
-        left_out = LeftOut(target_row, known.rows(anchor, relation), known.offset, known.answer)
+        left_out = _left_out(known, anchor, relation, target, model.entity.row_of_entity)
         block_start = model.site.placement.block(self.runtime.rank, self.runtime.world_size)[0]
         counts = RankCounts(*torch.zeros((3, len(target)), dtype=torch.int64, device=target.device))
         for first, rows in model.entity.blocks(_BLOCK_ROWS):
@@ -139,6 +137,23 @@ class RankingEvaluator:
         if bad.any() or not truth.isfinite().all():
             raise InputError(f"the model {model.name!r} gives scores that are nan or infinite: it has diverged")
         return torch.stack([1 + greater, 1 + greater + equal])
+
+
+def _left_out(
+    known: Answers,
+    anchor: Int64[Tensor, " Q"],
+    relation: Int64[Tensor, " Q"],
+    target: Int64[Tensor, " Q"],
+    row_of_entity: Int64[Tensor, " E"],
+) -> LeftOut:
+    """The target of each query and its known answers, as rows of the table."""
+    relations = int(relation.max()) + 1
+    # Many triples may ask the same: the answers of (?, instance of, human) are looked up and sorted once.
+    query, place = torch.unique(anchor * relations + relation, return_inverse=True)
+    position, entity = known.answers(query // relations, query % relations)
+    answer = (position * len(row_of_entity)).add_(row_of_entity[entity]).sort().values.remainder_(len(row_of_entity))
+    count = torch.bincount(position, minlength=len(query))
+    return LeftOut(row_of_entity[target], place, torch.cat([count.new_zeros(1), count.cumsum(0)]), answer)
 
 
 def rank_summary(bounds: Int64[Tensor, "2 T"]) -> dict[str, float | int]:

@@ -100,6 +100,7 @@ _FIELDS: dict[str, Rule] = {
         "16 hex digits",
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None,
     ),
+    "order": ("sections", lambda value: value == "sections"),
     "scored_candidates": _at_least(0),
     "schedule": (
         "numbers by name",

@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from generator.sampler import NegativeSampler
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import paired_integers, random_bits, stream
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
-from graph.known import KnownTriples, per_positive
+from graph.known import KnownTriples
 from graph.sampling import PositiveOrder
 from trainer.diversity import coverage, distinct_share, pooled_entropy
 from trainer.hardness import hardness
@@ -116,14 +117,14 @@ class NegativeQuality(Observer):
         self.data_smoothing = data_smoothing
         self.noise_smoothing = noise_smoothing
         chosen = random_bits(stream("measured positives", seed), torch.arange(len(graph.train))).argsort()
-        self.sample = graph.train[chosen[:positives]]
+        self.sample = graph.train[chosen[:positives]].long()
         self.train = train
         self.facts = {"known_true": train, "unseen_true": self._index(torch.cat([graph.valid, graph.test]), graph)}
         if len(graph.hidden):
             self.facts["hidden_true"] = self._index(graph.hidden, graph)
 
     def _index(self, triples: Int64[Tensor, "T 3"], graph: KnowledgeGraph) -> KnownTriples:
-        return KnownTriples(triples.to(self.runtime.device), graph.num_entities, graph.num_relations)
+        return KnownTriples.of(triples.to(self.runtime.device), graph.num_entities, graph.num_relations)
 
     @torch.no_grad()
     def measure(self, stage: Stage, cursor: Cursor) -> dict[str, float]:

@@ -178,8 +178,9 @@ class Saver:
             InputError: the checkpoint is of a run with other values of `manifest`, or its tensors do not fit this run.
         """
         for key, value in self.manifest.items():
-            if manifest.get(key) != value:
-                raise InputError(f"resume: {key} is {value} in this run, but {manifest.get(key)} in {checkpoint}")
+            saved = manifest.get(key, "that of an earlier version")
+            if saved != value:
+                raise InputError(f"resume: {key} is {value} in this run, but {saved} in {checkpoint}")
         self._run_id = manifest.get("tracker_run_id")
         cursor = Cursor(**manifest["cursor"])
         stage = stages[cursor.stage] if cursor.stage < len(stages) else None

@@ -31,12 +31,12 @@ class Scored(Completions):
 def scored() -> Scored:
     graph = families()
     model = model_of(site_of(graph))
-    known = KnownTriples(torch.cat([graph.train, graph.valid, graph.test]), graph.num_entities, graph.num_relations)
+    known = KnownTriples.of(torch.cat([graph.train, graph.valid, graph.test]), graph.num_entities, graph.num_relations)
     return Scored(model, known, Slots.of(context_of(graph).statistics), one_rank())
 
 
 def calibrated(method: str, *, negatives: int = 5, seed: int = 0) -> Calibration:
-    return calibrate(scored(), families().train, method=method, negatives=negatives, seed=seed)
+    return calibrate(scored(), families().train.long(), method=method, negatives=negatives, seed=seed)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
@@ -74,8 +74,8 @@ def test_more_negatives_mean_a_lower_probability():
 
 def test_no_known_fact_is_a_negative():
     graph = graph_of([(head, 0, tail) for head in range(6) for tail in range(5)], num_entities=6, num_relations=1)
-    graph = replace(graph, valid=graph.train, test=torch.tensor([[0, 0, 5]]))
-    known = KnownTriples(torch.cat([graph.train, graph.test]), 6, 1)
+    graph = replace(graph, valid=graph.train.long(), test=torch.tensor([[0, 0, 5]]))
+    known = KnownTriples.of(torch.cat([graph.train, graph.test]), 6, 1)
     completions = Scored(model_of(site_of(graph)), known, Slots.of(context_of(graph).statistics), one_rank())
     calibrate(completions, graph.valid, method="platt", negatives=50, seed=0)
     negatives = completions.seen[len(graph.valid) :]

@@ -33,7 +33,7 @@ SCORINGS = {"transe": transe, "distmult": distmult, "complex": partial(ComplEx, 
 
 def completions_of(model: KGEModel, runtime: Runtime | None = None, graph: Any = None) -> Completions:
     graph = graph or families()
-    known = KnownTriples(torch.cat([graph.train, graph.valid, graph.test]), graph.num_entities, graph.num_relations)
+    known = KnownTriples.of(torch.cat([graph.train, graph.valid, graph.test]), graph.num_entities, graph.num_relations)
     return Completions(model, known, Slots.of(context_of(graph).statistics), runtime or one_rank())
 
 
@@ -109,7 +109,7 @@ def test_ranks_of_triples_are_those_of_the_tables():
 
 
 def test_known_facts_are_left_out_or_marked():
-    completions, query = completions_of(model_of(site_of(families()))), families().train[:1]
+    completions, query = completions_of(model_of(site_of(families()))), families().train[:1].long()
     (h, r, t), everything = query.unbind(1), families().num_entities
     facts = {int(tail) for tail in completions.known.tails.answers(h, r)[1]}
     assert len(facts) >= 1

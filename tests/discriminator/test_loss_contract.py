@@ -197,7 +197,7 @@ class Case:
         return " ".join([self.name, *self.options])
 
     def make(self, known: KnownTriples | None = None) -> Any:
-        return build_loss(config_of(self.name, *self.options), known or KnownTriples(GRAPH.train, 9, 2))
+        return build_loss(config_of(self.name, *self.options), known or KnownTriples.of(GRAPH.train, 9, 2))
 
     def plain(self, row: Row, at: Row) -> float:
         return FORMULAS[self.name](row, at, config_of(self.name, *self.options))

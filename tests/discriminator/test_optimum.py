@@ -33,7 +33,7 @@ every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 
 def optimum(name: str, options: tuple[str, ...], q: Tensor, negatives: int) -> Tensor:
     """The scores that minimise the expected loss; it is convex in them."""
-    loss = build_loss(config_of(name, *options), KnownTriples(families().train, 128, 20))
+    loss = build_loss(config_of(name, *options), KnownTriples.of(families().train, 128, 20))
     chosen = torch.tensor(list(product(range(QUERIES), *[range(ANSWERS)] * (1 + negatives))))
     query, target, drawn = chosen[:, 0], chosen[:, 1], chosen[:, 2:]
     weight = P[query, target] * q[query[:, None], drawn].prod(1) / QUERIES

@@ -20,8 +20,9 @@ from discriminator.term.n3 import N3
 from discriminator.term.relation_prediction import RelationPrediction
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives, Proposal
-from graph.known import KnownTriples, per_positive
+from graph.known import KnownTriples
 from graph.sampling import PositiveOrder
 from graph.subsampling import subsampling_weights
 from launch import schema
@@ -77,7 +78,7 @@ def negatives_of(batch: Batch, known: KnownTriples) -> Negatives:
 def train(rank: int, world_size: int, case: Case, config: DictConfig) -> tuple[list[float], dict[str, Tensor]]:
     """The losses of some steps, and all that they changed. The last step has no chunk for a third rank."""
     runtime, graph = Runtime(rank, world_size, torch.device("cpu")), families()
-    known = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
+    known = KnownTriples.of(graph.train, graph.num_entities, graph.num_relations)
     model = MODELS[case.model](site_of(graph, runtime, dtype=case.dtype))
     player = Discriminator(
         model,
@@ -93,7 +94,7 @@ def train(rank: int, world_size: int, case: Case, config: DictConfig) -> tuple[l
         chunk_size=2,
         sides="one",
         seed=3,
-        weight=subsampling_weights(graph.train, graph.num_relations),
+        weight=partial(subsampling_weights, graph.known),
     )
     losses = []
     for step in range(4):
@@ -139,7 +140,7 @@ def test_learning_is_the_same_on_ranks(world_size: int, configs: list[DictConfig
 def test_everything_that_is_learned_moves(case: Case):
     _, values = train(0, 1, case, config_of(case.loss, *case.options))
     fresh = MODELS[case.model](site_of(families()))
-    fresh.attach("loss", build_loss(config_of(case.loss, *case.options), KnownTriples(families().train, 128, 20)))
+    fresh.attach("loss", build_loss(config_of(case.loss, *case.options), KnownTriples.of(families().train, 128, 20)))
     before = {"entity": fresh.entity.gather_all(fresh.entity.weight), **fresh.dense_tensors()}
     assert values.keys() == before.keys()
     for name, value in values.items():
@@ -148,7 +149,7 @@ def test_everything_that_is_learned_moves(case: Case):
 
 def run_of(folder: Path, runtime: Runtime) -> tuple[KBGANRun, InfoNCE]:
     """Three stages whose judge learns a temperature; the adversarial one is 21 to 25."""
-    loss = build_loss(config_of("infonce", LEARNED), KnownTriples(families().train, 128, 20))
+    loss = build_loss(config_of("infonce", LEARNED), KnownTriples.of(families().train, 128, 20))
     assert isinstance(loss, InfoNCE)
     return KBGANRun(folder, runtime, loss=loss), loss
 

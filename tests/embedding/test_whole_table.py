@@ -100,7 +100,7 @@ def whole_batch(*, chunks: int = 6) -> Batch:
 
 
 def answers(batch: Batch) -> tuple[Tensor, Tensor]:
-    return KnownTriples(families().train, 128, families().num_relations).answers(batch)
+    return KnownTriples.of(families().train, 128, families().num_relations).answers(batch)
 
 
 def finish(model: KGEModel, batch: Batch, value: Tensor) -> Found:

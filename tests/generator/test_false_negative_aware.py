@@ -9,9 +9,10 @@ from embedding.model import KGEModel
 from generator.baseline import PreviousEpoch
 from generator.false_negative_aware import FalseNegativeAwareSampler
 from generator.sampler import Reward, SamplerContext
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from graph.known import KnownTriples, per_positive
+from graph.known import KnownTriples
 from tests.worlds import MODEL_OPTIONS, adam, batch_of, context_of, distmult, families, no_opinion, site_of
 
 FACTS = set(map(tuple, families().train.tolist()))

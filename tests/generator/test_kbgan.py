@@ -12,9 +12,9 @@ from embedding.optimizer import DenseAdam, ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut, PerQuery, PreviousEpoch, RunningMean
 from generator.kbgan import KBGANSampler, normalised
 from generator.sampler import Reward
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from graph.known import per_positive
 from tests.worlds import MODEL_OPTIONS, batch_of, context_of, distmult, graph_of, kbgan_of, no_opinion
 
 EVERYTHING = 2  # relation under which entity 0 has every entity as a tail

@@ -69,7 +69,7 @@ def test_negatives_of_each_positives_own_may_come_in_chunks():
         return batch.integers_per_positive(purpose, 40, 12)
 
     entity, known = draw_unknown(CONTEXT.known, batch, draw, "negatives")
-    facts = KnownTriples(GRAPH.train, 12, 1).contains(batch, entity)
+    facts = KnownTriples.of(GRAPH.train, 12, 1).contains(batch, entity)
     assert known.equal(facts)
     assert known.any(1).tolist() == [head == 1 for head in OF_HEAD]
 

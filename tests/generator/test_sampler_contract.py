@@ -19,8 +19,8 @@ from generator.false_negative_aware import FalseNegativeAwareSampler
 from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
 from generator.typed import TypedSampler
+from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
-from graph.known import per_positive
 from launch import schema
 from launch.parts import build_sampler
 from tests.configs import CONF, composed

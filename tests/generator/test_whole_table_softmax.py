@@ -25,7 +25,7 @@ GRAPH = graph_of(
     num_entities=7,
     num_relations=3,
 )
-KNOWN = KnownTriples(GRAPH.train, 7, 3)
+KNOWN = KnownTriples.of(GRAPH.train, 7, 3)
 
 
 class Recorder:

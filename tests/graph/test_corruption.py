@@ -13,7 +13,7 @@ GRAPH = families()
 def corrupt(triples: torch.Tensor, seed: int = 0, facts: torch.Tensor | None = None):
     facts = torch.cat([GRAPH.train, GRAPH.valid, GRAPH.test]) if facts is None else facts
     statistics = RelationStatistics.of(GRAPH.train, GRAPH.num_entities, GRAPH.num_relations)
-    return corrupt_each(triples, statistics, KnownTriples(facts, GRAPH.num_entities, GRAPH.num_relations), seed)
+    return corrupt_each(triples, statistics, KnownTriples.of(facts, GRAPH.num_entities, GRAPH.num_relations), seed)
 
 
 def test_replaces_one_side_by_an_entity_of_the_relation():
@@ -41,7 +41,7 @@ def test_is_a_function_of_the_seed():
 def test_takes_any_entity_where_the_relation_has_none_left_and_says_where_there_is_none():
     graph = graph_of([(0, 0, 0), (1, 1, 1), (0, 1, 0), (1, 1, 0), (0, 1, 1)], num_entities=2, num_relations=2)
     statistics = RelationStatistics.of(graph.train, 2, 2)
-    known = KnownTriples(graph.train, 2, 2)
-    false, without = corrupt_each(graph.train[:2], statistics, known, 0)
+    known = KnownTriples.of(graph.train, 2, 2)
+    false, without = corrupt_each(graph.train[:2].long(), statistics, known, 0)
     assert without == 1  # of relation 1 everything is true
     assert false.tolist() in ([[1, 0, 0]], [[0, 0, 1]])

@@ -5,7 +5,7 @@ from graph.known import KnownTriples
 from tests.worlds import batch_of, families
 
 TRAIN = families().train
-KNOWN = KnownTriples(torch.cat([TRAIN, TRAIN[:50]]), families().num_entities, families().num_relations)
+KNOWN = KnownTriples.of(torch.cat([TRAIN, TRAIN[:50]]), families().num_entities, families().num_relations)
 
 
 def test_positives_share_a_query_key_exactly_where_they_ask_the_same():

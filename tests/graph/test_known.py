@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from graph.known import KnownTriples, per_positive
+from graph import sorted_facts
+from graph.answer_index import per_positive
+from graph.known import KnownTriples, together
 from tests.worlds import batch_of
 
 ENTITIES, RELATIONS = 9, 3
@@ -17,7 +19,7 @@ def random_triples(size: int, seed: int) -> Tensor:
 
 
 def index_of(triples: Tensor) -> KnownTriples:
-    return KnownTriples(triples, ENTITIES, RELATIONS)
+    return KnownTriples.of(triples, ENTITIES, RELATIONS)
 
 
 def corrupted(batch_rows: Tensor, row: int, heads: int, entity: int) -> tuple[int, int, int]:
@@ -74,17 +76,38 @@ def test_a_positive_contains_itself():
         assert index_of(triples).contains(batch, batch.target[:, None]).all()
 
 
-def test_graphs_whose_keys_need_64_bits():
-    entities, relations = 1 << 40, 1 << 10
+def test_graphs_whose_facts_do_not_fit_one_number_of_64_bits():
+    entities, relations = 1 << 20, 1 << 30
     last = entities - 1
     triples = torch.tensor([[last, relations - 1, last], [last, relations - 1, 0], [0, 0, last], [last - 1, 0, last]])
-    known = KnownTriples(triples, entities, relations)
+    known = KnownTriples.of(triples, entities, relations)
     row, entity = known.answers(batch_of(triples, heads=2))
     assert list(zip(row.tolist(), entity.tolist(), strict=True)) == [
         (0, last), (1, last), (2, last), (3, last)
     ]  # fmt: skip
     candidates = torch.tensor([[last, 0, last - 1, 1 << 32]])
     assert known.contains(batch_of(triples[:1]), candidates).tolist() == [[True, True, False, False]]
+
+
+@pytest.mark.parametrize("triples", [random_triples(500, seed=3), random_triples(500, seed=3).int()])
+def test_an_index_that_is_sorted_in_pieces_is_the_same(triples: Tensor, monkeypatch: pytest.MonkeyPatch):
+    whole = index_of(triples)
+    monkeypatch.setattr(sorted_facts, "_FEWEST_FACTS", 7)
+    pieces = index_of(triples)
+    for one, other in ((whole.tails, pieces.tails), (whole.heads, pieces.heads)):
+        assert one.query.equal(other.query) and one.offset.equal(other.offset) and one.answer.equal(other.answer)
+    assert whole.num_facts == len({tuple(row) for row in triples.tolist()}) < len(triples)
+
+
+@pytest.mark.parametrize("heads", [0, 12])
+def test_facts_of_several_indexes_are_looked_up_as_those_of_one(heads: int):
+    one, other = random_triples(60, seed=4), random_triples(60, seed=5)
+    apart, joined = together(index_of(one), index_of(other)), index_of(torch.cat([one, other]))
+    batch, entity = batch_of(torch.cat([one[:6], other[:6]]), heads=heads), torch.arange(ENTITIES)[None]
+    assert apart.contains(batch, entity).equal(joined.contains(batch, entity))
+    for found, expected in zip(apart.answers(batch), joined.answers(batch), strict=True):
+        assert found.equal(expected)
+    assert {tuple(row) for row in one.tolist()} & {tuple(row) for row in other.tolist()}  # an answer of both comes once
 
 
 def test_entities_of_a_group_are_repeated_for_its_positives():

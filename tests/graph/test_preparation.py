@@ -35,7 +35,7 @@ def random_graph(seed: int = 0) -> KnowledgeGraph:
 
 
 def test_distinct_rows_are_those_of_a_set():
-    triples = random_graph().train
+    triples = random_graph().train.long()
     assert rows(distinct(triples)) == sorted(set(rows(triples)))
     large = torch.tensor([[1 << 26, 1 << 14, 1 << 26], [0, 0, 1], [1 << 26, 1 << 14, 1 << 26], [1 << 26, 0, 5]])
     assert rows(distinct(large)) == sorted(set(rows(large)))

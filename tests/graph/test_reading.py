@@ -87,7 +87,7 @@ def test_300_thousand_lines(tmp_path):
     decoded = torch.stack(
         [entity_number[graph.train[:, 0]], relation_number[graph.train[:, 1]], entity_number[graph.train[:, 2]]], 1
     )
-    assert torch.equal(decoded, torch.tensor(rows))
+    assert torch.equal(decoded, torch.tensor(rows, dtype=decoded.dtype))
     assert len(set(entity_names)) == len(entity_names) == graph.num_entities
 
 

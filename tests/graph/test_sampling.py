@@ -7,6 +7,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
+from graph import sampling
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.sampling import PositiveOrder
@@ -153,6 +154,55 @@ def test_a_batch_of_filling_alone_counts_nothing():
     assert full.weight.sum() == 4
     assert empty.weight.sum() == 0
     assert empty.share_of_mean(torch.ones(4)) == 0
+
+
+@pytest.fixture
+def small_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "SECTION", 36)  # three batches of 12
+
+
+@pytest.mark.usefixtures("small_sections")
+@pytest.mark.parametrize("sides", ["one", "both"])
+@pytest.mark.parametrize("chunk_size", [1, 3, 4, 12])
+@pytest.mark.parametrize("size", [35, 36, 37, 24, 100, 333])
+def test_with_sections_too_each_positive_occurs_once_an_epoch(size: int, chunk_size: int, sides: str):
+    positives = order(size, chunk_size=chunk_size, sides=sides)
+    assert (positives.num_sections > 1) == (size > (36 if sides == "both" or chunk_size == 1 else 36 - chunk_size))
+    of_each = 2 if sides == "both" else 1
+    for epoch in range(2):
+        batches = epoch_of(positives, epoch)
+        seen = [triple for batch in batches for triple in triples(batch)]
+        assert sorted(seen) == sorted([*map(tuple, train_set(size).tolist())] * of_each)
+        chunks = torch.cat([batch.chunk for batch in batches])
+        assert chunks.sort().values.equal(torch.arange(positives.num_chunks))
+        assert [len(batch.chunk) for batch in batches[:-1]] == [12 // chunk_size * of_each] * (len(batches) - 1)
+        assert all(len(batch.head) == len(batch.chunk) * chunk_size for batch in batches)
+
+
+@pytest.mark.usefixtures("small_sections")
+def test_positives_come_at_all_places_of_an_epoch_of_sections_equally_often():
+    size, epochs = 100, 120
+    positives = order(size)
+    place = torch.zeros(size, positives.steps_per_epoch, dtype=torch.int64)
+    for epoch in range(epochs):
+        for step, batch in enumerate(epoch_of(positives, epoch)):
+            place[batch.tail, step] += 1  # the tail numbers the triple
+    expected = torch.tensor([12.0] * 8 + [4.0], dtype=torch.float64) / size * epochs
+    assert chisquare(place.flatten().numpy(), expected.repeat(size).numpy(), ddof=size + 8).pvalue > 1e-3
+    assert positives.num_sections == 3
+
+
+@pytest.mark.usefixtures("small_sections")
+def test_a_step_of_a_section_is_a_function_of_seed_and_number_alone():
+    forwards = [order(200, chunk_size=3).batch(step) for step in range(40)]
+    positives = order(200, chunk_size=3)
+    for step in reversed(range(40)):
+        assert same(positives.batch(step), forwards[step])
+
+
+def test_graphs_of_one_section_keep_the_order_of_runs_before_there_were_sections():
+    rows = torch.cat([batch.tail for batch in epoch_of(order(20, chunk_size=4), 1)])
+    assert rows.tolist() == [1, 8, 17, 0, 10, 12, 15, 4, 0, 6, 7, 3, 14, 2, 5, 13, 11, 19, 9, 16, 18, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Subsampling weights beside a count by hand, and where they go."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from discriminator.loss.softmax import Softmax
 from graph.batch import Negatives
 from graph.sampling import PositiveOrder
 from graph.subsampling import subsampling_weights
-from tests.worlds import families, model_of, player_of, site_of
+from tests.worlds import families, graph_of, model_of, player_of, site_of
 
 
 def by_counting(triples: list[tuple[int, int, int]]) -> list[float]:
@@ -21,14 +22,14 @@ def by_counting(triples: list[tuple[int, int, int]]) -> list[float]:
 
 def test_weights_are_those_of_counting():
     triples = [(0, 0, 1), (0, 0, 2), (0, 0, 3), (1, 0, 3), (0, 1, 3), (3, 0, 0)]
-    found = subsampling_weights(torch.tensor(triples), 2)
+    found = subsampling_weights(graph_of(triples, 4, 2).known, *torch.tensor(triples).unbind(1))
     assert found.tolist() == pytest.approx([10**-0.5, 10**-0.5, 11**-0.5, 9**-0.5, 8**-0.5, 8**-0.5])
     assert found.tolist() == pytest.approx(by_counting(triples))
 
 
 def test_weights_of_a_whole_graph_are_those_of_counting():
     graph = families()
-    found = subsampling_weights(graph.train, graph.num_relations)
+    found = subsampling_weights(graph.known, *graph.train.long().unbind(1))
     assert found.tolist() == pytest.approx(by_counting(list(map(tuple, graph.train.tolist()))), rel=1e-12)
     assert found.max() > 1.5 * found.min()
 
@@ -36,10 +37,10 @@ def test_weights_of_a_whole_graph_are_those_of_counting():
 @pytest.mark.parametrize(("chunk_size", "sides"), [(1, "one"), (4, "one"), (4, "both")])
 def test_the_loss_is_the_mean_over_weights(chunk_size: int, sides: str):
     graph = families()
-    weight = subsampling_weights(graph.train, graph.num_relations)
+    weight = subsampling_weights(graph.known, *graph.train.long().unbind(1))
     half = torch.full((graph.num_relations,), 0.5, dtype=torch.float64)
     options = {"batch_size": 64, "chunk_size": chunk_size, "sides": sides, "seed": 3}
-    order = PositiveOrder(graph.train, half, **options, weight=weight)
+    order = PositiveOrder(graph.train, half, **options, weight=partial(subsampling_weights, graph.known))
     of_triple = dict(zip(map(tuple, graph.train.tolist()), weight.tolist(), strict=True))
     player = player_of(model_of(site_of(graph)), Softmax())
     seen = 0

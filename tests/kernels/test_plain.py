@@ -157,7 +157,7 @@ def test_comparisons(name: str, shape: tuple[int, int, int], width: int):
 @pytest.mark.parametrize(("chunk_size", "heads"), [(1, 0), (1, 5), (4, 2), (8, 1), (4, 6)])
 def test_known_negatives(chunk_size: int, heads: int):
     graph = families()
-    known = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
+    known = KnownTriples.of(graph.train, graph.num_entities, graph.num_relations)
     batch = batch_of(graph.train[:24], chunk_size=chunk_size, heads=heads)
     pool = integers(graph.num_entities, 24 // chunk_size, 40)
     pool[:, :20] = pool[:, 20:]

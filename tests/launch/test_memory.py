@@ -31,6 +31,11 @@ def test_it_is_what_tables_take(options, tmp_path):
         rows += run.discriminator.entity.weight.nbytes
     found = footprint(config, run.graph, 1)
     assert (found.rows, found.state) == (rows, state)
+    known, statistics = run.context.known, run.context.statistics
+    indexes = sum(part.nbytes for side in (known.tails, known.heads) for part in (side.query, side.offset, side.answer))
+    of_relations = statistics.domain_entity.nbytes + statistics.range_entity.nbytes
+    assert found.graph > run.graph.train.nbytes + indexes + of_relations + 24 * run.graph.num_entities
+    assert found.graph < 1.3 * (run.graph.train.nbytes + indexes + of_relations + 32 * run.graph.num_entities)
     halves = footprint(config, run.graph, 2)
     assert abs(2 * halves.rows - rows) <= 2 * rows / run.graph.num_entities
 

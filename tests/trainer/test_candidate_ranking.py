@@ -20,7 +20,7 @@ TRIPLES = GRAPH.valid[:20]
 
 
 def index(triples: Tensor) -> KnownTriples:
-    return KnownTriples(triples, GRAPH.num_entities, GRAPH.num_relations)
+    return KnownTriples.of(triples, GRAPH.num_entities, GRAPH.num_relations)
 
 
 def listed() -> Tensor:

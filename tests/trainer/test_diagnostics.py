@@ -13,7 +13,7 @@ from trainer.diagnostics import Diagnostics
 
 def diagnostics_of(graph: KnowledgeGraph, *, hidden: bool = True) -> Diagnostics:
     train, unseen, held_out = (
-        KnownTriples(triples, graph.num_entities, graph.num_relations)
+        KnownTriples.of(triples, graph.num_entities, graph.num_relations)
         for triples in (graph.train, graph.hidden, torch.cat([graph.valid, graph.test]))
     )
     return Diagnostics(one_rank(), train, unseen if hidden else None, held_out, log_digests=True, log_usage=False)

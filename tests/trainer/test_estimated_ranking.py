@@ -19,7 +19,7 @@ GRAPH = families()
 TRIPLES = GRAPH.valid[:30]
 SLOTS = Slots.of(RelationStatistics.of(GRAPH.train, GRAPH.num_entities, GRAPH.num_relations))
 FACTS = torch.cat([GRAPH.train, GRAPH.valid])
-KNOWN = KnownTriples(FACTS, GRAPH.num_entities, GRAPH.num_relations)
+KNOWN = KnownTriples.of(FACTS, GRAPH.num_entities, GRAPH.num_relations)
 
 
 def tied_model(runtime: Runtime | None = None, *, reciprocal: bool = False) -> KGEModel:

@@ -28,7 +28,7 @@ TINY = replace(
 
 
 def evaluator_of(graph: KnowledgeGraph, runtime: Runtime | None = None) -> RankingEvaluator:
-    known = KnownTriples(torch.cat([graph.train, graph.valid]), graph.num_entities, graph.num_relations)
+    known = KnownTriples.of(torch.cat([graph.train, graph.valid]), graph.num_entities, graph.num_relations)
     return RankingEvaluator(known, runtime or one_rank(), memory_mb=1)
 
 
@@ -158,14 +158,14 @@ def test_scores_stay_within_the_memory(monkeypatch: pytest.MonkeyPatch):
         count_ranks(counts, scores, *arguments)
 
     monkeypatch.setattr(trainer.evaluate, "count_ranks", watched)
-    evaluator_of(graph).evaluate(model, graph.train)
+    evaluator_of(graph).evaluate(model, graph.train.long())
     assert 900_000 < max(sizes) <= 1_000_000
     assert len(sizes) == 2 * -(-600 // 244) * -(-60_000 // 1024)
 
 
 def test_memory_must_be_positive():
     with pytest.raises(InputError, match=r"trainer.evaluation_memory_mb must be at least 1, got 0"):
-        RankingEvaluator(KnownTriples(families().train, 128, 20), one_rank(), memory_mb=0)
+        RankingEvaluator(KnownTriples.of(families().train, 128, 20), one_rank(), memory_mb=0)
 
 
 def metrics_of_many(rank: int, world_size: int) -> list[RankingMetrics]:

@@ -47,7 +47,7 @@ OPTIONS = {"positives": 24, "draws": 20, "data_smoothing": 0.1, "noise_smoothing
 
 def quality_of(graph=None, **options: Any) -> NegativeQuality:
     graph = graph or families()
-    train = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
+    train = KnownTriples.of(graph.train, graph.num_entities, graph.num_relations)
     return NegativeQuality(one_rank(), graph, train, 3, **(OPTIONS | options))
 
 
@@ -168,7 +168,7 @@ def measured_on(rank: int, world_size: int) -> dict[str, float]:
     )
     order = order_of(graph, sampler, chunk_size=4)
     stage = one_epoch(player_of(model_of(site)), sampler, order)
-    train = KnownTriples(graph.train, graph.num_entities, graph.num_relations)
+    train = KnownTriples.of(graph.train, graph.num_entities, graph.num_relations)
     return NegativeQuality(runtime, graph, train, 3, **OPTIONS).measure(stage, Cursor(stage_step=2))
 
 

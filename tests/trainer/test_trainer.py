@@ -214,6 +214,15 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_unbroken(shorter: int, best
     assert kept[0] == kept[1]
 
 
+def test_a_checkpoint_from_before_large_graphs_were_shuffled_in_sections_is_refused(tmp_path: Path):
+    fit(KBGANRun(tmp_path, epochs=1))
+    run = KBGANRun(tmp_path, epochs=1)
+    run.trainer.saver.manifest = {**run.trainer.saver.manifest, "order": "sections"}
+    said = f"resume: order is sections in this run, but that of an earlier version in {tmp_path}"
+    with pytest.raises(InputError, match=said):
+        resume(run)
+
+
 @pytest.mark.parametrize("key", ["seed", "graph", "trainer.metric"])
 def test_resuming_something_else_names_what_differs(key: str, tmp_path: Path):
     fit(KBGANRun(tmp_path, epochs=1))
