@@ -73,7 +73,7 @@ def test_every_format_equals_a_plain_reader(tmp_path, monkeypatch, suffix, packi
     assert list(graph.entity_names) == entity_names
     assert list(graph.relation_names) == relation_names
     assert [named_triples(graph, split) for split in ("train", "valid", "test")] == splits
-    assert graph.train.dtype == torch.int64 and len(graph.hidden) == 0
+    assert graph.train.dtype == torch.int32 and len(graph.hidden) == 0
 
 
 def test_300_thousand_lines(tmp_path):
