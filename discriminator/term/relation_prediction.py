@@ -38,7 +38,10 @@ class RelationPrediction(Term):
 
 
 def _scores(model: KGEModel, head: Float64[Tensor, "B E"], tail: Float64[Tensor, "B E"]) -> Float64[Tensor, "B R_"]:
-    """Scores of each (head, tail) with every relation, computed block by block."""
+    """Scores of each (head, tail) with every relation: one matrix product, or block by block where there is none."""
+    query = model.scoring.relation_query(head, tail)
+    if query is not None:
+        return query @ model.scorer.relation.t()
     return in_blocks(
         lambda h, t, r: model.scoring.score(h[:, :, None], r[:, None], t[:, :, None]),
         (head, tail),

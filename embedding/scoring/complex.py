@@ -43,6 +43,10 @@ class ComplEx(QueryScoring):
         """t * conj(r)."""
         return product(tail, relation, conjugate=True)
 
+    def relation_query(self, head: Float[Tensor, "B E"], tail: Float[Tensor, "B E"]) -> Float[Tensor, "B R"]:
+        """t * conj(h)."""
+        return product(tail, head, conjugate=True)
+
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -38,6 +38,10 @@ class DistMult(QueryScoring):
         """t * r."""
         return tail * relation
 
+    def relation_query(self, head: Float[Tensor, "B E"], tail: Float[Tensor, "B E"]) -> Float[Tensor, "B R"]:
+        """h * t."""
+        return head * tail
+
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
         return inner_products(query, candidates, self.product_type)

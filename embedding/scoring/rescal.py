@@ -37,6 +37,10 @@ class RESCAL(QueryScoring):
         """The matrix times t."""
         return (self._matrix(relation) @ tail[:, :, None])[:, :, 0]
 
+    def relation_query(self, head: Float[Tensor, "B E"], tail: Float[Tensor, "B E"]) -> Float[Tensor, "B R"]:
+        """The outer product of h and t."""
+        return (head[:, :, None] * tail[:, None]).flatten(1)
+
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -119,6 +119,13 @@ class ScoringFunction(nn.Module, ABC):
     ) -> Float[Tensor, "*b"]:
         """The score of each triple; higher is more plausible. Leading axes broadcast."""
 
+    def relation_query(self, head: Float[Tensor, "B E"], tail: Float[Tensor, "B E"]) -> Float[Tensor, "B R"] | None:
+        """The vector whose inner product with a relation's row is the score of the relation; None if there is none.
+
+        There is one if scores are linear in the relation row. It makes scores with all relations one matrix product.
+        """
+        return None
+
     def score_tails(
         self, head: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], tails: Candidates
     ) -> Float[Tensor, "B N"]:

@@ -41,6 +41,10 @@ class SimplE(QueryScoring):
         """t' * r for the head's vector as head, then t * r' for its vector as tail, halved."""
         return _swapped(tail) * relation / 2
 
+    def relation_query(self, head: Float[Tensor, "B E"], tail: Float[Tensor, "B E"]) -> Float[Tensor, "B R"]:
+        """h * t' for the relation, then h' * t for its inverse, halved."""
+        return head * _swapped(tail) / 2
+
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
         return inner_products(query, candidates, self.product_type)

@@ -154,14 +154,14 @@ def predict(model: KGEModel) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_relations_are_predicted_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    whole = predict(model_of(site_of(families()), scoring=distmult))
+    whole = predict(model_of(site_of(families()), scoring=transe))
     blocks = []
     score = embedding.scoring.scoring._score_block
     monkeypatch.setattr(embedding.scoring.scoring, "_BLOCK_NUMBERS", 6 * 4 * 3)
     monkeypatch.setattr(
         embedding.scoring.scoring, "_score_block", lambda *given: (blocks.append(given[2]), score(*given))[1]
     )
-    for mine, theirs in zip(predict(model_of(site_of(families()), scoring=distmult)), whole, strict=True):
+    for mine, theirs in zip(predict(model_of(site_of(families()), scoring=transe)), whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
     assert {block.place.shape[1] for block in blocks} == {2}
 

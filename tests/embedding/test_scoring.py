@@ -217,6 +217,16 @@ def test_score_is_the_papers_formula(case: Case):
     assert_close(function.score(head, relation, tail), torch.tensor(expected, dtype=torch.float64))
 
 
+@every
+def test_a_relation_query_gives_the_score_of_every_relation(case: Case):
+    function = case.make(4)
+    head, relation, tail = rows_of(function, 5, 5)
+    query = function.relation_query(head, tail)
+    assert (query is not None) == (case.yaml in ("complex", "distmult", "simple", "rescal"))
+    if query is not None:
+        assert_close((query * relation).sum(1), function.score(head, relation, tail))
+
+
 @pairwise(case=CASES, side=["head", "tail"], size=[(6, 5), (52, 30)], chunks=[1, 2, None])
 def test_scoring_many_is_scoring_one_by_one(case: Case, side: str, size: tuple[int, int], chunks: int | None):
     function, (queries, candidates) = case.make(4), size
