@@ -17,8 +17,8 @@ from graph.known import KnownTriples
 from graph.known_cache import cached_facts
 from graph.leaks import Leaks
 
-_BLOCK = 1 << 20
-"""Train triples that are converted to int64 at a time."""
+_BLOCK = 1 << 16
+"""Train triples that are converted to int64 at a time; larger blocks stay in the heap when they are free."""
 
 
 class PackedNames(Sequence[str]):
