@@ -35,6 +35,8 @@ class ModelSite:
     device: torch.device
     dtype: torch.dtype
     seed: int
+    fills_entities: bool = True
+    """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
 
 
 class KGEModel:
@@ -105,19 +107,20 @@ class KGEModel:
     def reset(self) -> None:
         """Sets every parameter to its initial value: a function of seed, `name`, and entity, relation or index."""
         site, scoring = self.site, self.scoring
+        initial = InitialValues.of(
+            self.init,
+            self.init_scale,
+            _widths(scoring, scoring.entity_parts),
+            len(site.placement.row_of_entity),
+            key=self.name,
+        )
         self.entity = EmbeddingTable(
             f"{self.name} entity",
             site.placement,
             scoring.entity_width,
             rank=site.rank,
             world_size=site.world_size,
-            initial=InitialValues.of(
-                self.init,
-                self.init_scale,
-                _widths(scoring, scoring.entity_parts),
-                len(site.placement.row_of_entity),
-                key=self.name,
-            ),
+            initial=initial if site.fills_entities else None,
             seed=site.seed,
             dtype=site.dtype,
             device=site.device,

@@ -60,7 +60,7 @@ class EmbeddingTable:
     Args:
         name: for errors, and part of the key of the initial values.
         width: numbers in a row.
-        initial: the distribution of the initial values.
+        initial: the distribution of the initial values; None: zeros.
 
     Example:
         lookup, (place,) = table.look_up(entity)  # entity [B, N]; lookup.rows[place] are its rows, [B, N, D]
@@ -76,7 +76,7 @@ class EmbeddingTable:
         *,
         rank: int,
         world_size: int,
-        initial: InitialValues,
+        initial: InitialValues | None,
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
@@ -89,11 +89,13 @@ class EmbeddingTable:
         self.row_of_entity = placement.row_of_entity.to(device)
         self.entity = placement.entity_of_row[start:stop].to(device)
         """The entity of each row of this rank's block."""
-        self.weight = torch.empty((stop - start, width), dtype=dtype, device=device)
+        make = torch.zeros if initial is None else torch.empty
+        self.weight = make((stop - start, width), dtype=dtype, device=device)
         self._lookups: list[_Expected] = []
         self._many = _MANY
         self._own: list[RowGradient] = []
-        self._initialise(initial, stream(name, seed))
+        if initial is not None:
+            self._initialise(initial, stream(name, seed))
 
     def _initialise(self, initial: InitialValues, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)

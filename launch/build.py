@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,22 @@ class Run:
     config: DictConfig
     runtime: Runtime
     graph: KnowledgeGraph
-    context: SamplerContext
     discriminator: KGEModel
+
+    @cached_property
+    def context(self) -> SamplerContext:
+        """What samplers get; made when it is first asked for, because only training needs it."""
+        graph = self.graph
+        return SamplerContext(
+            num_entities=graph.num_entities,
+            num_relations=graph.num_relations,
+            known=KnownTriples(graph.train.to(self.runtime.device), graph.num_entities, graph.num_relations),
+            statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
+            site=self.discriminator.site,
+            train=graph.train,
+            entity_names=graph.entity_names,
+            relation_names=graph.relation_names,
+        )
 
     @property
     def all_known(self) -> KnownTriples:
@@ -76,7 +90,7 @@ class Run:
         return RankingEvaluator(known, self.runtime, memory_mb=self.config.trainer.evaluation_memory_mb)
 
 
-def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False) -> Run:
+def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False, loaded: bool = False) -> Run:
     """Loads the graph, assigns entities to ranks, and makes the discriminator's model. Collective.
 
     The first half of every command; see `build_trainer` and `load_run`.
@@ -85,6 +99,7 @@ def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False) -> 
         config: the resolved config of a run. Values of conf/ that are too large for the graph are changed in it.
         runtime: the ranks and devices of this command.
         trains: the run will be trained: its memory is estimated first.
+        loaded: a checkpoint is loaded into all models next, so entity rows get no initial values, which take time.
     Returns:
         The run, with an untrained discriminator.
     Raises:
@@ -97,18 +112,7 @@ def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False) -> 
     graph = read_graph(config, runtime)
     if trains:
         require_memory(config, graph, runtime)
-    model = build_model(config, graph, runtime)
-    context = SamplerContext(
-        num_entities=graph.num_entities,
-        num_relations=graph.num_relations,
-        known=KnownTriples(graph.train.to(runtime.device), graph.num_entities, graph.num_relations),
-        statistics=RelationStatistics.of(graph.train, graph.num_entities, graph.num_relations),
-        site=model.site,
-        train=graph.train,
-        entity_names=graph.entity_names,
-        relation_names=graph.relation_names,
-    )
-    return Run(config, runtime, graph, context, model)
+    return Run(config, runtime, graph, build_model(config, graph, runtime, loaded=loaded))
 
 
 def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
@@ -165,7 +169,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
         trackers=_trackers(config) if runtime.is_first else [],
         manifest=_manifest(run, stages),
         log_every=options.log_every,
-        checkpoint_every=options.checkpoint_every,
+        checkpoint_minutes=options.checkpoint_minutes,
         observers=_observers(run, models),
     )
 

@@ -9,13 +9,19 @@ from launch.for_trackers import ForTrackers
 from reporting.files import write_text
 from reporting.provenance import describe
 from reporting.ranking_table import FILTERS, results_table
-from trainer.loop import Trainer
+from trainer.loop import Metrics, Trainer
 
 
-def close_run(run: Run, trainer: Trainer, for_trackers: ForTrackers, folder: Path) -> None:
-    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective."""
+def close_run(run: Run, trainer: Trainer, for_trackers: ForTrackers, folder: Path, of_valid: Metrics | None) -> None:
+    """Ranks the best model on valid and test, if the graph has them, and writes result.json. Collective.
+
+    Args:
+        of_valid: the ranking of valid by the best model, if it was made before: it takes as long as that of test.
+    """
     ranked = {
-        split: run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
+        split: of_valid
+        if split == "valid" and of_valid is not None
+        else run.evaluator(known).evaluate(run.discriminator, triples).as_dict()
         for split, triples, known in (
             ("valid", run.graph.valid, run.known_in_validation),
             ("test", run.graph.test, run.all_known),

@@ -22,8 +22,8 @@ from reporting.hard_negatives import as_rows
 from reporting.prediction_rows import ANSWERS, prediction_rows, sampled_split
 from reporting.run_curves import by_stage, draw_images
 from reporting.run_files import read_metrics
-from trainer.checkpoint import trained_checkpoint
 from trainer.loop import Trainer
+from trainer.pointer import trained_checkpoint
 from trainer.runtime import Runtime
 from trainer.saved_rows import open_trained
 from trainer.stage import Stage

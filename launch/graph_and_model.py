@@ -32,15 +32,16 @@ def read_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
     return graph
 
 
-def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> KGEModel:
+def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, *, loaded: bool = False) -> KGEModel:
     """Assigns the entities to ranks and makes the model, untrained. Collective.
 
     Args:
         config: the config, after `read_graph`.
+        loaded: a checkpoint is loaded into all models of the run next, so entity rows get no initial values.
     Raises:
         InputError: an option is wrong.
     """
-    return _build(config, graph, runtime, _place(config, graph, runtime))
+    return _build(config, graph, runtime, _place(config, graph, runtime), fills_entities=not loaded)
 
 
 def build_without_entities(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> KGEModel:
@@ -52,7 +53,14 @@ def build_without_entities(config: DictConfig, graph: KnowledgeGraph, runtime: R
     return _build(config, graph, runtime, EntityPlacement.from_order(torch.empty(0, dtype=torch.int64)))
 
 
-def _build(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, placement: EntityPlacement) -> KGEModel:
+def _build(
+    config: DictConfig,
+    graph: KnowledgeGraph,
+    runtime: Runtime,
+    placement: EntityPlacement,
+    *,
+    fills_entities: bool = True,
+) -> KGEModel:
     site = ModelSite(
         placement=placement,
         num_relations=graph.num_relations,
@@ -61,6 +69,7 @@ def _build(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, placemen
         device=runtime.device,
         dtype=getattr(torch, config.dtype),
         seed=config.seed,
+        fills_entities=fills_entities,
     )
     return name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
 

@@ -3,7 +3,6 @@
 import logging
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from embedding.model import ModelSite
 from graph.knowledge_graph import KnowledgeGraph
 from graph.partition import EntityPlacement
 from launch.parts import instantiate, name_key
+from trainer.peak import free_memory
 from trainer.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -92,17 +92,6 @@ def require_memory(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) 
             "take less"
         )
     runtime.agree(error)
-
-
-def free_memory() -> int:
-    """Bytes that this process and others of its machine, or of its container, can still take. Linux only."""
-    meminfo = Path("/proc/meminfo").read_text()
-    line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
-    free = [int(line.split()[1]) * 1024]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
-        free.append(int(most) - int(used.read_text()))
-    return min(free)
 
 
 def _shown(size: float) -> str:

@@ -9,8 +9,9 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.parts import name_key
-from trainer.checkpoint import Checkpointer, find_checkpoint
+from trainer.checkpoint import Checkpointer
 from trainer.manifest import load_manifest
+from trainer.pointer import find_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.parts import plain
+from launch.schema import GONE
 from launch.typed import typed_options
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest
@@ -17,7 +18,10 @@ from trainer.strict_yaml import read_yaml
 
 # Options that may change even if a run has nothing left to train: where it runs, where the files of its graph are (the
 # checkpoint has a fingerprint of their content), its trackers, and the memory for ranking.
-_ALWAYS_TAKEN = ("resume", "typed", "launch", "graph", "grow", "placement", "trackers", "trainer.evaluation_memory_mb")
+_ALWAYS_TAKEN = (
+    *("resume", "typed", "launch", "graph", "grow", "placement", "trackers"),
+    *("trainer.evaluation_memory_mb", *GONE),
+)
 _NOTHING = object()
 _MOST_SHOWN = 6
 

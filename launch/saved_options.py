@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 from launch.own_targets import CONF
-from launch.schema import RunOptions
+from launch.schema import GONE, RunOptions
 from trainer.checkpoint_files import shown
 from trainer.strict_yaml import read_yaml
 
@@ -29,7 +29,8 @@ _MOST_BRACKETS = 30  # in one line, because hydra's parser is recursive
 
 
 def saved_options(file: Path, given: Collection[str]) -> tuple[list[str], list[str]]:
-    """Reads the options in a run's overrides.yaml, without those whose keys the user typed now (`given`).
+    """Reads the options in a run's overrides.yaml, without those whose keys the user typed now (`given`), and
+    without those of earlier versions.
 
     Returns:
         The options to use, and the options, such as `tracker`, that only the user may set.
@@ -42,7 +43,7 @@ def saved_options(file: Path, given: Collection[str]) -> tuple[list[str], list[s
     taken, left = [], []
     for line in lines or []:
         option = _parse(file, line)
-        if _name(option) in given:
+        if _name(option) in given or _name(option) in GONE:
             continue
         if _is_of_the_user(option):
             left.append(line)

@@ -15,9 +15,10 @@ from launch.build import Run, build_run
 from launch.graph_and_model import build_without_entities, read_graph
 from launch.own_targets import check_plain
 from launch.parts import instantiate
-from launch.schema import RunOptions, SavedRunOptions
-from trainer.checkpoint import Checkpointer, find_checkpoint, trained_checkpoint
+from launch.schema import GONE, RunOptions, SavedRunOptions
+from trainer.checkpoint import Checkpointer
 from trainer.checkpoint_files import is_file
+from trainer.pointer import find_checkpoint, trained_checkpoint
 from trainer.runtime import Runtime
 from trainer.saved_rows import SavedRows, open_trained
 from trainer.strict_yaml import read_yaml
@@ -45,7 +46,7 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
         run, checkpoint = load_run(SavedRunOptions("outputs/...", None, GraphPlace(None, None, None)), runtime)
     """
     found = _find(options, runtime)
-    run = found.attempt(lambda: build_run(found.config, runtime))
+    run = found.attempt(lambda: build_run(found.config, runtime, loaded=True))
     found.check_graph(run.graph)
     found.checkpointer.load_trained(found.checkpoint, {"discriminator": run.discriminator})
     return run, found.checkpoint
@@ -160,6 +161,9 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
             if key not in values["graph"]:
                 raise InputError(f"graph.{key}: the graph of {folder} has no such option, got {value}")
             values["graph"][key] = value
+    for key in GONE:
+        section, name = key.split(".")
+        values[section].pop(name, None)
     if "cache" in values["graph"]:
         values["graph"]["cache"] = options.graph.cache
     check_plain(path, values)

@@ -44,7 +44,7 @@ class TrainerOptions:
     log_every: int = MISSING
     log_digests: bool = MISSING
     log_usage: bool = MISSING
-    checkpoint_every: int = MISSING
+    checkpoint_minutes: float = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
 
@@ -287,6 +287,10 @@ class DiscoverOptions(AnswerOptions):
     heads: int | None = MISSING
     overlap: float = MISSING
     seed: int = MISSING
+
+
+GONE = ("trainer.checkpoint_every",)
+"""Options of earlier versions that run folders may have. They changed nothing of a trained model and are left out."""
 
 
 def saved_run(config: DictConfig) -> SavedRunOptions:

@@ -41,8 +41,8 @@ from launch.this_command import this_command
 from launch.titles import title_of
 from launch.typed import note_typed
 from reporting.files import write_text
-from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped, Trainer
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def train(config: DictConfig, folder: Path) -> None:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
-        run = build_run(config, runtime, trains=True)
+        run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
@@ -147,7 +147,7 @@ def train(config: DictConfig, folder: Path) -> None:
             raise
         if not is_rank():
             early_signals.end_at_signals(_how_to_go_on(folder))
-        close_run(run, trainer, for_trackers, folder)
+        close_run(run, trainer, for_trackers, folder, trainer.best_ranking if trains else None)
         if trains:
             _advise_to_go_on(trainer, folder)
     except Stopped as stopped:

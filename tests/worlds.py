@@ -263,7 +263,8 @@ class KBGANRun:
     sample: int | None = None
     patience: int = 0
     log_every: int = 1
-    checkpoint_every: int = 0
+    checkpoint_minutes: float = 0.0
+    """By a clock that goes a minute with each step."""
     chunk_size: int = 1
     loss: Loss | None = None
     baseline: Baseline = field(default_factory=PreviousEpoch)
@@ -302,8 +303,9 @@ class KBGANRun:
                 "stages": [stage.name for stage in stages],
             },
             log_every=self.log_every,
-            checkpoint_every=self.checkpoint_every,
+            checkpoint_minutes=self.checkpoint_minutes,
         )
+        self.trainer.saver.clock = lambda: 60.0 * self.trainer.cursor.step
 
     def _evaluator(self, known: Callable[[Tensor], KnownTriples]) -> RankingEvaluator:
         return RankingEvaluator(known(torch.cat([self.graph.train, self.graph.valid])), self.runtime, memory_mb=1)

@@ -9,12 +9,12 @@ files, so ranks and placement may differ from those that saved.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
@@ -22,19 +22,27 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from trainer.checkpoint_files import (
     digest_of,
-    digest_of_file,
-    is_file,
     sync_folder,
     verify,
-    write_tensors,
     write_text,
 )
 from trainer.keyed_shards import keyed_tensors
 from trainer.manifest import FORMAT, load_manifest
 from trainer.origin import Renumbering
 from trainer.player import Player, dense_tensors, load_players, row_tensors
-from trainer.pointer import pointed_checkpoint, read_pointer, write_pointer
+from trainer.pointer import read_pointer, write_pointer
 from trainer.runtime import Runtime
+from trainer.tensor_file import TensorFile
+from trainer.writing import Writing
+
+
+@dataclass(frozen=True)
+class Unpublished:
+    """A checkpoint whose files are being written, by each rank its own; see `Checkpointer.begin`."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    writing: Writing
 
 
 class Checkpointer:
@@ -66,26 +74,75 @@ class Checkpointer:
         manifest: Mapping[str, Any],
         keyed: Mapping[str, KeyedRows] = MappingProxyType({}),
     ) -> Path:
-        """Writes a checkpoint and returns its folder. Collective.
+        """Writes a checkpoint and returns its folder: `begin` and `publish`. Collective."""
+        return self.publish(self.begin(name, self.tensors(players, state, keyed), manifest))
+
+    def tensors(
+        self,
+        players: Mapping[str, Player],
+        state: Mapping[str, Tensor],
+        keyed: Mapping[str, KeyedRows] = MappingProxyType({}),
+    ) -> dict[str, dict[str, Tensor]]:
+        """The tensors that this rank writes, by file. They are the run's own, not copies.
+
+        Args:
+            state: small tensors, equal on all ranks.
+            keyed: rows of a sampler that are partitioned over the ranks.
+        """
+        rows = f"rows_{self.runtime.rank}_of_{self.runtime.world_size}.safetensors"
+        files = {rows: row_tensors(players) | keyed_tensors(keyed)}
+        if self.runtime.is_first:
+            named = {f"state/{name}": value for name, value in state.items()}
+            files["dense.safetensors"] = dense_tensors(players) | named
+        return files
+
+    def begin(
+        self,
+        name: str,
+        files: Mapping[str, Mapping[str, Tensor]],
+        manifest: Mapping[str, Any],
+        *,
+        background: bool = False,
+    ) -> Unpublished:
+        """Writes the files of a checkpoint, which is none until `publish`. Collective.
 
         Args:
             name: the name of the folder; names must sort in the order of saving.
-            state: small tensors, equal on all ranks.
+            files: from `tensors`.
             manifest: JSON values: the position in the run and the options that a resumed run must share.
-            keyed: rows of a sampler that are partitioned over the ranks.
+            background: copy the tensors, and write the copies in a thread. Until `publish` nothing else may be saved.
+
+        Raises:
+            InputError: the folder cannot be made. Earlier checkpoints stay unchanged.
+        """
+        temporary = self._temporary(name)
+        self._attempt(lambda: self._prepare(temporary), first_only=True)
+        made = [
+            TensorFile(
+                temporary / file,
+                {key: value.detach().to("cpu", copy=background) for key, value in tensors.items()},
+            )
+            for file, tensors in files.items()
+        ]
+        return Unpublished(name, manifest, Writing(made, background=background))
+
+    def publish(self, unpublished: Unpublished) -> Path:
+        """Waits until all ranks have written their files, makes them a checkpoint and returns its folder. Collective.
 
         Raises:
             InputError: a file cannot be written. Earlier checkpoints stay unchanged.
         """
-        final = self.folder / name
-        temporary = self.folder / f"{name}.tmp"
-        rows = temporary / f"rows_{self.runtime.rank}_of_{self.runtime.world_size}.safetensors"
-        dense = dense_tensors(players) | {f"state/{name}": value for name, value in state.items()}
+        temporary, final = self._temporary(unpublished.name), self.folder / unpublished.name
+        own: dict[str, str] = {}
+
+        def wait() -> None:
+            own.update(unpublished.writing.wait())
+
         try:
-            self._attempt(lambda: self._prepare(temporary), first_only=True)
-            self._attempt(lambda: write_tensors(rows, row_tensors(players) | keyed_tensors(keyed)))
-            self._attempt(lambda: write_tensors(temporary / "dense.safetensors", dense), first_only=True)
-            self._attempt(lambda: self._publish(temporary, final, manifest), first_only=True)
+            self._attempt(wait)
+            files = {file: digest for of_rank in self.runtime.gather(own) for file, digest in of_rank.items()}
+            content = {"format": FORMAT, "files": dict(sorted(files.items())), **unpublished.manifest}
+            self._attempt(lambda: self._publish(temporary, final, content), first_only=True)
         except InputError:
             # The incomplete checkpoint is of no use and would fill the disk.
             if self.runtime.is_first:
@@ -194,7 +251,7 @@ class Checkpointer:
         self.runtime.agree(error)
         return state
 
-    def _attempt(self, action: Any, *, first_only: bool = False) -> None:
+    def _attempt(self, action: Callable[[], None], *, first_only: bool = False) -> None:
         """Runs an action that writes files, on all ranks or rank 0. If one rank fails, all raise the error."""
         error = None
         if self.runtime.is_first or not first_only:
@@ -202,8 +259,6 @@ class Checkpointer:
                 action()
             except OSError as failure:
                 error = self._explain(failure.strerror or str(failure))
-            except SafetensorError as failure:
-                error = self._explain(str(failure))
             except InputError as failure:
                 error = str(failure)
         self.runtime.agree(error)
@@ -221,9 +276,10 @@ class Checkpointer:
             shutil.rmtree(leftover)
         temporary.mkdir(parents=True)
 
-    def _publish(self, temporary: Path, final: Path, manifest: Mapping[str, Any]) -> None:
-        files = {path.name: digest_of_file(path) for path in sorted(temporary.glob("*.safetensors"))}
-        content = {"format": FORMAT, "files": files, **manifest}
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f"{name}.tmp"
+
+    def _publish(self, temporary: Path, final: Path, content: Mapping[str, Any]) -> None:
         write_text(temporary / "manifest.json", json.dumps({"digest": digest_of(content), **content}, indent=1))
         void = self.folder / f"{final.name}.void.tmp"
         if final.exists():  # the same step again, after going back to an earlier checkpoint
@@ -237,39 +293,3 @@ class Checkpointer:
         for checkpoint in sorted(path.parent for path in self.folder.glob("*/manifest.json"))[: -self.keep]:
             if checkpoint.name not in pointed:
                 shutil.rmtree(checkpoint)
-
-
-def trained_checkpoint(folder: Path, key: str = "run") -> Path:
-    """The checkpoint that a run's result is of: the best of its last stage, or the latest if that had no validation.
-
-    Args:
-        folder: the run folder.
-        key: the option that gave it, for errors.
-
-    Raises:
-        InputError: there is no checkpoint.
-    """
-    stage = load_manifest(find_checkpoint(folder, "latest", key), "stages")["stages"][-1]
-    has_best = is_file(folder / "checkpoints" / f"best_{stage}.json")
-    return find_checkpoint(folder, f"best_{stage}" if has_best else "latest", key)
-
-
-def find_checkpoint(path: Path, pointer: str, key: str) -> Path:
-    """The checkpoint at a user's path: the path itself, or in a run folder the checkpoint that `pointer` names.
-
-    Args:
-        key: the option that gave the path, for errors.
-
-    Raises:
-        InputError: there is no checkpoint.
-    """
-    if is_file(path / "manifest.json"):
-        return path
-    for folder in (path / "checkpoints", path):
-        target = folder / f"{pointer}.json"
-        if is_file(target):
-            return pointed_checkpoint(target)
-    raise InputError(
-        f"{key}: no checkpoint at {path}: expected a checkpoint folder with manifest.json, or a run folder with "
-        f"checkpoints/{pointer}.json"
-    )

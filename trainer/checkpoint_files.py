@@ -9,20 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from graph.errors import InputError
 
 _DTYPES = ("F32", "F64", "I32", "I64", "BOOL")
 _LARGEST_DIMENSION = 1 << 48  # larger ones, of tensors without elements, overflow in torch
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a safetensors file and waits until it is on the disk."""
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,6 +20,9 @@ _MOST_QUERIES = 512
 _WHOLE = 64
 """Blocks are padded to a multiple of this, so that equal rows have equal scores."""
 
+SIDES = ("both", "head", "tail")
+"""Which queries metrics are of: all, those for heads, or those for tails."""
+
 
 @dataclass(frozen=True)
 class RankingMetrics:
@@ -36,7 +39,7 @@ class RankingMetrics:
 
     def as_dict(self) -> dict[str, dict[str, float]]:
         """The metrics by side: "both", "head", "tail"."""
-        return {"both": self.both, "head": self.head, "tail": self.tail}
+        return {side: getattr(self, side) for side in SIDES}
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from discriminator.discriminator import Verdict
 from generator.sampler import Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
+from trainer.evaluate import RankingMetrics
+from trainer.global_means import reward_of, sums_and_means
+from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.progress import Progress
 from trainer.runtime import Runtime
 from trainer.saver import Saver, aside_pointer, checkpoint_name
+from trainer.saving_times import SavingTimes
 from trainer.stage import Cursor, Stage
 from trainer.tracking.tracker import Tracker
 from trainer.validation import Validation
 
 log = logging.getLogger(__name__)
+Metrics = dict[str, dict[str, float]]
+"""Metrics of a ranking by side and name; see `RankingMetrics`."""
 
 
 class Stopped(Exception):
@@ -60,11 +64,11 @@ class Trainer:
         validation: chooses the best checkpoint of each stage.
         manifest: values that a run resumed from a checkpoint must share.
         log_every: steps between lines of metrics; fewer in short stages.
-        checkpoint_every: steps between checkpoints, besides those after validations; 0: only after validations.
+        checkpoint_minutes: minutes between checkpoints, besides those after validations; see `SavingTimes`.
         observers: further measurements, the same on all ranks.
 
     Raises:
-        InputError: `log_every` or `checkpoint_every` is too small.
+        InputError: `log_every` or `checkpoint_minutes` is out of range.
     """
 
     def __init__(
@@ -79,12 +83,11 @@ class Trainer:
         trackers: Sequence[Tracker],
         manifest: Mapping[str, Any],
         log_every: int,
-        checkpoint_every: int,
+        checkpoint_minutes: float,
         observers: Sequence[Observer] = (),
     ) -> None:
-        for key, value, least in (("log_every", log_every, 1), ("checkpoint_every", checkpoint_every, 0)):
-            if value < least:
-                raise InputError(f"trainer.{key} must be at least {least}, got {value}")
+        if log_every < 1:
+            raise InputError(f"trainer.log_every must be at least 1, got {log_every}")
         self.runtime = runtime
         self.stages = stages
         self.players = players
@@ -93,13 +96,14 @@ class Trainer:
         self.checkpointer = checkpointer
         self.trackers = trackers
         self.saver = Saver(checkpointer, players, manifest)
+        self.times = SavingTimes(runtime, self.saver, minutes=checkpoint_minutes)
         self.log_every = log_every
-        self.checkpoint_every = checkpoint_every
         self.observers = observers
         self.cursor = Cursor()
         self.after_validation: Callable[[Stage], object] | None = None
         """Called on all ranks after each validation, when its metrics are tracked; it may be collective."""
-        self._asked_to_stop = False
+        self.best_ranking: Metrics | None = None
+        """After `fit`: the ranking of all valid triples by the last stage's model, by side; None if it was not made."""
 
     def fit(self) -> None:
         """Trains the remaining steps. Each trained model ends with the parameters of its stage's best checkpoint, or
@@ -165,9 +169,11 @@ class Trainer:
             if stage.validates_after(cursor.stage_step):
                 self._validate(stage)
                 logged = time.perf_counter(), cursor.step
-            elif self._asked_to_stop or (self.checkpoint_every and cursor.step % self.checkpoint_every == 0):
+            elif self.times.asked_to_stop or self.times.is_due:
                 self._save(stage)
-            if self._asked_to_stop:
+            elif self.times.is_written:
+                self.saver.publish()
+            if self.times.asked_to_stop:
                 self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
@@ -195,33 +201,17 @@ class Trainer:
     def _global_means(
         self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict
     ) -> tuple[float, Reward | None]:
-        """The mean loss and the reward over the global batch. Raises InputError if one is not finite. Collective.
-
-        A signal reaches ranks at different times, so the ranks also agree here whether to stop.
-        """
-        signalled = verdict.loss.new_tensor(float(self.runtime.stop_signal is not None))
-        shares = {"loss": verdict.loss.detach()}
-        asked = stage.sampler.statistics() if stage.sampler.learns else {}
-        if stage.sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
-            shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
-        for name, statistic in asked.items():
-            shares[f"sampler's {name}"] = batch.share_of_mean(
-                statistic(verdict.reward, verdict.positive, verdict.negative)
-            )
-        if negatives.log_prob is not None:
-            shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
-        asked_to_stop, *means = self.runtime.add(torch.stack([signalled, *shares.values()])).tolist()
-        self._asked_to_stop = asked_to_stop > 0
-        mean = dict(zip(shares, means, strict=True))
+        """The mean loss and the reward over the global batch. Raises InputError if one is not finite. Collective."""
+        votes = self.times.votes()
+        sums, mean = sums_and_means(self.runtime, stage.sampler, batch, negatives, verdict, votes)
+        self.times.count(sums)
         for name, value in mean.items():
             if not abs(value) < float("inf"):
                 raise InputError(
                     f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
                     "stage; nothing was updated with it (a smaller optimizer.lr may help)"
                 )
-        if not stage.sampler.learns:
-            return mean["loss"], None
-        return mean["loss"], Reward(verdict.reward, mean["reward"], {name: mean[f"sampler's {name}"] for name in asked})
+        return mean["loss"], reward_of(stage.sampler, verdict, mean)
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
@@ -255,7 +245,7 @@ class Trainer:
         if self.runtime.is_first:
             said = self.validation.line(value), " (best)" if better else ""
             log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)
-        self._save(stage, best=better)
+        self._save(stage, best=better, ranking=ranking.of_split)
 
     def _observe(self, stage: Stage) -> dict[str, float | int]:
         """The metrics of all observers. Collective."""
@@ -275,9 +265,11 @@ class Trainer:
         if is_last and not self.saver.has_saved(cursor):
             # Saves the last step with its optimisers, so that a run with more epochs can go on from here.
             self._save(stage)
+        self.saver.publish()
         if cursor.best_checkpoint is not None:
             best = self.checkpointer.folder / cursor.best_checkpoint
             self.checkpointer.load_trained(best, {stage.trained: stage.player.model})
+            self.best_ranking = load_manifest(best).get("ranking")
         else:
             stage.use_average()
         if not is_last:
@@ -287,9 +279,11 @@ class Trainer:
             self._save(None)
             self.checkpointer.drop(aside_pointer(stage))
 
-    def _save(self, stage: Stage | None, *, best: bool = False) -> None:
+    def _save(self, stage: Stage | None, *, best: bool = False, ranking: RankingMetrics | None = None) -> None:
         run_id = next((tracker.run_id for tracker in self.trackers if tracker.run_id is not None), None)
-        self.saver.save(self.cursor, stage, self.observers, best=best, run_id=run_id)
+        goes_on = stage is not None and self._has_steps_left(stage) and not self.times.asked_to_stop
+        options = {"best": best, "run_id": run_id, "ranking": ranking, "background": goes_on}
+        self.saver.save(self.cursor, stage, self.observers, **options)
 
     def resume(self, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
         """Restores the position, models, optimisers and sampler of a checkpoint. Collective.

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from graph.errors import InputError
 from trainer.checkpoint_files import digest_of, is_file, read_json, shown
+from trainer.evaluate import SIDES, rank_summary
 from trainer.stage import BEST, Cursor
 from trainer.validation import METRICS
 
@@ -53,6 +56,17 @@ def _is_average(value: Any) -> bool:
     return is_name(value.get("name")) and all(_is_number(each, -1e300) for each in numbers)
 
 
+def _is_ranking(value: Any) -> bool:
+    """Whether the value is null, or the metrics of a ranking by side."""
+    if not isinstance(value, dict):
+        return value is None
+    names = rank_summary(torch.ones((2, 1), dtype=torch.int64)).keys()
+    return value.keys() == set(SIDES) and all(
+        isinstance(of, dict) and of.keys() == names and all(_is_number(each, 0.0) for each in of.values())
+        for of in value.values()
+    )
+
+
 _CURSOR: dict[str, Rule] = {
     "stage": _at_least(0),
     "stage_step": _at_least(0),
@@ -92,6 +106,7 @@ _FIELDS: dict[str, Rule] = {
         lambda value: isinstance(value, dict) and all(is_name(k) and _is_number(v, -1e300) for k, v in value.items()),
     ),
     "average": ("the name of an average and its numbers, or null", _is_average),
+    "ranking": ("the metrics of a ranking by side, or null", _is_ranking),
 }
 
 

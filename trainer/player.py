@@ -21,8 +21,8 @@ from trainer.manifest import load_manifest
 from trainer.origin import Renumbering
 from trainer.row_check import check_entities, check_finite, fitting
 
-_BLOCK_ROWS = 1 << 16
-"""Rows of a checkpoint that are read at a time: all of them would take the memory of the table again, and more."""
+_BLOCK_BYTES = 1 << 26
+"""Bytes of a checkpoint's rows that are read at a time: all would take the memory of the table again, and more."""
 
 
 @dataclass
@@ -191,15 +191,18 @@ def _load_rows(
     check_entities(checkpoint, files, len(row_of_saved))
     for file in files:
         with open_tensors(checkpoint / file) as saved:
-            row = row_of_saved[saved.get_tensor("entity").to(row_of_saved.device)] - first_row
-            mine = (row >= 0) & (row < len(table.entity))
-            for key, own in wanted.items():
-                whole = _fitting_slice(checkpoint, key, saved, own, len(row))
-                for first in range(0, len(row), _BLOCK_ROWS):
-                    part = slice(first, first + _BLOCK_ROWS)
-                    value = whole[part].to(own.device)[mine[part]]
+            row = row_of_saved[saved.get_tensor("entity").to(row_of_saved.device)].sub_(first_row)
+        for key, own in wanted.items():
+            size = max(1, _BLOCK_BYTES // max(1, own[:1].nbytes))
+            for first in range(0, len(row), size) or (0,):
+                # Opened anew: the pages of a file that were read count as this process's memory until it is closed.
+                with open_tensors(checkpoint / file) as saved:
+                    whole = _fitting_slice(checkpoint, key, saved, own, len(row))
+                    into = row[first : first + size]
+                    mine = (into >= 0) & (into < len(table.entity))
+                    value = whole[first : first + size].to(own.device)[mine]
                     check_finite(checkpoint, key, value)
-                    own[row[part][mine[part]]] = value.to(own.dtype)
+                    own[into[mine]] = value.to(own.dtype)
 
 
 def _fitting_slice(checkpoint: Path, key: str, saved: Any, own: Tensor, rows: int) -> Any:

@@ -98,7 +98,7 @@ class Runtime:
             error: this rank's error; None if it has none.
             patient: wait without a timeout, because other ranks may have long work to do first.
         """
-        for message in self._all(error, patient=patient):
+        for message in self.gather(error, patient=patient):
             if message is not None:
                 raise InputError(message)
 
@@ -121,10 +121,10 @@ class Runtime:
 
     def agree_on_signal(self) -> int | None:
         """The signal of the first rank that got one; None if no rank did. Collective."""
-        return next((number for number in self._all(self.stop_signal) if number is not None), None)
+        return next((number for number in self.gather(self.stop_signal) if number is not None), None)
 
-    def _all(self, value: _Result, *, patient: bool = False) -> list[_Result]:
-        """The values of all ranks, by rank. Collective."""
+    def gather(self, value: _Result, *, patient: bool = False) -> list[_Result]:
+        """The values of all ranks, by rank: small Python objects. Collective."""
         values = [value] * self.world_size
         if self.world_size > 1:
             dist.all_gather_object(values, value, group=self._patient if patient else None)

@@ -1,6 +1,8 @@
-"""Saves where a run stands, and resumes it from there."""
+"""Saves where a run stands, at once or while it goes on, and resumes it from there."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,29 @@ from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from graph.errors import InputError
-from trainer.checkpoint import Checkpointer, Player
+from trainer.background import Background
+from trainer.checkpoint import Checkpointer, Player, Unpublished
+from trainer.evaluate import RankingMetrics
 from trainer.observer import Observer
 from trainer.origin import Origin
 from trainer.stage import Cursor, Stage
 
 
+@dataclass(frozen=True)
+class _Pending:
+    """A checkpoint that is not published yet."""
+
+    checkpoint: Unpublished
+    pointers: Sequence[tuple[str, str]]
+    """Names, and the checkpoints that they will point to, in this order."""
+    began: float
+
+
 class Saver:
     """Collects what a checkpoint holds of a run: models, optimisers, sampler, schedule, average, observers and cursor.
+
+    At most one checkpoint is on its way. `publish` ends it: before the next one, before a checkpoint is loaded, and
+    before the run ends. Until then the one before it is the last.
 
     Args:
         players: all models of the run by name.
@@ -33,6 +50,12 @@ class Saver:
         self.manifest = manifest
         self.origin: Origin | None = None
         """Where the run begins; None: at the initial values, or at a checkpoint of its own."""
+        self.clock = time.monotonic
+        self.seconds = 0.0
+        """How long the last checkpoint took, from the first copy until it was published."""
+        self._ended: float | None = None
+        self._pending: _Pending | None = None
+        self._background = Background(checkpointer.runtime)
         self._saved: str | None = None
         """The name of the last checkpoint saved, or resumed from, in this run's folder."""
         self._run_id: str | None = None
@@ -42,8 +65,37 @@ class Saver:
         """Whether the last checkpoint is of this position."""
         return self._saved == checkpoint_name(cursor)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a checkpoint is on its way. Equal on all ranks."""
+        return self._pending is not None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this rank still writes files of the checkpoint that is on its way."""
+        return self._pending is not None and not self._pending.checkpoint.writing.is_over
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this rank could not write files of the checkpoint that is on its way."""
+        return self._pending is not None and self._pending.checkpoint.writing.has_failed
+
+    def seconds_since_last(self) -> float:
+        """Seconds since the last checkpoint was published, or since the first call of this method."""
+        if self._ended is None:
+            self._ended = self.clock()
+        return self.clock() - self._ended
+
     def save(
-        self, cursor: Cursor, stage: Stage | None, observers: Sequence[Observer], *, best: bool, run_id: str | None
+        self,
+        cursor: Cursor,
+        stage: Stage | None,
+        observers: Sequence[Observer],
+        *,
+        best: bool,
+        run_id: str | None,
+        ranking: RankingMetrics | None = None,
+        background: bool = False,
     ) -> None:
         """Writes a checkpoint and points "latest" to it. Collective.
 
@@ -51,7 +103,13 @@ class Saver:
             stage: the current stage, whose optimisers, sampler, schedule and average are saved; None between stages.
             best: points "best_STAGE" to the checkpoint too.
             run_id: the id that the tracker gave this run; None keeps the id of an earlier session.
+            ranking: the ranking of all valid triples by the weights that `Checkpointer.load_trained` will load; None if
+                there is none.
+            background: write while the run goes on, if that is worth it and there is memory for a copy of what is
+                saved; call `publish` later.
         """
+        self.publish()
+        began = self.clock()
         players = {name: Player(player.model, None) for name, player in self.players.items()}
         state: dict[str, Tensor] = {}
         keyed: dict[str, KeyedRows] = {}
@@ -65,15 +123,34 @@ class Saver:
         manifest["average"] = None if average is None else {"name": average.name, **average.state()}
         for observer in observers:
             manifest |= observer.state()
-        path = self.checkpointer.save(checkpoint_name(cursor), players, state, manifest, keyed)
+        manifest["ranking"] = None if ranking is None else ranking.as_dict()
+        name = checkpoint_name(cursor)
         # "latest" moves after the checkpoint that was set aside has a pointer, so a killed run can still resume.
         aside = (cursor.set_aside or {}).get("best_checkpoint")
-        if best and stage is not None and aside is not None:
-            self.checkpointer.point(aside_pointer(stage), self.checkpointer.folder / aside)
-        self.checkpointer.point("latest", path)
+        pointers = [("latest", name)]
         if best and stage is not None:
-            self.checkpointer.point(f"best_{stage.name}", path)
-        self._saved = path.name
+            set_aside = [] if aside is None else [(aside_pointer(stage), aside)]
+            pointers = [*set_aside, *pointers, (f"best_{stage.name}", name)]
+        files = self.checkpointer.tensors(players, state, keyed)
+        background = background and self._background.fits(files)
+        self._pending = _Pending(self.checkpointer.begin(name, files, manifest, background=background), pointers, began)
+        if not background:
+            self.publish()
+
+    def publish(self) -> None:
+        """Ends the checkpoint that is on its way, if there is one: waits for it, and moves the pointers. Collective.
+
+        Raises:
+            InputError: a file cannot be written. Earlier checkpoints stay unchanged.
+        """
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        self._saved = self.checkpointer.publish(pending.checkpoint).name
+        for pointer, name in pending.pointers:
+            self.checkpointer.point(pointer, self.checkpointer.folder / name)
+        self._ended = self.clock()
+        self.seconds = self._ended - pending.began
 
     def start(self, stage: Stage) -> None:
         """Prepares a stage for its first step; fills its models and optimisers from the origin, if there is one.

@@ -8,7 +8,7 @@ from torch import Tensor
 from embedding.model import KGEModel
 from graph.distinct_sample import distinct_sample
 from graph.errors import InputError
-from trainer.evaluate import RankingEvaluator
+from trainer.evaluate import SIDES, RankingEvaluator, RankingMetrics
 
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 """The metrics that can choose a checkpoint; the higher the better."""
@@ -27,6 +27,19 @@ class Ranking:
 
     Of a sample the names begin with `valid_sample`, so that they are not taken for those of all valid triples.
     """
+
+    @property
+    def of_split(self) -> RankingMetrics | None:
+        """The ranking of all valid triples; None if only a sample was ranked."""
+        sides = {
+            side: {
+                name.removeprefix(f"valid/{side}/"): value
+                for name, value in self.metrics.items()
+                if name.startswith(f"valid/{side}/")
+            }
+            for side in SIDES
+        }
+        return RankingMetrics(**sides) if all(sides.values()) else None
 
 
 class Validation:

@@ -29,8 +29,8 @@ from launch.parts import build_loss
 from tests.discriminator.test_loss_contract import CASES, LEARNED, TABLE_CASES, config_of
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, context_of, families, lazy_adam, model_of, site_of
-from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 
 bilinear = partial(ComplEx, precision="float32")

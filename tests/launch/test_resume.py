@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from launch import evaluate, export, train
+from trainer.evaluate import RankingEvaluator
 
 ODD = "r=1, [2] Ü's"
 
@@ -50,6 +51,39 @@ def test_a_finished_run_that_is_given_nothing_new_is_ranked_again(command, finis
     assert outcome.code == 0, outcome.errors
     assert read(copy) == read(finished)
     assert ((copy / "config.yaml").read_bytes(), (copy / "overrides.yaml").read_bytes()) == before
+
+
+# With adaptive averages, each of the four validations but the first ranks two models.
+@pytest.mark.parametrize(("average", "validations"), [("null", 4), ("adaptive", 7)])
+def test_the_end_of_a_run_takes_the_ranking_of_its_best_validation(
+    average, validations, command, tiny_plain, monkeypatch
+):
+    ranked, evaluate_all = [], RankingEvaluator.evaluate
+
+    def evaluate_counted(self, model, triples):
+        ranked.append(len(triples))
+        return evaluate_all(self, model, triples)
+
+    monkeypatch.setattr(RankingEvaluator, "evaluate", evaluate_counted)
+    options = [*tiny_plain, "generator=uniform", f"average={average}", "trainer.epochs=4", "hydra.run.dir=run"]
+    assert command(train, *options).code == 0
+    result, _ = read(Path("run"))
+    assert len(ranked) == validations + 1  # of test
+    # To the last digit what a ranking of the loaded checkpoint gives.
+    assert command(train, "resume=run").code == 0
+    assert len(ranked) == validations + 1 + 2
+    assert read(Path("run"))[0] == result
+
+
+def test_a_run_of_a_version_that_counted_steps_between_checkpoints_is_taken(command, copy):
+    config, overrides = copy / "config.yaml", copy / "overrides.yaml"
+    options = yaml.safe_load(config.read_text())
+    options["trainer"]["checkpoint_every"] = options["trainer"].pop("checkpoint_minutes") * 100
+    config.write_text(yaml.safe_dump(options))
+    overrides.write_text(yaml.safe_dump([*yaml.safe_load(overrides.read_text()), "trainer.checkpoint_every=1000"]))
+    for module, words in ((evaluate, [f"run={copy}"]), (train, [f"resume={copy}"])):
+        outcome = command(module, *words)
+        assert outcome.code == 0, outcome.errors
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_a_scorecard_lists_failures_and_runs_what_is_left(command, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_a_killed_cell_is_listed_and_goes_on(environment, command, tmp_path):
-    options = [*TINY, "scorecard.budget=null", "scorecard.epochs=80", "trainer.checkpoint_every=20"]
+    options = [*TINY, "scorecard.budget=null", "scorecard.epochs=80", "trainer.checkpoint_minutes=0.001"]
     options += ["scorecard.validations=3"]
     unbroken = command(scorecard, *options, "scorecard.generators=[bernoulli]", "hydra.run.dir=unbroken")
     assert unbroken.code == 0, unbroken.errors

@@ -16,7 +16,7 @@ from reporting.hard_negatives import HardNegative
 from reporting.page import Heading
 from reporting.run_page import Findings, as_page, read_record
 from tests.pages import Page
-from tests.worlds import context_of, distmult, families, graph_of, model_of, one_rank, set_entities, site_of
+from tests.worlds import distmult, families, graph_of, model_of, one_rank, set_entities, site_of
 
 HOSTILE = """</svg></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;$_"""
 
@@ -26,7 +26,7 @@ def model_for(graph: KnowledgeGraph) -> KGEModel:
 
 
 def run_of(model: KGEModel, graph: KnowledgeGraph) -> Run:
-    return Run(OmegaConf.create({}), one_rank(), graph, context_of(graph), model)
+    return Run(OmegaConf.create({}), one_rank(), graph, model)
 
 
 def hardest_negatives(model: KGEModel, graph: KnowledgeGraph) -> list[HardNegative]:

@@ -19,8 +19,8 @@ from trainer.averaging.adaptive import Adaptive
 from trainer.averaging.average import Average
 from trainer.averaging.ema import EMA
 from trainer.averaging.weights import Weights
-from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.tracking.tracker import Tracker
 from trainer.validation import Ranking

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,8 +21,9 @@ from graph.errors import InputError
 from graph.partition import random_placement
 from tests.ranks import run_on_ranks
 from tests.worlds import adam, batch_of, distmult, families, graph_of, lazy_adam, model_of, one_rank, player_of, site_of
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, Player
 from trainer.manifest import load_manifest
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.stage import Cursor
 
@@ -241,8 +241,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize(
     ("what", "error"),
     [
-        ("checkpoint_files.save_file", FULL),
-        ("checkpoint_files.save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+        ("tensor_file.os.fsync", FULL),
         ("checkpoint_files.os.fsync", FULL),
         ("checkpoint_files.os.replace", FULL),
         ("checkpoint.sync_folder", FULL),

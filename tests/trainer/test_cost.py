@@ -13,9 +13,9 @@ from embedding.whole_table import log_sum_exp
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, batch_of, families, model_of, one_rank, site_of, transe
-from trainer.checkpoint import find_checkpoint
 from trainer.cost import Cost
 from trainer.loop import Stopped
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.scored import ScoredCandidates
 

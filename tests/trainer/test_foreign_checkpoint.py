@@ -16,9 +16,10 @@ from torch import Tensor
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import adam, families, model_of, one_rank, site_of
-from trainer.checkpoint import Checkpointer, Player, find_checkpoint
+from trainer.checkpoint import Checkpointer, Player
 from trainer.checkpoint_files import digest_of, digest_of_file
 from trainer.manifest import load_manifest
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.stage import Cursor
 
@@ -93,6 +94,7 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (put("cursor.best_checkpoint", "../../x"), "cursor.best_checkpoint must be the name of a checkpoint or null"),
         (put("cursor.finished", {}), "cursor.finished must name the stages that are done"),
         (put("cursor.finished", {"pretrain_generator": "7"}), "cursor.finished must be steps by stage"),
+        (put("ranking", {"both": {"mrr": 0.5}}), "ranking must be the metrics of a ranking by side, or null, got"),
         (put("cursor.more", 1), "'cursor.more' is no field of this version's checkpoints"),
         (put("stages", ["../x"]), "stages must be names of stages, got ['../x']"),
         (put("graph", 3), "graph must be 16 hex digits, got 3"),

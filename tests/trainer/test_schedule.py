@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, M
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun
-from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.schedule.cosine import Cosine

@@ -12,7 +12,7 @@ import pytest
 from graph.errors import InputError
 from tests.wandb_files import history, records
 from tests.worlds import KBGANRun
-from trainer.checkpoint import trained_checkpoint
+from trainer.pointer import trained_checkpoint
 from trainer.tracking.csv_file import CsvTracker
 from trainer.tracking.json_lines import JsonLinesTracker
 from trainer.tracking.tensorboard import TensorBoardTracker

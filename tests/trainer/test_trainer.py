@@ -21,8 +21,8 @@ from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, order_of
-from trainer.checkpoint import find_checkpoint
 from trainer.loop import Stopped
+from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 from trainer.schedule.constant import Constant
 from trainer.tracking.tracker import Tracker
@@ -115,24 +115,27 @@ def test_stopped_by_a_signal_and_resumed_is_as_if_unbroken(step: int, unbroken: 
     assert lines_of(tmp_path) == unbroken[0]
 
 
-@pytest.mark.parametrize(("step", "last_good"), [(2, None), (5, 3), (9, 6), (12, 12), (18, 15), (26, 25), (29, 27)])
+# Every fourth step after a checkpoint, and each validation, makes one.
+@pytest.mark.parametrize(
+    ("step", "last_good"), [(2, None), (5, 4), (9, 5), (10, 9), (12, 10), (18, 15), (26, 25), (30, 29)]
+)
 def test_crashed_past_its_last_checkpoint_and_resumed(step: int, last_good: int | None, unbroken: Any, tmp_path: Path):
     def crash() -> None:
         raise Crash
 
-    run = KBGANRun(tmp_path, checkpoint_every=3)
+    run = KBGANRun(tmp_path, checkpoint_minutes=3.0)
     run.trainer.trackers = [*run.trainer.trackers, Trigger(step, crash)]
     with pytest.raises(Crash):
         fit(run)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')  # cut off as the process died
-    again = KBGANRun(tmp_path, checkpoint_every=3)
+    again = KBGANRun(tmp_path, checkpoint_minutes=3.0)
     if last_good is None:
         with pytest.raises(InputError, match="resume: no checkpoint at"):
             resume(again)
         return
     checkpoint = find_checkpoint(tmp_path, "latest", "resume")
-    assert again.trainer.checkpointer.read_manifest(checkpoint)["cursor"]["step"] <= last_good
+    assert again.trainer.checkpointer.read_manifest(checkpoint)["cursor"]["step"] == last_good
     assert_same(resume(again), unbroken[1])
     assert lines_of(tmp_path) == unbroken[0]
 
@@ -311,7 +314,7 @@ def test_a_stage_ends_with_its_best_parameters(stage: int, tmp_path: Path):
 
 
 def test_only_wanted_checkpoints_stay(tmp_path: Path):
-    run = KBGANRun(tmp_path, checkpoint_every=1)
+    run = KBGANRun(tmp_path, checkpoint_minutes=1.0)
     fit(run)
     folders = [path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()]
     assert len(folders) <= 2 + 3  # the last two, and the best of each stage
@@ -363,10 +366,12 @@ def test_scores_that_are_no_numbers_stop_the_run(player: str, tmp_path: Path):
     assert run.parameters()[f"{'discriminator' if player == 'generator' else 'generator'} entity"].equal(before)
 
 
-@pytest.mark.parametrize(("option", "least"), [("log_every", 1), ("checkpoint_every", 0)])
-def test_wrong_options_are_named(option: str, least: int, tmp_path: Path):
-    with pytest.raises(InputError, match=f"trainer.{option} must be at least {least}, got {least - 1}"):
-        KBGANRun(tmp_path, **{option: least - 1})
+def test_wrong_options_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"trainer\.log_every must be at least 1, got 0"):
+        KBGANRun(tmp_path, log_every=0)
+    for wrong in (-0.5, math.nan, math.inf):
+        with pytest.raises(InputError, match=f"trainer.checkpoint_minutes must be at least 0 and finite, got {wrong}"):
+            KBGANRun(tmp_path, checkpoint_minutes=wrong)
 
 
 @pytest.mark.parametrize("option", ["epochs", "valid_every", "patience"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import InputError
-from trainer.checkpoint import trained_checkpoint
+from trainer.pointer import trained_checkpoint
 from trainer.stage import PRETRAINING
 from trainer.tracking.tracker import Title, Tracker, Wanted
 from trainer.validation import GROUPS, METRICS

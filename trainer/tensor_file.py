@@ -1,0 +1,68 @@
+"""Writes safetensors files a block at a time, and computes their SHA-256 on the way: nobody reads them again for it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL"}
+_BLOCK_BYTES = 1 << 23
+_ALIGNMENT = 8
+
+
+class TensorFile:
+    """A safetensors file to be written. The tensors must stay as they are until it is.
+
+    The format is the length of the header, the header, which is JSON, and the bytes of the tensors. The file is the one
+    that safetensors would write. We write it ourselves because one pass over the bytes then gives the SHA-256 too, and
+    because a thread that writes so calls only Python's own functions: the process may end at any moment.
+
+    Args:
+        path: where it will be.
+        tensors: of the types of `_TYPES`; those on a GPU, or not contiguous, are copied.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        self.path = path
+        # The widest types first, as safetensors does, so that every tensor begins at a multiple of its width.
+        order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+        kept = {name: tensors[name].detach().cpu().contiguous() for name in order}
+        described, end = {}, 0
+        for name, tensor in kept.items():
+            begin, end = end, end + tensor.nbytes
+            described[name] = {
+                "dtype": _TYPES[tensor.dtype],
+                "shape": list(tensor.shape),
+                "data_offsets": [begin, end],
+            }
+        header = json.dumps(described, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % _ALIGNMENT)
+        # Made here, so that `write` calls nothing of torch.
+        self._parts = [
+            memoryview(len(header).to_bytes(8, "little") + header),
+            *(tensor.reshape(-1).view(torch.uint8).numpy().data for tensor in kept.values()),
+        ]
+
+    def write(self) -> str:
+        """Writes the file and waits until it is on the disk; returns its SHA-256 as 64 hex digits. Call it once.
+
+        Other threads go on meanwhile: hashing, writing and waiting for the disk do not need Python's lock.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        digest = hashlib.sha256()
+        with self.path.open("wb", buffering=0) as file:
+            while self._parts:
+                part = self._parts.pop(0)  # so that a copy of tensors is given back as soon as it is written
+                for start in range(0, len(part), _BLOCK_BYTES):
+                    block = part[start : start + _BLOCK_BYTES]
+                    digest.update(block)
+                    while len(block):  # the system may write less than it is given
+                        block = block[file.write(block) :]
+            os.fsync(file.fileno())
+        return digest.hexdigest()
