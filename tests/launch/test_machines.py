@@ -50,9 +50,7 @@ def test_a_run_on_disks_that_are_not_shared_is_whole_on_each(on_one, options, en
     with machines(tmp_path, 2) as made:
         train(made, [*options, f"hydra.run.dir={made.disk}/run"], environment)
         one, other = (made.disk_of(machine) / "run" / "checkpoints" for machine in (1, 2))
-        assert_same_run(
-            next(path.parents[1] for path in (one, other) if (path.parent / "result.json").exists()), on_one
-        )
+        assert_same_run(next(path.parent for path in (one, other) if (path.parent / "result.json").exists()), on_one)
     for path in one.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
