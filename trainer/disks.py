@@ -112,13 +112,9 @@ class Disks:
             return
         error = None
         if self.is_owner:
-            folders = set()
             for parcel in parcels:
                 failed = self._bring(parcel, wanted=wanted)
                 error = error or failed
-                folders.add(parcel.target.parent)
-            for folder in folders if wanted and error is None else ():
-                sync_folder(folder)
         self.runtime.agree(error, patient=True)
 
     def _bring(self, parcel: Parcel, *, wanted: bool) -> str | None:
@@ -198,3 +194,4 @@ class _Target(_End):
             self._file.flush()
             os.fsync(self._file.fileno())
             os.replace(self._partial, self.path)
+            sync_folder(self.path.parent)

@@ -2,30 +2,18 @@
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.machines import machines, why_no_machines
+from tests.nodes import ROOT, WITHOUT_ITS_STORE, elastic, free_port, on_this_machine
 from tests.same_run import assert_same_run
 from tests.warm_start import wait_until
 
-ROOT = Path(__file__).parents[2]
 _WHY_NOT = why_no_machines()
-# A node counts as lost after 3 seconds without a sign of life, and a restart waits 3 seconds for others to join.
-ELASTIC = (
-    "--nnodes=1:2",
-    "--max-restarts=5",
-    "--nproc-per-node=1",
-    "--rdzv-backend=c10d",
-)
-_WITHOUT_ITS_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""torch 2.13 never tells a node that joins later where the store is that its launchers share."""
-_TIMES = "last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3"
 pytestmark = pytest.mark.slow
 
 
@@ -46,26 +34,14 @@ def unbroken(shell, options, tmp_path_factory) -> Path:
 def agent(environment, options, tmp_path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
     """Starts torchrun for a node, in a process group of its own, with a run folder that all nodes share."""
     started: list[subprocess.Popen[bytes]] = []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def start(node: int) -> subprocess.Popen[bytes]:
-        conf = f"--rdzv-conf={_TIMES},is_host={int(node == 1)}"  # the rendezvous ends with its host
-        flags = [*ELASTIC, conf, f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1"]
-        words = [str(ROOT / "launch/train.py"), *options, f"hydra.run.dir={tmp_path}/run"]
+        command = on_this_machine(port, [*options, f"hydra.run.dir={tmp_path}/run"], is_host=node == 1)
+        variables = environment | WITHOUT_ITS_STORE
         with (tmp_path / f"said_{node}").open("ab") as said:
-            command = [sys.executable, "-m", "torch.distributed.run", *flags, *words]
-            started.append(
-                subprocess.Popen(
-                    command,
-                    stdout=said,
-                    stderr=said,
-                    env=environment | _WITHOUT_ITS_STORE,
-                    cwd=tmp_path,
-                    start_new_session=True,
-                )
-            )
+            group = {"cwd": tmp_path, "start_new_session": True}
+            started.append(subprocess.Popen(command, stdout=said, stderr=said, env=variables, **group))
         return started[-1]
 
     yield start
@@ -81,8 +57,7 @@ def steps_saved(folder: Path) -> int:
 
 
 def test_a_run_goes_on_without_a_node_that_was_killed(agent, unbroken, tmp_path):
-    first = agent(1)
-    second = agent(2)
+    first, second = agent(1), agent(2)
     wait_until(lambda: steps_saved(tmp_path / "run") >= 40)
     os.killpg(second.pid, signal.SIGKILL)
     assert first.wait(200) == 0, (tmp_path / "said_1").read_text()
@@ -101,16 +76,19 @@ def test_a_node_that_joins_takes_part(agent, unbroken, tmp_path):
 
 @pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT))
 def test_a_machine_is_lost_with_its_disk_and_another_takes_its_place(options, environment, unbroken, tmp_path):
-    """Machine 1 hosts torchrun's rendezvous; 2 is switched off, and 3, whose disk is empty, comes instead."""
+    """Machine 1 has torchrun's rendezvous; 2 is switched off, and 3, whose disk is empty, comes instead."""
     with machines(tmp_path, 3) as made:
-        words = [str(ROOT / "launch/train.py"), *options, f"hydra.run.dir={made.disk}/run"]
-        flags = [*ELASTIC, f"--rdzv-conf={_TIMES}", "--rdzv-endpoint=machine1:29400"]
-        command = [sys.executable, "-m", "torch.distributed.run", *flags, *words]
-        made.start(1, command, environment | _WITHOUT_ITS_STORE, tmp_path)
-        made.start(2, command, environment | _WITHOUT_ITS_STORE, tmp_path)
+
+        def start(machine: int) -> None:
+            words = [*options, f"hydra.run.dir={made.disk}/run"]
+            command = elastic("machine1:29400", words, is_host=machine == 1)
+            made.start(machine, command, environment | WITHOUT_ITS_STORE, tmp_path)
+
+        start(1)
+        start(2)
         wait_until(lambda: steps_saved(made.disk_of(2) / "run") >= 40)
         made.kill(2)
-        made.start(3, command, environment | _WITHOUT_ITS_STORE, tmp_path)
+        start(3)
         assert made.wait() == [0, 0], made.said(1)
         runs = [made.disk_of(machine) / "run" for machine in (1, 3)]
         assert_same_run(next(run for run in runs if (run / "result.json").exists()), unbroken)
