@@ -35,6 +35,8 @@ PATHS = (
     "pretrain.discriminator.checkpoint",
 )
 """Options that are a file or a folder, beside those that `is_path` finds by their form."""
+AUTO = "auto"
+"""As `resume`, no path: the run in the run folder goes on if it is there, or else begins."""
 _SAMPLER_FILE = re.compile(r"(generator|pretrain\.\w+\.sampler)(\.\w+)*\.file")
 NAMES = ("head", "relation", "tail", "entity")
 """Options that are the name of an entity or a relation."""

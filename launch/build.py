@@ -28,6 +28,7 @@ from launch.typed import is_typed
 from trainer.checkpoint import Checkpointer, Player
 from trainer.cost import Cost
 from trainer.diagnostics import Diagnostics
+from trainer.disks import Disks
 from trainer.evaluate import RankingEvaluator
 from trainer.loop import Trainer
 from trainer.observer import Observer
@@ -117,13 +118,14 @@ def build_run(config: DictConfig, runtime: Runtime, *, trains: bool = False, loa
     return Run(config, runtime, graph, build_model(config, graph, runtime, loaded=loaded))
 
 
-def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
+def build_trainer(run: Run, folder: Path, *, resumed: bool = False, disks: Disks | None = None) -> Trainer:
     """Makes the sampler, the stages (pre-training and the last one) and their trainer. Collective.
 
     Args:
         run: from `build_run`.
         folder: the run folder: checkpoints and metrics are written here.
         resumed: True if the caller will resume a checkpoint: then `pretrain.*.checkpoint` is not loaded.
+        disks: which ranks see the same run folder; None: all do.
     Returns:
         A trainer at step 0; call `fit` to train, or `resume` first.
     Raises:
@@ -136,7 +138,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False) -> Trainer:
     models = {"discriminator": run.discriminator}
     if sampler.model is not None:
         models["generator"] = sampler.model
-    checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints)
+    checkpointer = Checkpointer(folder / "checkpoints", runtime, keep=options.keep_checkpoints, disks=disks)
     for name in () if resumed else ("generator", "discriminator"):
         # First, because a player adds its loss to what is loaded with the model.
         load_pretrained(config, run.graph, name, models, checkpointer)

@@ -16,6 +16,8 @@ from torch.distributed import DistError, Store, TCPStore
 
 from launch.early_signals import has_launcher
 
+_own_store: list[TCPStore] = []
+"""The store that this process has for all ranks, if any. torch's own process group takes the same."""
 _MOMENT = 1.0
 """Seconds."""
 
@@ -31,8 +33,13 @@ def rank_number() -> int:
 
 
 def launcher_store(seconds: float = 300.0) -> TCPStore:
-    """The launcher's store. It stays when torchrun restarts the ranks, with what was written before."""
+    """The launcher's store. It may stay when torchrun restarts the ranks, with what was written before.
+
+    Where the launcher has none, which torchrun says by a variable and other launchers by its absence, rank 0 has it.
+    """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if rank_number() == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and not _own_store:
+        _own_store.append(TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True))
     return TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=seconds))
 
 

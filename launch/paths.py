@@ -8,7 +8,7 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
-from launch.arguments import PATHS, expand_home, is_path, key_of, override
+from launch.arguments import AUTO, PATHS, expand_home, is_path, key_of, override
 
 
 def make_absolute(config: DictConfig) -> None:
@@ -27,7 +27,7 @@ def paths_of(config: DictConfig) -> dict[str, str]:
         key for section in ("generator", "pretrain") for key in _keys(OmegaConf.select(config, section), section)
     ]
     found = {key: OmegaConf.select(config, key) for key in (*PATHS, *filter(is_path, of_samplers))}
-    return {key: path for key, path in found.items() if isinstance(path, str)}
+    return {key: path for key, path in found.items() if isinstance(path, str) and (key, path) != ("resume", AUTO)}
 
 
 def _keys(node: Any, key: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ import yaml
 
 from graph.errors import InputError
 from launch.agent import Ending, run_processes
-from launch.arguments import for_shell, key_of, override, read_arguments, value_of
+from launch.arguments import AUTO, for_shell, key_of, override, read_arguments, value_of
 from launch.last_line import is_rank, launcher_store, may_say, rank_number
 from launch.own_targets import CONF
 from launch.run_folder import check_run_folder
@@ -75,13 +75,14 @@ def _agree_on_stamp() -> str:
 def _continue_run(arguments: list[str]) -> list[str]:
     """With `resume=RUN` or `grow.run=RUN`, puts RUN's options in front of those that were typed now."""
     given = {key_of(argument) for argument in arguments}
+    arguments = _resume_by_itself(arguments)
     goes_on = _folder_in(arguments, "resume")
     run = goes_on or _folder_in(arguments, "grow.run")
     if run is None or not is_file(run / "overrides.yaml"):
         return arguments
     in_place = goes_on is not None and "hydra.run.dir" not in given
     try:
-        if in_place:
+        if in_place or goes_on == _folder_in(arguments, "hydra.run.dir"):
             check_run_folder(run)
         saved, _ = saved_options(run / "overrides.yaml", given)
         if goes_on is not None:
@@ -95,6 +96,21 @@ def _continue_run(arguments: list[str]) -> list[str]:
         saved = ["recipe=none", *saved]  # a run of a version before recipes
     folder = [override("hydra.run.dir", str(run))] if in_place else []
     return [*saved, *folder, *arguments]
+
+
+def _resume_by_itself(arguments: list[str]) -> list[str]:
+    """With `resume=auto`, names the run folder if this machine sees a run there. All ranks agree on it later."""
+    if [value_of(line) for line in arguments if key_of(line) == "resume"][-1:] != [AUTO]:
+        return arguments
+    folder = _folder_in(arguments, "hydra.run.dir")
+    if folder is None:
+        raise InputError(
+            "resume=auto goes on with the run in hydra.run.dir, which must be typed: without it, each start has a new "
+            "folder"
+        )
+    if not is_file(folder / "checkpoints" / "latest.json"):
+        return arguments
+    return [*(line for line in arguments if key_of(line) != "resume"), override("resume", str(folder))]
 
 
 def _folder_in(arguments: Sequence[str], key: str) -> Path | None:

@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -19,6 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from launch import early_signals, schema
 from launch.advice import after_training, before_training, ends_with_its_rate
+from launch.agreed import agree_on_beginning, refuse_other_checkpoints
 from launch.arguments import for_shell, key_of, override
 from launch.build import build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
@@ -106,22 +108,18 @@ def _going_on(folder: Path, *options: str) -> str:
 
 def train(config: DictConfig, folder: Path) -> None:
     """Trains one run in its folder, as one rank of it. Collective."""
-    typed = list(HydraConfig.get().overrides.task)
-    derived: set[str] = set()
-    taken_from = config.grow.run if config.resume is None else config.resume
-    if taken_from is not None:
-        derived = derived_options(config)
-        # The options may come from someone else: they are resolved once, checked, and used as they were checked.
-        values = plain(config)
-        check_plain(f"{'grow.run' if config.resume is None else 'resume'}={taken_from}", values)
-        config = OmegaConf.create(values)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
     try:
+        begin = agree_on_beginning(config, list(HydraConfig.get().overrides.task), folder, runtime)
+        typed, derived = begin.typed, derived_options(begin.config)
+        config = _checked(begin.config)
+        taken_from = config.grow.run if config.resume is None else config.resume
         checkpoint = _checkpoint_to_resume(config, folder)
+        refuse_other_checkpoints(checkpoint, runtime)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
         run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
-        trainer = build_trainer(run, folder, resumed=checkpoint is not None)
+        trainer = build_trainer(run, folder, resumed=checkpoint is not None, disks=begin.disks)
         refuse_senseless(config, trainer)
         _tell(runtime, run.graph.summary())
         _tell(runtime, grow(config, run, trainer))
@@ -129,10 +127,10 @@ def train(config: DictConfig, folder: Path) -> None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
         run_id = None if checkpoint is None else _resume(config, checkpoint, trainer)
         if taken_from is not None:
-            _tell(runtime, _what_is_not_taken(Path(taken_from) / "overrides.yaml"))
+            _tell(runtime, _what_is_not_taken(Path(taken_from) / "overrides.yaml", typed))
         # Not earlier: a resume that is refused, or of a finished run, must not change the run folder.
         if runtime.is_first and (trainer.has_steps_left or not (folder / "config.yaml").exists()):
-            _write_config(config, folder)
+            _write_config(config, typed, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
         if checkpoint is None:  # a resumed run keeps its batch size
             _tell(runtime, before_training(trainer, config.trainer.batch_size))
@@ -157,6 +155,16 @@ def train(config: DictConfig, folder: Path) -> None:
         runtime.close()
         raise SystemExit(128 + stopped.signal) from None
     runtime.close()  # not after an error: this rank prints it first, before others notice that it is gone
+
+
+def _checked(config: DictConfig) -> DictConfig:
+    """The config; if options come from another run, and so perhaps from someone else, as they were checked."""
+    taken_from = config.grow.run if config.resume is None else config.resume
+    if taken_from is None:
+        return config
+    values = plain(config)  # resolved once
+    check_plain(f"{'grow.run' if config.resume is None else 'resume'}={taken_from}", values)
+    return OmegaConf.create(values)
 
 
 def _tell(runtime: Runtime, line: str | None) -> None:
@@ -194,6 +202,7 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
     if (own / "latest.json").exists() and (checkpoint is None or checkpoint.resolve().parent != own.resolve()):
         raise InputError(
             f"hydra.run.dir: {folder} already holds a run; go on with it by {_going_on(folder)}, or name another folder"
+            " (with resume=auto it goes on whenever it is started again)"
         )
     return checkpoint
 
@@ -213,19 +222,19 @@ def _resume(config: DictConfig, checkpoint: Path, trainer: Trainer) -> str | Non
     return manifest["tracker_run_id"]
 
 
-def _what_is_not_taken(file: Path) -> str | None:
+def _what_is_not_taken(file: Path, typed: Sequence[str]) -> str | None:
     """Says which saved options are not used: a folder from someone else must not decide where and how a run runs."""
-    given = {key_of(line) for line in HydraConfig.get().overrides.task}
+    given = {key_of(line) for line in typed}
     _, left = saved_options(file, given) if file.is_file() else ([], [])
     if not left:
         return None
     return f"these options of the run folder are not used; type again those that you want: {for_shell(*left)}"
 
 
-def _write_config(config: DictConfig, folder: Path) -> None:
+def _write_config(config: DictConfig, typed: Sequence[str], folder: Path) -> None:
     """Writes config.yaml, all options, and overrides.yaml, the typed ones, which `resume` uses again."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    lines = absolute_lines(list(HydraConfig.get().overrides.task), config)
+    lines = absolute_lines(typed, config)
     if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
         # It may depend on $ADVKGE_DATA, or on the folder where the run was started.
         lines.append(override("graph.root", config.graph.root))

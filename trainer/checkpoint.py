@@ -4,7 +4,8 @@ A checkpoint is a folder of safetensors files, which execute no code when loaded
 entity rows of rank K, the entity of each row, and this rank's part of a sampler's keyed rows. `dense.safetensors` has
 the tensors that are equal on all ranks. Both have the averages of weights beside the weights. `manifest.json` has the
 position in the run and the SHA-256 of each file and of itself. A rank finds the rows of its entities in any of the
-files, so ranks and placement may differ from those that saved.
+files, so ranks and placement may differ from those that saved. If the disks of machines are not shared, each disk has
+the whole checkpoint (trainer/disks.py).
 """
 
 import json
@@ -20,12 +21,8 @@ from torch import Tensor
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from graph.errors import InputError
-from trainer.checkpoint_files import (
-    digest_of,
-    sync_folder,
-    verify,
-    write_text,
-)
+from trainer.checkpoint_files import digest_of, sync_folder, verify, write_text
+from trainer.disks import Disks, Parcel
 from trainer.keyed_shards import keyed_tensors
 from trainer.manifest import FORMAT, load_manifest
 from trainer.origin import Renumbering
@@ -54,17 +51,19 @@ class Checkpointer:
 
     Args:
         keep: how many of the newest checkpoints to keep, besides those that a pointer names.
+        disks: which ranks see the same `folder`; None: all do.
 
     Raises:
         InputError: `keep` is below 1.
     """
 
-    def __init__(self, folder: Path, runtime: Runtime, *, keep: int) -> None:
+    def __init__(self, folder: Path, runtime: Runtime, *, keep: int, disks: Disks | None = None) -> None:
         if keep < 1:
             raise InputError(f"trainer.keep_checkpoints must be at least 1, got {keep}")
         self.folder = folder
         self.runtime = runtime
         self.keep = keep
+        self.disks = disks or Disks.one(runtime)
 
     def save(
         self,
@@ -116,7 +115,7 @@ class Checkpointer:
             InputError: the folder cannot be made. Earlier checkpoints stay unchanged.
         """
         temporary = self._temporary(name)
-        self._attempt(lambda: self._prepare(temporary), first_only=True)
+        self._attempt(lambda: self._prepare(temporary), once=True)
         made = [
             TensorFile(
                 temporary / file,
@@ -140,12 +139,16 @@ class Checkpointer:
 
         try:
             self._attempt(wait)
-            files = {file: digest for of_rank in self.runtime.gather(own) for file, digest in of_rank.items()}
-            content = {"format": FORMAT, "files": dict(sorted(files.items())), **unpublished.manifest}
-            self._attempt(lambda: self._publish(temporary, final, content), first_only=True)
+            of_ranks = self.runtime.gather(own)
+            files = {file: digest for of_rank in of_ranks for file, digest in of_rank.items()}
+            paths = [(temporary / file, rank) for rank, of_rank in enumerate(of_ranks) for file in of_rank]
+            self.disks.bring(Parcel(path, rank, path) for path, rank in paths)
+            manifest = self.disks.of_first(unpublished.manifest)
+            content = {"format": FORMAT, "files": dict(sorted(files.items())), **manifest}
+            self._attempt(lambda: self._publish(temporary, final, content), once=True)
         except InputError:
             # The incomplete checkpoint is of no use and would fill the disk.
-            if self.runtime.is_first:
+            if self.disks.is_owner:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
         return final
@@ -157,11 +160,11 @@ class Checkpointer:
             write_pointer(self.folder / f"{name}.json", checkpoint.name)
             self._remove_old()
 
-        self._attempt(write, first_only=True)
+        self._attempt(write, once=True)
 
     def drop(self, name: str) -> None:
         """Removes a pointer, so that its checkpoint can be removed later. Collective."""
-        self._attempt(lambda: (self.folder / f"{name}.json").unlink(missing_ok=True), first_only=True)
+        self._attempt(lambda: (self.folder / f"{name}.json").unlink(missing_ok=True), once=True)
 
     def adopt(self, checkpoint: Path) -> Path:
         """Copies a checkpoint of another run to `folder`, unless it is there already. Returns its path. Collective.
@@ -180,7 +183,7 @@ class Checkpointer:
                 shutil.copytree(checkpoint, temporary, dirs_exist_ok=True, symlinks=True)
                 temporary.rename(own)
 
-        self._attempt(copy, first_only=True)
+        self._attempt(copy, once=True)
         self.read_manifest(own)
         return own
 
@@ -197,8 +200,9 @@ class Checkpointer:
         files = list(manifest["files"].items())
         error = None
         try:
-            # Each rank checks some of the files; if one rank finds damage, all ranks raise the error.
-            for name, digest in files[self.runtime.rank :: self.runtime.world_size]:
+            # Each rank of a disk checks some of its files; if one rank finds damage, all ranks raise the error.
+            ranks = self.disks.neighbours
+            for name, digest in files[ranks.index(self.runtime.rank) :: len(ranks)]:
                 verify(checkpoint / name, digest)
         except InputError as failure:
             error = str(failure)
@@ -251,10 +255,10 @@ class Checkpointer:
         self.runtime.agree(error)
         return state
 
-    def _attempt(self, action: Callable[[], None], *, first_only: bool = False) -> None:
-        """Runs an action that writes files, on all ranks or rank 0. If one rank fails, all raise the error."""
+    def _attempt(self, action: Callable[[], None], *, once: bool = False) -> None:
+        """Runs an action on files, on all ranks or once on each disk. If one rank fails, all raise the error."""
         error = None
-        if self.runtime.is_first or not first_only:
+        if self.disks.is_owner or not once:
             try:
                 action()
             except OSError as failure:

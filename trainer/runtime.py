@@ -82,6 +82,11 @@ class Runtime:
         """Whether this is the rank that writes and prints."""
         return self.rank == 0
 
+    @property
+    def on_several_machines(self) -> bool:
+        """Whether other launchers, which are mostly on other machines, have started ranks too."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size)) < self.world_size
+
     def share(self, batch: Batch) -> Batch:
         """This rank's chunks of a global batch, on its device. A rank may get no chunk."""
         mine = batch if self.world_size == 1 else batch.share(self.rank, self.world_size)

@@ -15,6 +15,7 @@ from trainer.checkpoint import Checkpointer, Player, Unpublished
 from trainer.evaluate import RankingMetrics
 from trainer.observer import Observer
 from trainer.origin import Origin
+from trainer.run_copies import bring_records
 from trainer.stage import Cursor, Stage
 
 
@@ -147,6 +148,8 @@ class Saver:
             return
         pending, self._pending = self._pending, None
         self._saved = self.checkpointer.publish(pending.checkpoint).name
+        # The options and metrics first, so that a disk whose pointers have moved has those of that checkpoint.
+        bring_records(self.checkpointer.folder.parent, self.checkpointer.disks)
         for pointer, name in pending.pointers:
             self.checkpointer.point(pointer, self.checkpointer.folder / name)
         self._ended = self.clock()

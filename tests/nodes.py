@@ -1,0 +1,40 @@
+"""Commands of torchrun's elastic launch, with short waits."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_ITS_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""torch 2.13 never tells a node that joins later where the store is that its launchers share."""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def elastic(endpoint: str, options: Sequence[str], *flags: str, is_host: bool) -> list[str]:
+    """The command of one of one to two nodes with a rank each. A node counts as lost after 3 seconds without a sign.
+
+    Args:
+        endpoint: host and port of the rendezvous.
+        options: of launch/train.py.
+        flags: further ones of torchrun.
+        is_host: whether this node has the rendezvous, which ends with it.
+    """
+    times = "last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3"
+    return [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *("--nnodes=1:2", "--max-restarts=5", "--nproc-per-node=1", "--rdzv-backend=c10d"),
+        *(f"--rdzv-endpoint={endpoint}", f"--rdzv-conf={times},is_host={int(is_host)}"),
+        *(*flags, str(ROOT / "launch/train.py"), *options),
+    ]
+
+
+def on_this_machine(port: int, options: Sequence[str], *, is_host: bool) -> list[str]:
+    """The same for nodes that are all on this machine."""
+    return elastic(f"127.0.0.1:{port}", options, "--local-addr=127.0.0.1", is_host=is_host)
