@@ -276,6 +276,7 @@ class Trainer:
             self.best_ranking = load_manifest(best).get("ranking")
         else:
             stage.use_average()
+            stage.player.model.encode()
         if not is_last:
             cursor.stage, cursor.stage_step = cursor.stage + 1, 0
             cursor.best_value, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0
