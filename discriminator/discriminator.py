@@ -40,6 +40,7 @@ class Discriminator:
 
     One training step:
 
+        discriminator.begin_step(batch)  # the global batch
         verdict = discriminator.judge(batch, sampler.propose(batch, score))
         discriminator.learn(verdict)
 
@@ -74,6 +75,14 @@ class Discriminator:
         if hasattr(self, "optimizer"):
             del self.optimizer  # first, because its state may be larger than the table
         self.optimizer = self._make_optimizer(self.model)
+
+    def begin_step(self, batch: Batch) -> None:
+        """Prepares the model for a step, before the sampler asks for its scores: see `KGEModel.begin_step`. Collective.
+
+        Args:
+            batch: the global batch, on any device.
+        """
+        self.model.begin_step(batch)
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch, entity: Int64[Tensor, "C M"]) -> Float[Tensor, "B M"]:

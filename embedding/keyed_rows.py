@@ -5,7 +5,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from embedding.exchange import deliver_rows, fetch_rows, plan_route
-from embedding.model import ModelSite
+from embedding.site import ModelSite
 from kernels.rows import distinct_rows
 
 

@@ -1,42 +1,30 @@
 """KGEModel: a knowledge-graph embedding, made of an entity table, relation rows and a scoring function."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from embedding.dropout import RowDropout
+from embedding.encoder.choice import EncoderChoice
+from embedding.encoder.encoding import Encoding
 from embedding.exchange import add_over_ranks
 from embedding.frozen import FrozenRows
 from embedding.initial import InitialValues
 from embedding.scoring.fused import FusedLoss, FusedScores
-from embedding.scoring.network import NetworkScoring, batch_norms
+from embedding.scoring.making import make_scoring, query_network
+from embedding.scoring.network import batch_norms
 from embedding.scoring.scoring import ScoringFunction
+from embedding.site import ModelSite
 from embedding.table import EmbeddingTable
 from embedding.training_step import TrainingStep
 from embedding.triple_scorer import Scored, TripleScorer, replicate
 from graph.batch import Batch
 from graph.counter_random import combine, stream
 from graph.errors import InputError
-from graph.partition import EntityPlacement
+from kernels.rows import RowGradient
 from kernels.updates import Ball
-
-
-@dataclass(frozen=True)
-class ModelSite:
-    """The surroundings of a model that no option of the model sets: graph sizes, ranks, device, type and seed."""
-
-    placement: EntityPlacement
-    num_relations: int
-    rank: int
-    world_size: int
-    device: torch.device
-    dtype: torch.dtype
-    seed: int
-    fills_entities: bool = True
-    """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
 
 
 class KGEModel:
@@ -59,8 +47,11 @@ class KGEModel:
             (t, r + R), in training, ranking and export (Lacroix et al., Canonical tensor decomposition for knowledge
             base completion, ICML 2018).
         entity_dropout, relation_dropout: probabilities; see `RowDropout`.
+        encoder: makes the rows that scoring sees from learned rows and the edges of train; None: they are the same.
+            Then making the model is collective. See `Encoding`.
     Raises:
-        InputError: an option out of range, or batch norm or dropout in the scoring function without `reciprocal`.
+        InputError: an option out of range, batch norm or dropout in the scoring function without `reciprocal`, or
+            `max_norm` with an encoder.
 
     Example:
         positive, negative = model.score(batch, entity)  # B positives, entity ids [C, N]: scores [B] and [B, N]
@@ -82,11 +73,17 @@ class KGEModel:
         reciprocal: bool,
         entity_dropout: float,
         relation_dropout: float,
+        encoder: EncoderChoice | None = None,
     ) -> None:
         if dim < 1:
             raise InputError(f"{name}.dim must be at least 1, got {dim}")
         if max_norm is not None and max_norm <= 0:
             raise InputError(f"{name}.max_norm must be positive or null, got {max_norm}")
+        if encoder is not None and max_norm is not None:
+            raise InputError(
+                f"{name}.max_norm must be null with an encoder, got {max_norm}: scores are of the rows that the "
+                "encoder makes, which nothing scales back"
+            )
         if relation_init_scale is not None and not 0 < relation_init_scale < float("inf"):
             raise InputError(f"{name}.relation_init_scale must be a positive number or null, got {relation_init_scale}")
         self.site = site
@@ -96,10 +93,11 @@ class KGEModel:
         self.relation_init_scale = relation_init_scale
         self.reciprocal = reciprocal
         self.dropout = RowDropout(name, entity_dropout, relation_dropout)
-        self.scoring = _make_scoring(name, scoring, dim)
-        self._network = _network(name, self.scoring, reciprocal=reciprocal)
+        self.scoring = make_scoring(name, scoring, dim)
+        self._network = query_network(name, self.scoring, reciprocal=reciprocal)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
+        self._encoder = encoder
         self.frozen: FrozenRows | None = None
         """What optimisers must not move; None: nothing."""
         self.reset()
@@ -137,6 +135,57 @@ class KGEModel:
         self._made: tuple[Batch, Tensor] | None = None
         self.entity_ball.clip_(self.entity.weight)
         self.relation_ball.clip_(self.scorer.relation.detach())
+        self.encoding: Encoding | None = None
+        """The encoder and the learned rows behind `entity` and `scorer.relation`; None: these are learned."""
+        if self._encoder is not None:
+            of_model = {"name": self.name, "reciprocal": self.reciprocal}
+            self.encoding = self._encoder.in_front_of(self.entity, self.scorer, site, **of_model)
+        if site.fills_entities:
+            self.encode()
+
+    @property
+    def learned_rows(self) -> Float[Tensor, "L E"]:
+        """The entity rows of this rank's block that optimisers move and checkpoints hold."""
+        return self.entity.weight if self.encoding is None else self.encoding.weight
+
+    @learned_rows.setter
+    def learned_rows(self, rows: Float[Tensor, "L E"]) -> None:
+        if self.encoding is None:
+            self.entity.weight = rows
+        else:
+            self.encoding.weight = rows
+
+    @property
+    def learned_relations(self) -> nn.Parameter:
+        """The relation rows that optimisers move and checkpoints hold."""
+        return self.scorer.relation if self.encoding is None else self.encoding.relation
+
+    def encode(self) -> None:
+        """Makes the rows that scoring sees, after the learned ones have changed. Collective.
+
+        Call it before anything but a training step reads rows. Does nothing without an encoder.
+        """
+        if self.encoding is not None:
+            self.encoding.encode()
+
+    def begin_step(self, batch: Batch) -> None:
+        """Makes the rows that scoring sees in a training step, without the edges of its positives. Collective.
+
+        Does nothing without an encoder.
+
+        Args:
+            batch: the global batch, on any device.
+        """
+        if self.encoding is not None:
+            self.encoding.begin_step(batch.to(self.site.device))
+
+    def take_gradient(self) -> RowGradient:
+        """The gradient of this rank's learned rows, from all look-ups since the last call. Collective.
+
+        An encoder's parameters and the learned relation rows get their gradients too.
+        """
+        gradient = self.entity.take_gradient()
+        return gradient if self.encoding is None else self.encoding.backward(gradient)
 
     def attach(self, name: str, module: nn.Module) -> None:
         """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.
@@ -150,11 +199,17 @@ class KGEModel:
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters except entity rows; equal on all ranks."""
-        return [*self.scorer.parameters(), *self.attached.parameters()]
+        return list(self.named_dense_parameters().values())
+
+    def named_dense_parameters(self) -> dict[str, nn.Parameter]:
+        """The same by name, as in `dense_tensors`."""
+        named = {**dict(self.scorer.named_parameters()), **dict(self.attached.named_parameters())}
+        return named if self.encoding is None else named | self.encoding.named_parameters()
 
     def dense_tensors(self) -> dict[str, Tensor]:
         """All tensors except entity rows, by name: parameters and running statistics; equal on all ranks."""
-        return {**self.scorer.state_dict(), **self.attached.state_dict()}
+        tensors: dict[str, Tensor] = {**self.scorer.state_dict(), **self.attached.state_dict()}
+        return tensors if self.encoding is None else {**tensors, **self.encoding.named_parameters()}
 
     def add_attached_gradients(self) -> None:
         """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
@@ -276,29 +331,6 @@ class KGEModel:
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.head_rows)
         return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None).negative
-
-
-def _network(name: str, scoring: ScoringFunction, *, reciprocal: bool) -> NetworkScoring | None:
-    """The scoring function, if it makes the queries of a training step once."""
-    if not isinstance(scoring, NetworkScoring):
-        return None
-    if scoring.differs_in_training and not reciprocal:
-        raise InputError(
-            f"{name}.reciprocal must be true with batch norm or dropout in {type(scoring).__name__}, got False: "
-            "its network takes heads and makes queries for tails only"
-        )
-    return scoring if reciprocal else None
-
-
-def _make_scoring(name: str, scoring: Callable[[int], ScoringFunction], dim: int) -> ScoringFunction:
-    """Makes the scoring function; errors about its own options get their config key."""
-    try:
-        return scoring(dim)
-    except InputError as error:
-        if str(error).split()[0] not in getattr(scoring, "keywords", {}):  # it is about dim
-            raise
-        model = "generator.model" if name == "generator" else name
-        raise InputError(f"{model}.scoring.{error}") from error
 
 
 def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:

@@ -78,15 +78,16 @@ class ModelOptimizer(ABC):
         self.lr = self._base_lr * lr_factor
         self.steps += 1
         self.model.add_attached_gradients()
-        relation = self.model.scorer.relation
+        gradient = self.model.take_gradient()
+        relation = self.model.learned_relations
         for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
             if parameter.grad is not None:
                 lr = self.lr * (self._relation_share if parameter is relation else 1.0)
-                gradient = self._clipped(parameter.grad if parameter is relation else parameter.grad.view(1, -1))
-                self._update_dense(rows, gradient.view(rows.shape), state, lr)
+                clipped = self._clipped(parameter.grad if parameter is relation else parameter.grad.view(1, -1))
+                self._update_dense(rows, clipped.view(rows.shape), state, lr)
                 parameter.grad = None
-        self.model.relation_ball.clip_(self.model.scorer.relation.detach())
-        gradient, frozen = self.model.entity.take_gradient(), self.model.frozen
+        self.model.relation_ball.clip_(relation.detach())
+        frozen = self.model.frozen
         if frozen is not None:
             gradient = frozen.of_learning(gradient)
         if self.clip_norm is not None:
@@ -159,7 +160,7 @@ class _RowAdam(ModelOptimizer):
         return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
 
     def _new_row_state(self) -> State:
-        return self._new_dense_state(self.model.entity.weight)
+        return self._new_dense_state(self.model.learned_rows)
 
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
@@ -207,7 +208,7 @@ class DenseAdam(_RowAdam):
         model, everywhere = self.model, self.model.frozen is None
         if model.frozen is not None:
             gradient = model.frozen.of_all_learning(gradient)
-        self._move(model.entity.weight, gradient, self.row_state, self.lr, model.entity_ball, everywhere=everywhere)
+        self._move(model.learned_rows, gradient, self.row_state, self.lr, model.entity_ball, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):
@@ -236,9 +237,7 @@ class LazyAdam(_RowAdam):
         )
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(
-            self.model.entity.weight, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=False
-        )
+        self._move(self.model.learned_rows, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -256,7 +255,7 @@ class RowwiseAdagrad(ModelOptimizer):
         return {"square_sum": torch.zeros_like(rows)}
 
     def _new_row_state(self) -> State:
-        return {"square_sum": torch.zeros_like(self.model.entity.weight[:, :1])}
+        return {"square_sum": torch.zeros_like(self.model.learned_rows[:, :1])}
 
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
@@ -264,6 +263,6 @@ class RowwiseAdagrad(ModelOptimizer):
         adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps)
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        weight, square_sum = self.model.entity.weight, self.row_state["square_sum"]
+        weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
         options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball}
         rowwise_adagrad(weight, square_sum, gradient, **options)

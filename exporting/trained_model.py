@@ -13,7 +13,7 @@ from tqdm import tqdm
 from embedding.model import KGEModel
 from embedding.scoring.scoring import ScoringFunction
 from graph.knowledge_graph import KnowledgeGraph
-from trainer.saved_rows import SavedRows
+from trainer.saved_rows import TrainedRows
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers in a block of rows: 16 MB in float32."""
@@ -25,14 +25,14 @@ class TrainedModel:
     """A trained model and its graph.
 
     Args:
-        model: all but entity rows; its table has no entities.
+        model: all but entity rows, which need not be in its table.
         rows: the entity rows.
         checkpoint: the folder that they come from.
     """
 
     graph: KnowledgeGraph
     model: KGEModel
-    rows: SavedRows
+    rows: TrainedRows
     checkpoint: Path
 
     @property

@@ -16,8 +16,9 @@ from jaxtyping import Float, Float64, Int32, Int64
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
-from embedding.model import KGEModel, ModelSite
+from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
+from embedding.site import ModelSite
 from graph.batch import Batch, Negatives, Proposal
 from graph.errors import InputError
 from graph.known import KnownTriples

@@ -16,8 +16,8 @@ from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from graph.slots import Slots
 from launch.build import Run
-from launch.graph_and_model import build_without_entities
 from launch.hardest import HardestNegatives
+from launch.opened_model import open_model
 from reporting.hard_negatives import as_rows
 from reporting.prediction_rows import ANSWERS, prediction_rows, sampled_split
 from reporting.run_curves import by_stage, draw_images
@@ -25,7 +25,6 @@ from reporting.run_files import read_metrics
 from trainer.loop import Trainer
 from trainer.pointer import trained_checkpoint
 from trainer.runtime import Runtime
-from trainer.saved_rows import open_trained
 from trainer.stage import Stage
 
 
@@ -127,8 +126,9 @@ def predictions(run: Run, count: int) -> list[dict[str, Any]]:
 def _trained(run: Run, folder: Path) -> TrainedModel:
     """The model that the run's result is of, with entity rows that are read from its checkpoint. Not collective."""
     checkpoint, graph = trained_checkpoint(folder), run.graph
-    model = build_without_entities(run.config, graph, Runtime(0, 1, torch.device("cpu")))
-    return TrainedModel(graph, model, open_trained(checkpoint, "discriminator", model, graph.num_entities), checkpoint)
+    return TrainedModel(
+        graph, *open_model(run.config, graph, checkpoint, Runtime(0, 1, torch.device("cpu"))), checkpoint
+    )
 
 
 @contextmanager

@@ -4,7 +4,9 @@ import torch
 import torch.distributed as dist
 from omegaconf import DictConfig
 
-from embedding.model import KGEModel, ModelSite
+from embedding.encoder.choice import EncoderChoice
+from embedding.model import KGEModel
+from embedding.site import ModelSite
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.partition import EntityPlacement
@@ -41,7 +43,12 @@ def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, *, 
     Raises:
         InputError: an option is wrong.
     """
-    return _build(config, graph, runtime, _place(config, graph, runtime), fills_entities=not loaded)
+    # Before the tables are made: an encoder that is misnamed or has no effect must not cost them.
+    encoder = None
+    if config.get("encoder") is not None:
+        encoder = EncoderChoice(instantiate(config.encoder), graph.train)
+    placement = _place(config, graph, runtime)
+    return _build(config, graph, runtime, placement, encoder, fills_entities=not loaded)
 
 
 def build_without_entities(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> KGEModel:
@@ -58,6 +65,7 @@ def _build(
     graph: KnowledgeGraph,
     runtime: Runtime,
     placement: EntityPlacement,
+    encoder: EncoderChoice | None = None,
     *,
     fills_entities: bool = True,
 ) -> KGEModel:
@@ -71,7 +79,9 @@ def _build(
         seed=config.seed,
         fills_entities=fills_entities,
     )
-    return name_key("discriminator", lambda: instantiate(config.discriminator)(site, name="discriminator"))
+    key = "discriminator" if encoder is None else "encoder"
+    of_encoder = {} if encoder is None else {"encoder": encoder}
+    return name_key(key, lambda: instantiate(config.discriminator)(site, name="discriminator", **of_encoder))
 
 
 def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:

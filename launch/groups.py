@@ -15,7 +15,7 @@ from graph.errors import InputError
 from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
-_OPTIONAL = ("average", "quality", "experiment")
+_OPTIONAL = ("encoder", "average", "quality", "experiment")
 """Groups that a run need not choose from."""
 _LISTS = ("term", "tracker")
 """Groups of which a run may choose several."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from embedding.model import ModelSite
+from embedding.site import ModelSite
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
 from launch.parts import instantiate, name_key
@@ -25,7 +25,7 @@ class Footprint:
     """Bytes on each rank."""
 
     rows: int
-    """Entity rows of all models, and averages of them."""
+    """Entity rows of all models, averages of them, and what an encoder makes of them."""
     state: int
     """The optimisers' state of these rows."""
     graph: int
@@ -46,6 +46,8 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
         row, of_row = _bytes_of_a_row(config, graph, model, optimizer, name)
         has_average = config.average is not None and name == "discriminator"
         rows += row * (2 if has_average else 1)
+        if config.encoder is not None and name == "discriminator":
+            rows += row * 2 * (1 + config.encoder.layers)  # what each layer got and made, and its gradient
         state += of_row
     block = -(-graph.num_entities // world_size)
     return Footprint(rows * block, state * block, _bytes_of_graph(graph))

@@ -16,6 +16,7 @@ from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
+from embedding.encoder.encoder import Encoder
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from embedding.scoring.scoring import ScoringFunction
@@ -44,12 +45,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": (ModelOptimizer,),
     "baseline": (Baseline,),
     "generator": (NegativeSampler,),
+    "encoder": (Encoder,),
     "average": (Average,),
     "tracker": (Tracker,),
     "quality": (Observer,),
 }
 """For a folder of conf/, the types that its choices may have."""
-_OPTIONAL = ("average", "quality")
+_OPTIONAL = ("encoder", "average", "quality")
 _CHOSEN = ("graph", "placement", "discriminator", "loss", "reward", "optimizer", "generator", *_OPTIONAL)
 
 # The largest float32: a larger number would become infinite.

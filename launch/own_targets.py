@@ -45,7 +45,7 @@ def check_plain(source: Path | str, values: Any) -> None:
         if isinstance(value, dict):
             _check_mapping(source, key, value)
         here = _calls_in_conf().get(key)
-        optional = value is None and len(key) == 1  # average, quality
+        optional = value is None and len(key) == 1  # encoder, average, quality
         if here and not optional and not (isinstance(value, dict) and _call_of(value) in here):
             raise InputError(f"{source}: {_shown(key)} must be one of conf/{key[0]}, got {shown(value)}")
 

@@ -23,7 +23,7 @@ from trainer.strict_yaml import read_yaml
 
 _OF_THE_USER = ("launch", "tracker", "trackers", "resume")
 _CACHE = ["graph", "cache"]
-_OPTIONAL = {"average", "quality", "pretrain"}
+_OPTIONAL = {"encoder", "average", "quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _MOST_BRACKETS = 30  # in one line, because hydra's parser is recursive
 

@@ -12,7 +12,8 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run, build_run
-from launch.graph_and_model import build_without_entities, read_graph
+from launch.graph_and_model import read_graph
+from launch.opened_model import open_model
 from launch.own_targets import check_plain
 from launch.parts import instantiate
 from launch.schema import GONE, RunOptions, SavedRunOptions
@@ -20,7 +21,7 @@ from trainer.checkpoint import Checkpointer
 from trainer.checkpoint_files import is_file
 from trainer.pointer import find_checkpoint, trained_checkpoint
 from trainer.runtime import Runtime
-from trainer.saved_rows import SavedRows, open_trained
+from trainer.saved_rows import TrainedRows
 from trainer.strict_yaml import read_yaml
 
 _T = TypeVar("_T")
@@ -52,14 +53,16 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
     return run, found.checkpoint
 
 
-def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, KGEModel, SavedRows, Path]:
+def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, KGEModel, TrainedRows, Path]:
     """Loads a run's trained model in one process, but for its entity rows, which need not fit into memory.
+
+    With an encoder, entity rows are in memory.
 
     Args:
         options: as for `load_run`.
         runtime: of one rank.
     Returns:
-        The graph; the model, with a table of no entities; the entity rows, to be read a block at a time; and the folder
+        The graph; the model; the entity rows, as scores see them, to be read a block at a time; and the folder
         of the checkpoint.
     Raises:
         InputError: as for `load_run`.
@@ -67,8 +70,7 @@ def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph
     found = _find(options, runtime)
     graph = found.attempt(lambda: read_graph(found.config, runtime))
     found.check_graph(graph)
-    model = found.attempt(lambda: build_without_entities(found.config, graph, runtime))
-    rows = open_trained(found.checkpoint, "discriminator", model, graph.num_entities)
+    model, rows = found.attempt(lambda: open_model(found.config, graph, found.checkpoint, runtime))
     return graph, model, rows, found.checkpoint
 
 

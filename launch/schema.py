@@ -91,6 +91,7 @@ class RunOptions:
     graph: Any = MISSING
     placement: Any = MISSING
     discriminator: Any = MISSING
+    encoder: Any = None
     loss: Any = MISSING
     terms: dict[str, Any] = field(default_factory=dict)
     reward: Any = MISSING
@@ -126,6 +127,7 @@ class ScorecardOptions:
 class ScorecardRunOptions(RunOptions):
     """conf/scorecard.yaml: the options of a run (MISSING keeps their values) and those of a scorecard."""
 
+    encoder: Any = MISSING
     average: Any = MISSING
     quality: Any = MISSING
     scorecard: ScorecardOptions = MISSING
@@ -146,6 +148,7 @@ class SearchOptions:
 class SearchRunOptions(RunOptions):
     """conf/search.yaml: the options of a run (MISSING keeps their values) and those of a search."""
 
+    encoder: Any = MISSING
     average: Any = MISSING
     quality: Any = MISSING
     search: SearchOptions = MISSING

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from exporting.trained_model import TrainedModel
 from launch.build import Run, build_run
-from launch.graph_and_model import build_without_entities
+from launch.opened_model import open_model
 from tests.configs import composed
 from trainer.checkpoint import Checkpointer, Player
 from trainer.runtime import Runtime
-from trainer.saved_rows import open_trained
 
 # Dimensions and options that make a small model.
 SMALL = {"conve": ["discriminator.scoring.height=2", "discriminator.scoring.kernel=2"]}
@@ -33,9 +32,7 @@ def saved(run: Run, folder: Path) -> TrainedModel:
     checkpoint = Checkpointer(folder, run.runtime, keep=1).save(
         "step_1", {"discriminator": Player(run.discriminator, None)}, {}, {}
     )
-    model = build_without_entities(run.config, run.graph, run.runtime)
-    rows = open_trained(checkpoint, "discriminator", model, run.graph.num_entities)
-    return TrainedModel(run.graph, model, rows, checkpoint)
+    return TrainedModel(run.graph, *open_model(run.config, run.graph, checkpoint, run.runtime), checkpoint)
 
 
 def renamed(trained: TrainedModel, entities: Sequence[str] = (), relations: Sequence[str] = ()) -> TrainedModel:

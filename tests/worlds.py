@@ -16,13 +16,14 @@ from discriminator.loss.loss import Loss
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.loss.softmax import Softmax
 from discriminator.reward import ScoreReward
-from embedding.model import KGEModel, ModelSite
+from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer
 from embedding.scoring.conve import ConvE
 from embedding.scoring.distmult import DistMult
 from embedding.scoring.scoring import ScoringFunction
 from embedding.scoring.transe import TransE
 from embedding.scoring.tucker import TuckER
+from embedding.site import ModelSite
 from generator.baseline import Baseline, PreviousEpoch
 from generator.bernoulli import BernoulliSampler
 from generator.kbgan import KBGANSampler

@@ -253,6 +253,8 @@ class Checkpointer:
         except InputError as failure:  # of this rank's rows; all ranks raise it
             error = str(failure)
         self.runtime.agree(error)
+        for player in players.values():
+            player.model.encode()
         return state
 
     def _attempt(self, action: Callable[[], None], *, once: bool = False) -> None:

@@ -185,10 +185,13 @@ class Trainer:
     def train_step(self, stage: Stage, number: int) -> Step:
         """Trains one step of a stage. Collective.
 
-        In order: the sampler proposes negatives; the player scores them and computes the loss; the loss and the rewards
-        are checked to be finite; the player's optimiser updates the model; the sampler gets the reward.
+        In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
+        player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
+        optimiser updates the model; the sampler gets the reward.
         """
-        batch = self.runtime.share(stage.order.batch(number))
+        whole = stage.order.batch(number)
+        stage.player.begin_step(whole)
+        batch = self.runtime.share(whole)
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
@@ -228,6 +231,7 @@ class Trainer:
         if not stage.is_regular(cursor.stage_step):
             cursor.set_best_aside()
         model = stage.player.model
+        model.encode()
         ranking = stage.rank(lambda: self.validation.of(model), cursor.stage_step)
         value = ranking.value
         if better := value > cursor.best_value:
@@ -272,6 +276,7 @@ class Trainer:
             self.best_ranking = load_manifest(best).get("ranking")
         else:
             stage.use_average()
+            stage.player.model.encode()
         if not is_last:
             cursor.stage, cursor.stage_step = cursor.stage + 1, 0
             cursor.best_value, cursor.best_step, cursor.best_checkpoint, cursor.stale = -1.0, 0, None, 0

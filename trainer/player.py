@@ -64,7 +64,7 @@ def dense_tensors(players: Mapping[str, Player]) -> dict[str, Tensor]:
 
 def _weights(name: str, player: Player, *, average: bool = False) -> dict[str, Weights]:
     """The weights of a player by their place in files. With `average`, the model's own are those of its average."""
-    own = Weights(player.model.entity.weight, player.model.dense_tensors())
+    own = Weights(player.model.learned_rows, player.model.dense_tensors())
     others = {f"{name}/{key}": weights for key, weights in player.averages.items()}
     return {f"{name}/average" if average else name: own, **others}
 
@@ -89,7 +89,7 @@ def load_players(
     for name, player in players.items():
         weights = _weights(name, player, average=averaged and _has_average(name, tensors))
         is_frozen = f"{name}/frozen" in tensors and not averaged
-        frozen = torch.zeros_like(player.model.entity.weight[:, 0], dtype=torch.bool) if is_frozen else None
+        frozen = torch.zeros_like(player.model.learned_rows[:, 0], dtype=torch.bool) if is_frozen else None
         # Rows first, so that another optimizer is noticed by the names of its row state.
         _load_rows(checkpoint, files, name, player, weights, frozen, renumbering)
         _load_dense(checkpoint, name, player, weights, tensors, renumbering)
@@ -159,7 +159,7 @@ def _load_dense(
             fill(f"{place}/dense/{key}", own, of_relations=key == RELATION)
     if player.optimizer is not None:
         parameters = player.model.dense_parameters()
-        number = next(n for n, each in enumerate(parameters) if each is player.model.scorer.relation)
+        number = next(n for n, each in enumerate(parameters) if each is player.model.learned_relations)
         state = {key: value.clone() for key, value in player.optimizer.dense_state().items()}
         for key, own in state.items():
             fill(f"{name}/optimizer/{key}", own, of_relations=key.startswith(f"{number}."))

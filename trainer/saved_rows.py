@@ -1,4 +1,7 @@
-"""The entity rows of a trained model, read from its checkpoint a block at a time: they need not fit into memory."""
+"""The entity rows of a trained model, read from its checkpoint a block at a time: they need not fit into memory.
+
+Those that an encoder makes are the exception.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -70,6 +73,25 @@ class SavedRows:
         """The rows of a file. They are not read yet."""
         found = saved.get_tensor(self._key) if self._key in saved.keys() else None  # noqa: SIM118 (not a dict)
         return fitting(self._checkpoint, self._key, found, self._like, (length, self._like.shape[1]))
+
+
+class EncodedRows:
+    """The rows of all entities in the order of ids, as a model's encoder made them. They are in memory.
+
+    Args:
+        model: a whole model on one rank, encoded.
+    """
+
+    def __init__(self, model: KGEModel) -> None:
+        self._rows = model.entity.gather_all(model.entity.weight)
+
+    def blocks(self, size: int) -> Iterator[Float[Tensor, "n E"]]:
+        """The rows, `size` entities at a time."""
+        yield from self._rows.split(size)
+
+
+TrainedRows = SavedRows | EncodedRows
+"""The entity rows of a trained model, as scores see them."""
 
 
 def open_trained(checkpoint: Path, name: str, model: KGEModel, num_entities: int) -> SavedRows:

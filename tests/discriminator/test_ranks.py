@@ -18,6 +18,8 @@ from discriminator.reward import ScoreReward
 from discriminator.term.l2 import L2
 from discriminator.term.n3 import N3
 from discriminator.term.relation_prediction import RelationPrediction
+from embedding.encoder.choice import EncoderChoice
+from embedding.encoder.compgcn import CompGCN
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
 from graph.answer_index import per_positive
@@ -35,9 +37,11 @@ from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 
 bilinear = partial(ComplEx, precision="float32")
+ENCODER = partial(CompGCN, layers=1, dropout=0.1, residual=False, composition="mult")
 MODELS: dict[str, Callable[..., KGEModel]] = {
     "plain": partial(model_of, scoring=bilinear),
     "reciprocal": partial(model_of, scoring=bilinear, reciprocal=True),
+    "encoded": partial(model_of, scoring=bilinear, reciprocal=True, encoder=EncoderChoice(ENCODER, families().train)),
 }
 STATISTICS = context_of(families()).statistics
 TERMS = {
@@ -99,11 +103,13 @@ def train(rank: int, world_size: int, case: Case, config: DictConfig) -> tuple[l
     losses = []
     for step in range(4):
         batch = order.batch(step)
-        batch = runtime.share(batch.chunks(0, 2) if step == 3 else batch)
+        batch = batch.chunks(0, 2) if step == 3 else batch
+        player.begin_step(batch)
+        batch = runtime.share(batch)
         verdict = player.judge(batch, negatives_of(batch, known))
         player.learn(verdict)
         losses.append(float(runtime.add(verdict.loss.detach())))
-    values = {"entity": model.entity.gather_all(model.entity.weight.detach()).double(), **model.dense_tensors()}
+    values = {"entity": model.entity.gather_all(model.learned_rows.detach()).double(), **model.dense_tensors()}
     return losses, {name: value.clone() for name, value in values.items()}
 
 

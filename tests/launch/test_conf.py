@@ -27,7 +27,7 @@ NEEDS = {
     "placement/metis": ["placement.num_parts=4"],
 }
 # What the code adds to a yaml's options when it calls the target.
-ADDED = {"embedding.model.KGEModel": {"site", "name"}}
+ADDED = {"embedding.model.KGEModel": {"site", "name", "encoder"}}
 
 
 # A graph that an experiment asks for is swapped for one that needs no file.

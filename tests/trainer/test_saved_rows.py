@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from embedding.model import KGEModel, ModelSite
+from embedding.model import KGEModel
+from embedding.site import ModelSite
 from graph.errors import InputError
 from graph.partition import EntityPlacement
 from tests.ranks import run_on_ranks

@@ -13,7 +13,8 @@ from embedding.model import KGEModel
 class Weights:
     """The entity rows that this rank owns, and all dense tensors of a model: parameters and buffers.
 
-    Nothing here is collective: each rank keeps its own rows, and all ranks compute equal dense tensors.
+    Each rank keeps its own rows, and all ranks compute equal dense tensors. Only what gives a model other weights is
+    collective, and only if the model has an encoder, which then makes its rows again.
 
     An average needs no projection: rows that `max_norm` limits lie in a ball, and so do their averages. Scoring
     functions whose rows have another constraint, such as unit quaternions, impose it while they score.
@@ -34,7 +35,7 @@ class Weights:
     def of(cls, model: KGEModel) -> "Weights":
         """Copies the weights of a model."""
         dense = {name: tensor.detach().clone() for name, tensor in model.dense_tensors().items()}
-        return cls(model.entity.weight.detach().clone(), dense)
+        return cls(model.learned_rows.detach().clone(), dense)
 
     def copy(self) -> "Weights":
         """A copy that changes independently."""
@@ -46,9 +47,9 @@ class Weights:
 
         This holds for parameters of floating point. Buffers, such as running statistics, are copied.
         """
-        named = [*model.scorer.named_parameters(), *model.attached.named_parameters()]
-        averaged = {name for name, parameter in named if parameter.is_floating_point()}
-        self.entity.lerp_(model.entity.weight, share)
+        named = model.named_dense_parameters()
+        averaged = {name for name, parameter in named.items() if parameter.is_floating_point()}
+        self.entity.lerp_(model.learned_rows, share)
         for name, tensor in model.dense_tensors().items():
             if name in averaged:
                 self.dense[name].lerp_(tensor, share)
@@ -58,20 +59,23 @@ class Weights:
     @torch.no_grad()
     def copy_to(self, model: KGEModel) -> None:
         """Overwrites all weights of a model."""
-        model.entity.weight.copy_(self.entity)
+        model.learned_rows.copy_(self.entity)
         _fill(model, self.dense)
+        model.encode()
 
     @contextmanager
     def in_place_in(self, model: KGEModel) -> Iterator[None]:
         """Within it the model has these weights, afterwards its own again. No step may be taken within."""
         own = {name: tensor.detach().clone() for name, tensor in model.dense_tensors().items()}
-        rows, model.entity.weight = model.entity.weight, self.entity  # exchanged, for a copy would need more memory
+        rows, model.learned_rows = model.learned_rows, self.entity  # exchanged, for a copy would need more memory
         try:
             _fill(model, self.dense)
+            model.encode()
             yield
         finally:
-            model.entity.weight = rows
+            model.learned_rows = rows
             _fill(model, own)
+            model.encode()
 
 
 @torch.no_grad()

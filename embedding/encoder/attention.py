@@ -1,0 +1,98 @@
+"""Attention over neighbours that knows the relation of each edge.
+
+After GAT (Velickovic et al., Graph attention networks, ICLR 2018, arXiv 1710.10903). Messages and their weights
+depend on relation rows, as in KBGAT (Nathani et al., Learning attention-based embeddings for relation prediction in
+knowledge graphs, ACL 2019, arXiv 1906.01195).
+"""
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
+
+from embedding.encoder.edges import Edges
+from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.messages import sum_messages
+from embedding.scoring.dense import affine
+from graph.errors import InputError
+
+_SLOPE = 0.2
+"""Of the leaky ReLU on the weights' logits, as in GAT."""
+
+
+class Attention(Encoder):
+    """Sums messages with weights that add up to 1 over the edges into an entity.
+
+    An edge's message is a matrix times the neighbour's row plus a matrix times the relation's row. Each of the `heads`
+    equal parts of it has its own weight: the softmax, over the edges into the entity, of a leaky ReLU of a linear
+    function of the entity's row, the neighbour's row and the relation's row. A layer makes this sum, plus the entity's
+    own row multiplied by another matrix, plus a bias; then, but for the last layer, ELU. Relation rows stay.
+
+    Args:
+        layers, dropout, residual: see `Encoder`.
+        heads: parts of a message; they divide the width of entity rows.
+    Raises:
+        InputError: an option out of range.
+    """
+
+    reads_relations = True
+
+    def __init__(self, site: EncoderSite, *, layers: int, dropout: float, residual: bool, heads: int) -> None:
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+        width, of_relation = site.entity_width, site.relation_width
+        if heads < 1 or width % heads:
+            raise InputError(f"encoder.heads must divide the {width} numbers of an entity row, got {heads}")
+        self.heads = heads
+        shapes = {
+            "value": (width, width),
+            "relation_value": (of_relation, width),
+            "loop": (width, width),
+            "own_logit": (width, heads),
+            "neighbour_logit": (width, heads),
+            "relation_logit": (of_relation, heads),
+        }
+        for name, shape in shapes.items():
+            matrices = [self.new_parameter(f"{name} {number}", *shape) for number in range(layers)]
+            setattr(self, name, nn.ParameterList(matrices))
+        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+
+    value: nn.ParameterList
+    relation_value: nn.ParameterList
+    loop: nn.ParameterList
+    own_logit: nn.ParameterList
+    neighbour_logit: nn.ParameterList
+    relation_logit: nn.ParameterList
+
+    def layer(
+        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
+    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        """See `Encoder.layer`."""
+        width = rows.shape[1]
+        # One exchange for both: what a neighbour sends, and its part of the logits.
+        sent = affine(rows, torch.cat([self.value[number], self.neighbour_logit[number]], dim=1), None)
+        value, logit = self.site.neighbours.rows(sent).split([width, self.heads], dim=1)
+        logits = (
+            affine(rows, self.own_logit[number], None)[edges.destination]
+            + logit[edges.source]
+            + (relations @ self.relation_logit[number]).to(rows.dtype)[edges.relation]
+        )
+        total = sum_messages(
+            edges,
+            value.contiguous(),
+            relations @ self.relation_value[number],
+            _softmax(nn.functional.leaky_relu(logits, _SLOPE), edges, len(rows)),
+            torch.add,
+            into=edges.destination,
+            num_sums=len(rows),
+            width=width,
+        )
+        made = total + affine(rows, self.loop[number], self.bias[number])
+        return made if number == self.num_layers - 1 else nn.functional.elu(made), relations
+
+
+def _softmax(logit: Float[Tensor, "M H"], edges: Edges, num_rows: int) -> Float[Tensor, "M H"]:
+    """The softmax over the edges into each entity."""
+    into = edges.destination
+    largest = logit.new_full((num_rows, logit.shape[1]), -torch.inf)
+    largest = largest.scatter_reduce_(0, into[:, None].expand_as(logit), logit.detach(), "amax")
+    part = (logit - largest[into]).exp()
+    return part / torch.zeros_like(largest).index_add(0, into, part)[into]

@@ -1,0 +1,113 @@
+"""CompGCN (Vashishth et al., Composition-based multi-relational graph convolutional networks, ICLR 2020).
+
+arXiv 1911.03082.
+"""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Float64, Inexact
+from torch import Tensor, nn
+
+from embedding.encoder.edges import Edges
+from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.messages import sum_messages
+from embedding.scoring.dense import affine
+from graph.errors import InputError
+
+
+class Composition(StrEnum):
+    """How an entity row x and a relation row r become one row."""
+
+    SUB = "sub"
+    """x - r."""
+    MULT = "mult"
+    """x * r, number by number."""
+    CORR = "corr"
+    """Circular correlation: number k is the sum over i of x[i] * r[(i + k) mod width]."""
+
+
+class CompGCN(Encoder):
+    """Sends compositions of the neighbour's row and the edge's relation row; relation rows change from layer to layer.
+
+    A layer makes tanh((into + out + loop) / 3 + bias). `into` is the sum over edges (head, r, tail) into the entity as
+    tail of the composition of head and r, each divided by sqrt(facts of the head as head * facts of the tail as tail),
+    multiplied by a matrix. `out` is the same of inverse edges, with another matrix. `loop` is the composition of the
+    row itself with a relation row of its own, multiplied by a third matrix. Relation rows are multiplied by a fourth.
+    Composition and sums are linear, so the sum is multiplied by a matrix, not each message.
+
+    Args:
+        layers, dropout, residual: see `Encoder`.
+        composition: sub, mult or corr; see `Composition`.
+    Raises:
+        InputError: an option out of range, or a scoring function whose entity and relation rows differ in width.
+    """
+
+    reads_relations = True
+    weight_in: nn.ParameterList
+    weight_out: nn.ParameterList
+    weight_loop: nn.ParameterList
+    weight_relation: nn.ParameterList
+
+    def __init__(self, site: EncoderSite, *, layers: int, dropout: float, residual: bool, composition: str) -> None:
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+        if composition not in list(Composition):
+            raise InputError(f"encoder.composition must be one of {', '.join(Composition)}, got {composition!r}")
+        width = site.entity_width
+        if width != site.relation_width:
+            raise InputError(
+                f"encoder=compgcn composes rows of equal width, but {site.scoring} has {width} numbers for an entity "
+                f"and {site.relation_width} for a relation; take encoder=rgcn or encoder=attention"
+            )
+        self.composition = Composition(composition)
+        for name in ("weight_in", "weight_out", "weight_loop", "weight_relation"):
+            matrices = [self.new_parameter(f"{name} {number}", width, width) for number in range(layers)]
+            setattr(self, name, nn.ParameterList(matrices))
+        loops = [self.new_parameter(f"loop {number}", 1, width) for number in range(layers)]
+        self.loop = nn.ParameterList(loops)
+        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+
+    def layer(
+        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
+    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        """See `Encoder.layer`."""
+        into, out = self._sums(rows, relations, edges).chunk(2, dim=1)
+        loop = self._back(self._compose(self._forth(rows), self._forth(self.loop[number]).to(self._type(rows))), rows)
+        parts = torch.cat([into, out, loop], dim=1) / 3
+        matrices = torch.cat([self.weight_in[number], self.weight_out[number], self.weight_loop[number]])
+        return torch.tanh(affine(parts, matrices, self.bias[number])), relations @ self.weight_relation[number]
+
+    def _sums(
+        self, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q E"], edges: Edges
+    ) -> Float[Tensor, "L 2*E"]:
+        """Beside each other: the sum of the messages of edges from heads, and of those from tails."""
+        sources = self._forth(self.site.neighbours.rows(rows))
+        from_tail = (edges.relation >= self.site.num_relations).long()
+        total = sum_messages(
+            edges,
+            sources,
+            self._forth(relations),
+            edges.symmetric[:, None],
+            self._compose,
+            into=2 * edges.destination + from_tail,
+            num_sums=2 * len(rows),
+            width=sources.shape[1],
+        )
+        return self._back(total, rows).view(len(rows), 2 * rows.shape[1])
+
+    # Correlation is a product of Fourier transforms. Sums of transforms are transforms of sums, so a row is transformed
+    # once for each layer, not once for each edge.
+
+    def _forth(self, rows: Float[Tensor, "K E"]) -> Inexact[Tensor, "K F"]:
+        return torch.fft.rfft(rows) if self.composition == Composition.CORR else rows
+
+    def _back(self, rows: Inexact[Tensor, "K F"], like: Float[Tensor, "_ E"]) -> Float[Tensor, "K E"]:
+        return torch.fft.irfft(rows, like.shape[1]) if self.composition == Composition.CORR else rows
+
+    def _type(self, rows: Float[Tensor, "L E"]) -> torch.dtype:
+        return rows.dtype.to_complex() if self.composition == Composition.CORR else rows.dtype
+
+    def _compose(self, rows: Inexact[Tensor, "K F"], relations: Inexact[Tensor, "K_ F"]) -> Inexact[Tensor, "K F"]:
+        if self.composition == Composition.SUB:
+            return rows - relations
+        return (rows.conj() if self.composition == Composition.CORR else rows) * relations

@@ -1,0 +1,120 @@
+"""The interface of encoders: layers that make rows from rows, and that the place of a row does not change."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+
+from embedding.encoder.edges import Edges
+from embedding.encoder.neighbours import Neighbours
+from graph.batch import Batch
+from graph.counter_random import combine, paired_uniform, random_uniform, stream
+from graph.errors import InputError
+
+
+@dataclass(frozen=True)
+class EncoderSite:
+    """The surroundings of an encoder that no option of it sets."""
+
+    name: str
+    """Of the model, such as "discriminator"; part of the keys of random numbers."""
+    scoring: str
+    """Of the class of the scoring function, for errors."""
+    entity: Int64[Tensor, " L"]
+    """The entity of each row of this rank's block."""
+    entity_width: int
+    relation_width: int
+    num_relations: int
+    reciprocal: bool
+    """Whether there is a relation row for each inverse relation r + R."""
+    neighbours: Neighbours
+    device: torch.device
+    seed: int
+
+
+class Encoder(nn.Module, ABC):
+    """Makes the rows that scoring sees from the learned rows and the edges of train.
+
+    Its parameters are float64, equal on all ranks, and a function of (seed, name, index) at first. What it makes of an
+    entity depends on no rank.
+
+    Args:
+        layers: how often messages are sent: so many edges away from an entity, others still change its row.
+        dropout: while training, sets each number that a layer makes to 0 with this probability, and divides the others
+            by 1 - dropout. Which ones is a function of (seed, epoch, chunk, layer, entity, column).
+        residual: adds to what a layer makes the rows that it got.
+    Raises:
+        InputError: an option out of range.
+    """
+
+    reads_relations: ClassVar[bool] = False
+    """Whether messages depend on relation rows. If so, layers get a row for each inverse relation too."""
+
+    def __init__(self, site: EncoderSite, *, layers: int, dropout: float, residual: bool) -> None:
+        super().__init__()
+        if layers < 1:
+            raise InputError(f"encoder.layers must be at least 1, got {layers}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"encoder.dropout must be at least 0 and below 1, got {dropout}")
+        self.site = site
+        self.num_layers = layers
+        self.dropout = dropout
+        self.residual = residual
+        has_inverses = self.reads_relations and not site.reciprocal
+        shape = site.num_relations, site.relation_width
+        self.inverse = self.new_parameter("inverse", *shape) if has_inverses else None
+        """Rows of inverse relations, if the layers need them and the scoring function has none."""
+
+    def forward(
+        self, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "R_ W"], edges: Edges, batch: Batch | None
+    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "R_ W"]]:
+        """The rows of this rank's entities and of all relations that scoring sees; differentiable.
+
+        Collective when partitioned, and so is its backward.
+
+        Args:
+            edges: those into this rank's rows.
+            batch: the global batch of a training step, whose first chunk is part of the key of dropout; None: there is
+                no dropout.
+        """
+        seen = len(relations)
+        if self.inverse is not None:
+            relations = torch.cat([relations, self.inverse])
+        for number in range(self.num_layers):
+            made, relations = self.layer(number, rows, relations, edges)
+            if batch is not None and self.dropout > 0:
+                made = made * self._kept(number, batch, made)
+            rows = rows + made if self.residual else made
+        return rows, relations[:seen]
+
+    @abstractmethod
+    def layer(
+        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
+    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        """What a layer makes of the rows. It must fetch neighbours equally often on each rank."""
+
+    def new_parameter(self, name: str, *shape: int, fan: tuple[int, int] | None = None) -> nn.Parameter:
+        """A parameter with uniform values of Xavier's variance, 2 / (inputs + outputs) (Glorot and Bengio 2010).
+
+        Args:
+            fan: inputs and outputs; None: the last two of `shape`.
+        """
+        inputs, outputs = shape[-2:] if fan is None else fan
+        size = torch.Size(shape).numel()
+        key = stream(f"{self.site.name} encoder {name}", self.site.seed)
+        value = (2 * random_uniform(key, torch.arange(size)) - 1) * (6 / (inputs + outputs)) ** 0.5
+        return nn.Parameter(value.view(shape).to(self.site.device))
+
+    def new_bias(self) -> nn.Parameter:
+        """A bias of rows, 0 at first."""
+        return nn.Parameter(torch.zeros(self.site.entity_width, dtype=torch.float64, device=self.site.device))
+
+    def _kept(self, number: int, batch: Batch, like: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """The factors of dropout."""
+        key = stream(f"{self.site.name} encoder dropout", batch.seed, batch.epoch, number)
+        place = combine(batch.chunk.min(), self.site.entity)
+        kept = paired_uniform(key, place, like.shape[1]) >= self.dropout
+        return kept.to(like.dtype) / (1 - self.dropout)

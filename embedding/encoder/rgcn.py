@@ -1,0 +1,121 @@
+"""R-GCN (Schlichtkrull et al., Modeling relational data with graph convolutional networks, ESWC 2018).
+
+arXiv 1703.06103.
+"""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
+
+from embedding.encoder.edges import Edges
+from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.messages import sum_messages
+from embedding.scoring.dense import affine
+from graph.errors import InputError
+
+
+class Decomposition(StrEnum):
+    """How the matrices of the relations share their numbers."""
+
+    BASIS = "basis"
+    """Each is a weighted sum of a few matrices that all relations share."""
+    BLOCK = "block"
+    """Each has square blocks on its diagonal, and zeros elsewhere."""
+
+
+class Normalisation(StrEnum):
+    """What the messages into an entity are divided by."""
+
+    RELATION = "relation"
+    """The number of edges into the entity that have the same relation."""
+    ENTITY = "entity"
+    """The number of edges into the entity."""
+
+
+class RGCN(Encoder):
+    """Multiplies a neighbour's row by the matrix of the edge's relation; inverse relations have matrices of their own.
+
+    A layer makes the sum of these messages, each divided by a number of edges, plus the entity's own row multiplied by
+    another matrix, plus a bias; then, but for the last layer, negative numbers become 0. Relation rows stay.
+
+    Args:
+        layers, dropout, residual: see `Encoder`.
+        decomposition: basis or block; see `Decomposition`.
+        parts: the number of bases, or of blocks. A basis takes an entity row of memory for each entity in a step.
+        normalisation: relation or entity; see `Normalisation`.
+    Raises:
+        InputError: an option out of range, or blocks that do not divide the width of entity rows.
+    """
+
+    def __init__(
+        self,
+        site: EncoderSite,
+        *,
+        layers: int,
+        dropout: float,
+        residual: bool,
+        decomposition: str,
+        parts: int,
+        normalisation: str,
+    ) -> None:
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+        for key, choice, choices in (
+            ("decomposition", decomposition, Decomposition),
+            ("normalisation", normalisation, Normalisation),
+        ):
+            if choice not in list(choices):
+                raise InputError(f"encoder.{key} must be one of {', '.join(choices)}, got {choice!r}")
+        width = site.entity_width
+        if parts < 1:
+            raise InputError(f"encoder.parts must be at least 1, got {parts}")
+        if decomposition == Decomposition.BLOCK and width % parts:
+            raise InputError(
+                f"encoder.parts must divide the {width} numbers of an entity row with decomposition=block, got {parts}"
+            )
+        self.parts = parts
+        self.decomposition = Decomposition(decomposition)
+        self.normalisation = Normalisation(normalisation)
+        self.loop = nn.ParameterList([self.new_parameter(f"loop {number}", width, width) for number in range(layers)])
+        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+        self.of_relation = nn.ParameterList([self._new_of_relation(number) for number in range(layers)])
+        """For each relation and inverse relation: the weights of the bases, or the numbers of the blocks."""
+        bases = range(layers if self.decomposition == Decomposition.BASIS else 0)
+        shape, fan = (parts * width, width), (width, width)
+        self.bases = nn.ParameterList([self.new_parameter(f"bases {number}", *shape, fan=fan) for number in bases])
+
+    def _new_of_relation(self, number: int) -> nn.Parameter:
+        if self.decomposition == Decomposition.BASIS:
+            return self.new_parameter(f"relation {number}", 2 * self.site.num_relations, self.parts)
+        size = self.site.entity_width // self.parts
+        shape = 2 * self.site.num_relations, self.parts * size**2
+        return self.new_parameter(f"relation {number}", *shape, fan=(size, size))
+
+    def layer(
+        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
+    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        """See `Encoder.layer`."""
+        of_basis = self.decomposition == Decomposition.BASIS
+        total = sum_messages(
+            edges,
+            self.site.neighbours.rows(rows),
+            self.of_relation[number],
+            (edges.per_relation if self.normalisation == Normalisation.RELATION else edges.per_entity)[:, None],
+            self._beside if of_basis else self._multiplied,
+            into=edges.destination,
+            num_sums=len(rows),
+            width=rows.shape[1] * (self.parts if of_basis else 1),
+        )
+        made = affine(rows, self.loop[number], self.bias[number])
+        made = made + (affine(total, self.bases[number], None) if of_basis else total)
+        return made if number == self.num_layers - 1 else torch.relu(made), relations
+
+    def _beside(self, rows: Float[Tensor, "n E"], weight: Float[Tensor, "n P"]) -> Float[Tensor, "n PE"]:
+        """The row once for each basis, times its weight. The sums are multiplied by the bases, not each message."""
+        return (weight[:, :, None] * rows[:, None, :]).flatten(1)
+
+    def _multiplied(self, rows: Float[Tensor, "n E"], blocks: Float[Tensor, "n PSS"]) -> Float[Tensor, "n E"]:
+        size = rows.shape[1] // self.parts
+        matrix = blocks.view(len(rows), self.parts, size, size)
+        return (rows.view(len(rows), self.parts, size, 1) * matrix).sum(2).flatten(1)

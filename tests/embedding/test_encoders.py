@@ -1,0 +1,134 @@
+"""Encoders against loops over edges, their gradients against finite differences, and what a step leaves out."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedding.encoder.choice import EncoderChoice
+from embedding.model import KGEModel
+from embedding.scoring.rotate import RotatE
+from graph.batch import Batch
+from graph.errors import InputError
+from tests.encoders import KINDS, encoded, plain_rows, small_graph
+from tests.worlds import adam, batch_of, distmult, model_of, site_of
+
+GRAPH = small_graph()
+FACTS = sorted({tuple(triple) for triple in GRAPH.train.tolist()})
+
+
+def made(model: KGEModel) -> tuple[Tensor, Tensor]:
+    return model.entity.gather_all(model.entity.weight), model.scorer.relation.detach()
+
+
+def batch_with(*triples: tuple[int, int, int], padding: int = 0) -> Batch:
+    batch = batch_of(torch.tensor([*triples, *[FACTS[0]] * padding]), heads=1)
+    if padding:
+        batch.weight[-padding:] = 0.0
+    return batch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reciprocal", [False, True])
+def test_two_layers_equal_a_loop_over_edges(kind: str, reciprocal: bool):
+    model = encoded(kind, GRAPH, reciprocal=reciprocal)
+    torch.testing.assert_close(made(model), plain_rows(kind, model, FACTS), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else(kind: str):
+    model = encoded(kind, GRAPH)
+    # (6, 2, 7) is in train twice. Of (3, 1, 4) and (4, 1, 3), and of (0, 0, 2) and (0, 1, 2), one stays.
+    left_out = [(6, 2, 7), (3, 1, 4), (0, 0, 2), (5, 2, 5)]
+    model.begin_step(batch_with(*left_out, padding=2))
+    kept = [fact for fact in FACTS if fact not in left_out]
+    torch.testing.assert_close(made(model), plain_rows(kind, model, kept), rtol=1e-10, atol=1e-12)
+    model.encode()
+    torch.testing.assert_close(made(model), plain_rows(kind, model, FACTS), rtol=1e-10, atol=1e-12)
+
+
+def test_residual_adds_the_rows_that_a_layer_got():
+    model = encoded("linear", GRAPH, layers=1)
+    added = encoded("linear", GRAPH, layers=1, residual=True)
+    learned = model.entity.gather_all(model.learned_rows)
+    torch.testing.assert_close(made(added)[0], made(model)[0] + learned)
+
+
+def loss_of(model: KGEModel, batch: Batch, entity: Tensor) -> Tensor:
+    """Begins the step, as the trainer does. Uses rows by several look-ups, and relation rows."""
+    model.begin_step(batch)
+    positive, negative = model.score(batch, entity)
+    anchor, relation, _ = model.query_rows(batch)
+    return positive.sin().sum() + negative.square().sum() + (anchor * relation).cos().sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_equal_finite_differences(kind: str):
+    model = encoded(kind, GRAPH, dropout=0.3)
+    batch, entity = batch_with(*FACTS[2:6]), torch.tensor([[1, 9], [4, 4], [0, 7], [2, 3]])
+    loss_of(model, batch, entity).backward()
+    gradient = model.take_gradient()
+    assert torch.equal(gradient.row, torch.arange(10))
+    checked = [(model.learned_rows, gradient.value)]
+    checked += [(each.detach(), each.grad) for each in model.dense_parameters()]
+    generator = torch.Generator().manual_seed(1)
+    for value, found in checked:
+        direction = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        before, losses = value.clone(), []
+        for sign in (1, -1):
+            value.copy_(before + sign * 1e-6 * direction)
+            losses.append(float(loss_of(model, batch, entity).detach()))
+        value.copy_(before)
+        assert found is not None
+        expected = (losses[0] - losses[1]) / 2e-6
+        assert float((found * direction).sum()) == pytest.approx(expected, rel=2e-6, abs=1e-7)
+
+
+def test_dropout_is_drawn_anew_in_each_step_and_not_outside_of_steps():
+    model = encoded("compgcn mult", GRAPH, dropout=0.5)
+    whole = made(model)[0]
+    rows = []
+    for first in (0, 1, 0):
+        batch = batch_of(torch.tensor(FACTS[:3]), heads=1, first=first)
+        model.begin_step(batch)
+        rows.append(made(model)[0])
+    assert torch.equal(rows[0], rows[2])
+    assert not torch.equal(rows[0] == 0, rows[1] == 0)
+    assert 0.2 < float((rows[0] == 0).double().mean()) < 0.8
+    assert not (whole == 0).any()
+
+
+def test_a_step_that_was_not_begun_is_refused():
+    model = encoded("linear", GRAPH)
+    optimizer, batch = adam(model), batch_with(*FACTS[:2])
+    model.score(batch, torch.tensor([[1], [2]]))[0].sum().backward()
+    with pytest.raises(RuntimeError, match="only in a step that began with begin_step"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("linear", {"layers": 0}, "encoder.layers must be at least 1, got 0"),
+        ("linear", {"dropout": 1.0}, "encoder.dropout must be at least 0 and below 1, got 1.0"),
+        ("compgcn sub", {"composition": "add"}, "encoder.composition must be one of sub, mult, corr, got 'add'"),
+        ("rgcn basis", {"decomposition": "none"}, "encoder.decomposition must be one of basis, block, got 'none'"),
+        ("rgcn basis", {"normalisation": "all"}, "encoder.normalisation must be one of relation, entity, got 'all'"),
+        ("rgcn basis", {"parts": 0}, "encoder.parts must be at least 1, got 0"),
+        ("rgcn block", {"parts": 4}, "encoder.parts must divide the 6 numbers of an entity row .* got 4"),
+        ("attention", {"heads": 4}, "encoder.heads must divide the 6 numbers of an entity row, got 4"),
+    ],
+)
+def test_options_out_of_range_are_refused(kind: str, options: dict, message: str):
+    make = partial(KINDS[kind], **{"layers": 1, "dropout": 0.0, "residual": False} | options)
+    with pytest.raises(InputError, match=message):
+        model_of(site_of(GRAPH), dim=6, scoring=distmult, encoder=EncoderChoice(make, GRAPH.train))
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(InputError, match=r"discriminator.max_norm must be null with an encoder, got 1.0"):
+        encoded("linear", GRAPH, max_norm=1.0)
+    with pytest.raises(InputError, match=r"encoder=compgcn .* but RotatE has 6 numbers for an entity and 3 for"):
+        encoded("compgcn sub", GRAPH, scoring=RotatE)
+    encoded("attention", GRAPH, scoring=RotatE)

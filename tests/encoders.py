@@ -1,0 +1,138 @@
+"""Encoders for tests, and what they should make, computed edge by edge."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embedding.encoder.attention import Attention
+from embedding.encoder.choice import EncoderChoice
+from embedding.encoder.compgcn import CompGCN
+from embedding.encoder.encoder import Encoder
+from embedding.encoder.linear import Linear
+from embedding.encoder.rgcn import RGCN
+from embedding.model import KGEModel
+from graph.knowledge_graph import KnowledgeGraph
+from tests.worlds import distmult, graph_of, model_of, site_of
+from trainer.runtime import Runtime
+
+KINDS: dict[str, Callable[..., Encoder]] = {
+    "linear": Linear,
+    "compgcn sub": partial(CompGCN, composition="sub"),
+    "compgcn mult": partial(CompGCN, composition="mult"),
+    "compgcn corr": partial(CompGCN, composition="corr"),
+    "rgcn basis": partial(RGCN, decomposition="basis", parts=2, normalisation="relation"),
+    "rgcn block": partial(RGCN, decomposition="block", parts=2, normalisation="entity"),
+    "attention": partial(Attention, heads=2),
+}
+
+
+def small_graph() -> KnowledgeGraph:
+    """Ten entities, three relations: with a loop, a fact that is there twice, a fact both ways, and entity 9 alone."""
+    triples = [(0, 0, 1), (1, 0, 2), (2, 1, 0), (3, 1, 4), (4, 1, 3), (5, 2, 5), (6, 2, 7), (7, 0, 8), (0, 0, 2)]
+    return graph_of([*triples, (0, 1, 2), (3, 0, 1), (6, 2, 7), (8, 2, 0), (5, 1, 2)], 10, 3)
+
+
+def encoded(
+    kind: str,
+    graph: KnowledgeGraph,
+    runtime: Runtime | None = None,
+    *,
+    layers: int = 2,
+    dropout: float = 0.0,
+    residual: bool = False,
+    dim: int = 6,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
+) -> KGEModel:
+    """A model with an encoder in front, and parameters that are none of them 0."""
+    make = partial(KINDS[kind], layers=layers, dropout=dropout, residual=residual)
+    options = {"scoring": distmult, "init_scale": 0.7, "relation_init_scale": 0.7} | options
+    choice = EncoderChoice(make, graph.train)
+    model = model_of(site_of(graph, runtime, dtype=dtype), dim=dim, encoder=choice, **options)
+    assert model.encoding is not None
+    for number, bias in enumerate(model.encoding.encoder.get_parameter(f"bias.{layer}") for layer in range(layers)):
+        bias.detach().copy_(torch.linspace(-0.3, 0.4, len(bias)) + 0.1 * number)
+    model.encode()
+    return model
+
+
+def plain_rows(kind: str, model: KGEModel, facts: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    """The rows of entities, by id, and of relations that a layer-by-layer loop over these facts makes."""
+    assert model.encoding is not None
+    named = dict(model.encoding.encoder.named_parameters())
+    rows = model.entity.gather_all(model.learned_rows).detach().clone()
+    relations = model.learned_relations.detach().clone()
+    seen, count = len(relations), model.site.num_relations
+    if "inverse" in named:
+        relations = torch.cat([relations, named["inverse"].detach()])
+    edges = [edge for h, r, t in facts for edge in ((h, r, t), (t, r + count, h))]
+    last = model.encoding.encoder.num_layers - 1
+    for layer in range(last + 1):
+        own = {name.rsplit(".", 1)[0]: value.detach() for name, value in named.items() if name.endswith(f".{layer}")}
+        rows, relations = _LAYERS[kind.split(maxsplit=1)[0]](kind, own, rows, relations, edges, facts, layer == last)
+    return rows, relations[:seen]
+
+
+def _linear(kind, own, rows, relations, edges, facts, is_last):
+    return torch.tanh(rows @ own["weight"] + own["bias"]), relations
+
+
+def _compose(kind: str, x: Tensor, r: Tensor) -> Tensor:
+    if kind.endswith("corr"):
+        width = len(x)
+        return torch.stack([sum(x[i] * r[(i + k) % width] for i in range(width)) for k in range(width)])
+    return x - r if kind.endswith("sub") else x * r
+
+
+def _compgcn(kind, own, rows, relations, edges, facts, is_last):
+    made = torch.stack([_compose(kind, row, own["loop"][0]) @ own["weight_loop"] for row in rows])
+    for h, r, t in facts:
+        norm = (sum(f[0] == h for f in facts) * sum(f[2] == t for f in facts)) ** -0.5
+        inverse = relations[r + len(relations) // 2]
+        made[t] += norm * _compose(kind, rows[h], relations[r]) @ own["weight_in"]
+        made[h] += norm * _compose(kind, rows[t], inverse) @ own["weight_out"]
+    return torch.tanh(made / 3 + own["bias"]), relations @ own["weight_relation"]
+
+
+def _rgcn(kind, own, rows, relations, edges, facts, is_last):
+    width, of_relation = rows.shape[1], own["of_relation"]
+    made = rows @ own["loop"] + own["bias"]
+    for source, r, target in edges:
+        if kind.endswith("basis"):
+            bases = own["bases"].view(2, width, width)
+            matrix = of_relation[r, 0] * bases[0] + of_relation[r, 1] * bases[1]
+            norm = sum((e[1], e[2]) == (r, target) for e in edges)
+        else:
+            matrix = torch.block_diag(*of_relation[r].view(2, width // 2, width // 2))
+            norm = sum(e[2] == target for e in edges)
+        made[target] += rows[source] @ matrix / norm
+    return (made if is_last else torch.relu(made)), relations
+
+
+def _attention(kind, own, rows, relations, edges, facts, is_last):
+    made = rows @ own["loop"] + own["bias"]
+    heads = 2
+    for target in range(len(rows)):
+        into = [edge for edge in edges if edge[2] == target]
+        logits = [
+            rows[target] @ own["own_logit"] + rows[s] @ own["neighbour_logit"] + relations[r] @ own["relation_logit"]
+            for s, r, _ in into
+        ]
+        if not into:
+            continue
+        share = torch.nn.functional.leaky_relu(torch.stack(logits), 0.2).softmax(0)
+        for (s, r, _), weight in zip(into, share, strict=True):
+            message = (rows[s] @ own["value"] + relations[r] @ own["relation_value"]).view(heads, -1)
+            made[target] += (weight[:, None] * message).flatten()
+    return (made if is_last else torch.nn.functional.elu(made)), relations
+
+
+_LAYERS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "linear": _linear,
+    "compgcn": _compgcn,
+    "rgcn": _rgcn,
+    "attention": _attention,
+}
