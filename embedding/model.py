@@ -14,6 +14,7 @@ from embedding.initial import InitialValues
 from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.network import NetworkScoring, batch_norms
 from embedding.scoring.scoring import ScoringFunction
+from embedding.storage import DiskStorage
 from embedding.table import EmbeddingTable
 from embedding.training_step import TrainingStep
 from embedding.triple_scorer import Scored, TripleScorer, replicate
@@ -35,6 +36,8 @@ class ModelSite:
     device: torch.device
     dtype: torch.dtype
     seed: int
+    storage: DiskStorage | None = None
+    """Keeps entity rows and their optimiser state on disk; None: they are in memory."""
     fills_entities: bool = True
     """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
 
@@ -124,6 +127,7 @@ class KGEModel:
             seed=site.seed,
             dtype=site.dtype,
             device=site.device,
+            storage=site.storage,
         )
         num_rows = site.num_relations * (2 if self.reciprocal else 1)
         own, scale = _widths(scoring, scoring.relation_parts), self.relation_init_scale
@@ -135,7 +139,8 @@ class KGEModel:
         self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.attached = nn.ModuleDict()
         self._made: tuple[Batch, Tensor] | None = None
-        self.entity_ball.clip_(self.entity.weight)
+        for rows in self.entity.spans():
+            self.entity_ball.clip_(self.entity.weight[rows])
         self.relation_ball.clip_(self.scorer.relation.detach())
 
     def attach(self, name: str, module: nn.Module) -> None:

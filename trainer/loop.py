@@ -188,7 +188,11 @@ class Trainer:
         In order: the sampler proposes negatives; the player scores them and computes the loss; the loss and the rewards
         are checked to be finite; the player's optimiser updates the model; the sampler gets the reward.
         """
-        batch = self.runtime.share(stage.order.batch(number))
+        whole = stage.order.batch(number)
+        storage = stage.player.model.site.storage
+        if storage is not None and whole.resident is not None:
+            storage.enter(whole.resident)
+        batch = self.runtime.share(whole)
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
@@ -221,6 +225,12 @@ class Trainer:
             metrics["generator/reward"] = step.reward
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
         metrics |= self.diagnostics.digests(step.batch, step.negatives) | self.diagnostics.usage()
+        storage = stage.player.model.site.storage
+        if storage is not None:
+            metrics |= {
+                "speed/shard_bytes_read": storage.bytes_read,
+                "speed/shard_bytes_written": storage.bytes_written,
+            }
         self._track({**metrics, "speed/triples_per_second": rate})
 
     def _validate(self, stage: Stage) -> None:
