@@ -122,6 +122,7 @@ class KGEModel:
             seed=site.seed,
             dtype=site.dtype,
             device=site.device,
+            storage=site.storage,
         )
         num_rows = site.num_relations * (2 if self.reciprocal else 1)
         own, scale = _widths(scoring, scoring.relation_parts), self.relation_init_scale
@@ -133,7 +134,8 @@ class KGEModel:
         self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.attached = nn.ModuleDict()
         self._made: tuple[Batch, Tensor] | None = None
-        self.entity_ball.clip_(self.entity.weight)
+        for rows in self.entity.spans():
+            self.entity_ball.clip_(self.entity.weight[rows])
         self.relation_ball.clip_(self.scorer.relation.detach())
         self.encoding: Encoding | None = None
         """The encoder and the learned rows behind `entity` and `scorer.relation`; None: these are learned."""
@@ -169,13 +171,14 @@ class KGEModel:
             self.encoding.encode()
 
     def begin_step(self, batch: Batch) -> None:
-        """Makes the rows that scoring sees in a training step, without the edges of its positives. Collective.
-
-        Does nothing without an encoder.
+        """Brings the shards of a step into memory, if rows are on disk. Makes the rows that scoring sees in the step,
+        without the edges of its positives, if there is an encoder. Collective.
 
         Args:
             batch: the global batch, on any device.
         """
+        if self.site.storage is not None and batch.resident is not None:
+            self.site.storage.enter(batch.resident)
         if self.encoding is not None:
             self.encoding.begin_step(batch.to(self.site.device))
 

@@ -160,7 +160,8 @@ class _RowAdam(ModelOptimizer):
         return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
 
     def _new_row_state(self) -> State:
-        return self._new_dense_state(self.model.learned_rows)
+        table = self.model.entity
+        return {name: table.new_rows(table.width) for name in ("exp_avg", "exp_avg_sq")}
 
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
@@ -255,7 +256,7 @@ class RowwiseAdagrad(ModelOptimizer):
         return {"square_sum": torch.zeros_like(rows)}
 
     def _new_row_state(self) -> State:
-        return {"square_sum": torch.zeros_like(self.model.learned_rows[:, :1])}
+        return {"square_sum": self.model.entity.new_rows(1)}
 
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float

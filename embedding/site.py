@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from embedding.storage import DiskStorage
 from graph.partition import EntityPlacement
 
 
@@ -18,5 +19,7 @@ class ModelSite:
     device: torch.device
     dtype: torch.dtype
     seed: int
+    storage: DiskStorage | None = None
+    """Keeps entity rows and their optimiser state on disk; None: they are in memory."""
     fills_entities: bool = True
     """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from embedding.exchange import Route, add_over_ranks, deliver_rows, fetch_rows, plan_route
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
+from embedding.storage import DiskStorage, spans
 from graph.counter_random import combine, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
@@ -61,6 +62,7 @@ class EmbeddingTable:
         name: for errors, and part of the key of the initial values.
         width: numbers in a row.
         initial: the distribution of the initial values; None: zeros.
+        storage: keeps the rows on disk; None: they are in memory.
 
     Example:
         lookup, (place,) = table.look_up(entity)  # entity [B, N]; lookup.rows[place] are its rows, [B, N, D]
@@ -80,7 +82,9 @@ class EmbeddingTable:
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
+        storage: DiskStorage | None = None,
     ) -> None:
+        self.storage = storage
         self.name = name
         self.width = width
         self.world_size = world_size
@@ -89,8 +93,11 @@ class EmbeddingTable:
         self.row_of_entity = placement.row_of_entity.to(device)
         self.entity = placement.entity_of_row[start:stop].to(device)
         """The entity of each row of this rank's block."""
-        make = torch.zeros if initial is None else torch.empty
-        self.weight = make((stop - start, width), dtype=dtype, device=device)
+        if storage is not None:
+            self.weight = storage.rows(stop - start, width, dtype)
+        else:
+            make = torch.zeros if initial is None else torch.empty
+            self.weight = make((stop - start, width), dtype=dtype, device=device)
         self._lookups: list[_Expected] = []
         self._many = _MANY
         self._own: list[RowGradient] = []
@@ -100,9 +107,20 @@ class EmbeddingTable:
     def _initialise(self, initial: InitialValues, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
         size = max(1, _INITIAL_NUMBERS // max(1, self.width))
-        for start in range(0, len(self.entity), size):
-            rows = slice(start, start + size)
-            self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
+        for span in self.spans():
+            for start in range(span.start, span.stop, size):
+                rows = slice(start, min(start + size, span.stop))
+                self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
+
+    def new_rows(self, width: int) -> Float[Tensor, "L W"]:
+        """Zeros beside the rows of this rank's block, stored as these are: for an optimiser's state."""
+        if self.storage is not None:
+            return self.storage.rows(len(self.weight), width, self.weight.dtype)
+        return self.weight.new_zeros((len(self.weight), width))
+
+    def spans(self, multiple: int = 1) -> Iterator[slice]:
+        """This rank's rows, all at once; of a table on disk some at a time, see `DiskStorage.spans`."""
+        return spans(self.storage, self.weight, multiple)
 
     def look_up(self, *entities: Int64[Tensor, "..."]) -> tuple[Lookup, list[Int64[Tensor, "..."]]]:
         """Looks up the rows of all these entities at once. Collective when partitioned.
@@ -207,8 +225,9 @@ class EmbeddingTable:
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient."""
-        for start in range(0, len(self.weight), size):
-            yield start, self.weight[start : start + size]
+        for span in self.spans(size):
+            for start in range(span.start, span.stop, size):
+                yield start, self.weight[start : min(start + size, span.stop)]
 
     def gather_all(self, local: Shaped[Tensor, "L *d"]) -> Shaped[Tensor, "E *d"]:
         """Gathers a tensor with one row per table row from all ranks, in the order of entity ids. Collective

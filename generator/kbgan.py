@@ -82,6 +82,7 @@ class KBGANSampler(NegativeSampler):
     model: KGEModel
     optimizer: ModelOptimizer
     bounded_by_entities: ClassVar[Mapping[str, int]] = {"pool_size": 0}
+    draws_resident = True
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class KBGANSampler(NegativeSampler):
 
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
         """The pool of each chunk."""
-        return batch.integers("candidates", self.pool_size, self.context.num_entities)
+        return batch.entities("candidates", self.pool_size, self.context.num_entities)
 
     def _draw(self, batch: Batch, logits: Float[Tensor, "B M"]) -> _Draw:
         if self.replacement:

@@ -25,6 +25,7 @@ class UniformSampler(StaticSampler):
 
     # A default above it would only repeat entities.
     bounded_by_entities: ClassVar[Mapping[str, int]] = {"num_negatives": 0}
+    draws_resident = True
 
     def __init__(self, context: SamplerContext, **options: Any) -> None:
         super().__init__(context, **options)
@@ -33,8 +34,9 @@ class UniformSampler(StaticSampler):
 
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:
         """See `StaticSampler.draw`."""
-        return batch.integers(purpose, self.num_negatives, self.context.num_entities)
+        return batch.entities(purpose, self.num_negatives, self.context.num_entities)
 
     def log_probability(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float64[Tensor, "B N"]:
-        """-log(number of entities) everywhere; a view of one number."""
-        return self._log_q.expand(len(batch.head), entity.shape[1])
+        """-log(number of entities that are in memory) everywhere; a view of one number."""
+        log_q = self._log_q if batch.resident is None else torch.full_like(self._log_q, -math.log(batch.resident.count))
+        return log_q.expand(len(batch.head), entity.shape[1])

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from graph.counter_random import paired_integers, paired_uniform, stream
+from graph.shards import Resident
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Batch:
     """Sum of `weight` over the whole global batch, the same on every rank."""
     step: int = 0
     """The step within the stage, counted from 0. Schedules depend on it."""
+    resident: Resident | None = None
+    """The entities that are in memory, with `placement.storage=disk`; None: all are."""
 
     @classmethod
     def of_facts(
@@ -132,6 +135,16 @@ class Batch:
     def uniform(self, purpose: str, count: int) -> Float64[Tensor, "C count"]:
         """Uniform numbers in (0, 1) for each chunk, the same at every number of processes."""
         return paired_uniform(stream(purpose, self.seed, self.epoch), self.chunk, count)
+
+    def entities(self, purpose: str, count: int, num_entities: int) -> Int64[Tensor, "C count"]:
+        """Uniform entities for each chunk, of those that are in memory; see `integers`.
+
+        Args:
+            num_entities: of the whole graph.
+        """
+        if self.resident is None:
+            return self.integers(purpose, count, num_entities)
+        return self.resident.entity(self.integers(purpose, count, self.resident.count))
 
     def integers_per_positive(self, purpose: str, count: int, high: int) -> Int64[Tensor, "B count"]:
         """Uniform integers in [0, high) for each positive, the same at every number of processes."""

@@ -24,6 +24,7 @@ from torch import Tensor
 from graph.counter_random import stream
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+from graph.shards import DiskPlan
 
 _log = logging.getLogger("advkge")
 
@@ -34,13 +35,15 @@ class EntityPlacement:
 
     row_of_entity: Int64[Tensor, " E"]
     entity_of_row: Int64[Tensor, " E"]
+    disk: DiskPlan | None = None
+    """How the rows are kept on disk; None: they are in memory."""
 
     @classmethod
-    def from_order(cls, entity_of_row: Int64[Tensor, " E"]) -> "EntityPlacement":
+    def from_order(cls, entity_of_row: Int64[Tensor, " E"], disk: DiskPlan | None = None) -> "EntityPlacement":
         """The placement whose row i holds entity `entity_of_row[i]`; `entity_of_row` is a permutation of 0 .. E-1."""
         row_of_entity = torch.empty_like(entity_of_row)
         row_of_entity[entity_of_row] = torch.arange(len(entity_of_row))
-        return cls(row_of_entity, entity_of_row)
+        return cls(row_of_entity, entity_of_row, disk)
 
     def block_size(self, world_size: int) -> int:
         """Rows of a full block, ceil(E / W). Every rank allocates this many; shorter blocks are padded."""
@@ -52,12 +55,37 @@ class EntityPlacement:
         return min(rank * size, num_rows), min((rank + 1) * size, num_rows)
 
 
-def random_placement(graph: KnowledgeGraph, seed: int) -> EntityPlacement:
-    """A uniformly random permutation of the entities. It depends on the number of entities and the seed only."""
-    return EntityPlacement.from_order(_random_order(graph.num_entities, seed))
+def random_placement(
+    graph: KnowledgeGraph,
+    seed: int,
+    *,
+    storage: str = "memory",
+    shards: int = 1,
+    resident: int = 1,
+    folder: str | None = None,
+) -> EntityPlacement:
+    """A uniformly random permutation of the entities. It depends on the number of entities and the seed only.
+
+    Args:
+        storage: "memory", or "disk": the table is cut into `shards`, of which `resident` are in memory, in `folder`.
+
+    Raises:
+        InputError: see `DiskPlan.of`.
+    """
+    disk = DiskPlan.of(storage, shards, resident, folder, graph.num_entities)
+    return EntityPlacement.from_order(_random_order(graph.num_entities, seed), disk)
 
 
-def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> EntityPlacement:
+def metis_placement(
+    graph: KnowledgeGraph,
+    seed: int,
+    *,
+    num_parts: int,
+    storage: str = "memory",
+    shards: int = 1,
+    resident: int = 1,
+    folder: str | None = None,
+) -> EntityPlacement:
     """Entities sorted by their METIS part, then by id, so that neighbours are mostly on the same rank.
 
     METIS bisects the train graph again and again, and parts are numbered from left to right in the tree of bisections.
@@ -65,7 +93,8 @@ def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> Enti
     `num_parts` need not be the number of ranks: use a multiple of the largest number of ranks.
 
     DGL's interface to METIS has no seed, but the result depends on the numbering of the nodes. So nodes are renumbered
-    at random by `seed`. Equal graphs and seeds give equal placements.
+    at random by `seed`. Equal graphs and seeds give equal placements. The options of storage are those of
+    `random_placement`.
 
     Raises:
         InputError: `num_parts` is not in [2, number of entities], DGL cannot be imported, or METIS failed.
@@ -74,12 +103,13 @@ def metis_placement(graph: KnowledgeGraph, seed: int, *, num_parts: int) -> Enti
         raise InputError(
             f"placement.num_parts must be from 2 to the number of entities ({graph.num_entities}), got {num_parts}"
         )
+    disk = DiskPlan.of(storage, shards, resident, folder, graph.num_entities)
     # METIS is one call that tells nothing of its progress.
     _log.info("METIS cuts the graph of %s entities into %d parts", f"{graph.num_entities:,}", num_parts)
     node_of_entity = _random_order(graph.num_entities, seed)
     head, tail = _neighbours(node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]], graph.num_entities)
     part_of_node = _metis_parts(head, tail, graph.num_entities, num_parts)
-    return EntityPlacement.from_order(torch.argsort(part_of_node[node_of_entity], stable=True))
+    return EntityPlacement.from_order(torch.argsort(part_of_node[node_of_entity], stable=True), disk)
 
 
 def _random_order(num_entities: int, seed: int) -> Int64[Tensor, " E"]:

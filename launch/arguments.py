@@ -28,6 +28,7 @@ PATHS = (
     "graph.root",
     "graph.path",
     "graph.cache",
+    "placement.folder",
     "grow.run",
     "grow.root",
     "grow.path",

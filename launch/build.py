@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int32
 from omegaconf import DictConfig
+from torch import Tensor
 
 from discriminator.discriminator import Discriminator
 from embedding.model import KGEModel
 from generator.sampler import NegativeSampler, SamplerContext
+from graph.bucket_file import sorted_by_shards
+from graph.checked_file import checksum
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownFacts, KnownTriples, together
 from graph.sampling import PositiveOrder
+from graph.shards import ShardStates
 from graph.statistics import RelationStatistics
 from graph.subsampling import subsampling_weights
 from launch.given_negatives import tell_of_held_out
@@ -66,6 +71,24 @@ class Run:
             entity_names=graph.entity_names,
             relation_names=graph.relation_names,
         )
+
+    @cached_property
+    def positives(self) -> tuple[Int32[Tensor, "T 3"], ShardStates | None]:
+        """Train, in the order of shards if only some of them are in memory, and the states of an epoch then."""
+        placement = self.discriminator.site.placement
+        if placement.disk is None or not placement.disk.has_states:
+            return self.graph.train, None
+        assert placement.disk.folder is not None
+        folder, name = Path(placement.disk.folder), f"positives_{self.graph.fingerprint()}_{self.order_of_shards}"
+        return self.runtime.first_then_others(lambda: sorted_by_shards(self.graph.train, placement, folder, name))
+
+    @cached_property
+    def order_of_shards(self) -> str:
+        """What the states of an epoch depend on, besides the graph."""
+        placement = self.discriminator.site.placement
+        assert placement.disk is not None
+        order = checksum({"order": placement.entity_of_row})
+        return f"{placement.disk.resident}_of_{placement.disk.shards}_shards_{order:08x}"
 
     @property
     def all_known(self) -> KnownFacts:
@@ -199,6 +222,9 @@ def _last_stage(run: Run, sampler: NegativeSampler) -> Stage:
 def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
     """What a run resumed from a checkpoint must share with the run that saved it."""
     config, options = run.config, run.config.trainer
+    order = "sections" if stages[-1].order.num_sections > 1 else None
+    if run.positives[1] is not None:
+        order = run.order_of_shards
     return {
         "seed": config.seed,
         "trainer.batch_size": options.batch_size,
@@ -211,7 +237,7 @@ def _manifest(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
         "stages": [stage.name for stage in stages],
         "graph": run.graph.fingerprint(),
         # Earlier versions shuffled the whole of a large graph, and named no order.
-        **({"order": "sections"} if stages[-1].order.num_sections > 1 else {}),
+        **({} if order is None else {"order": order}),
     }
 
 
@@ -274,7 +300,7 @@ def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = Fa
 
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
-    train = run.graph.train
+    train, states = run.positives
     return PositiveOrder(
         train,
         sampler.head_probability,
@@ -283,6 +309,7 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
         sides=run.config.trainer.sides,
         seed=run.config.seed,
         weight=partial(subsampling_weights, run.graph.known) if run.config.trainer.subsampling else None,
+        states=states,
     )
 
 

@@ -7,9 +7,11 @@ from omegaconf import DictConfig
 from embedding.encoder.choice import EncoderChoice
 from embedding.model import KGEModel
 from embedding.site import ModelSite
+from embedding.storage import DiskStorage
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.partition import EntityPlacement
+from graph.shards import DiskPlan
 from launch.options import check_options
 from launch.parts import instantiate, name_key
 from launch.typed import fit_to_graph
@@ -69,6 +71,11 @@ def _build(
     *,
     fills_entities: bool = True,
 ) -> KGEModel:
+    storage = None
+    if placement.disk is not None:
+        if runtime.device.type != "cpu":
+            raise InputError(f"placement.storage=disk needs launch.device=cpu, got {runtime.device.type}")
+        storage = DiskStorage(placement, runtime.rank, runtime.world_size)
     site = ModelSite(
         placement=placement,
         num_relations=graph.num_relations,
@@ -77,6 +84,7 @@ def _build(
         device=runtime.device,
         dtype=getattr(torch, config.dtype),
         seed=config.seed,
+        storage=storage,
         fills_entities=fills_entities,
     )
     key = "discriminator" if encoder is None else "encoder"
@@ -87,13 +95,15 @@ def _build(
 def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
     """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
     error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
+    disk: DiskPlan | None = None
     if runtime.is_first:
         try:
-            entity_of_row = instantiate(config.placement)(graph, config.seed).entity_of_row
+            made = instantiate(config.placement)(graph, config.seed)
+            entity_of_row, disk = made.entity_of_row, made.disk
         except InputError as failure:
             error = str(failure)
     runtime.agree(error, patient=True)
     if runtime.world_size > 1:
         entity_of_row = entity_of_row.to(runtime.device)
         dist.broadcast(entity_of_row, 0)
-    return EntityPlacement.from_order(entity_of_row.cpu())
+    return EntityPlacement.from_order(entity_of_row.cpu(), runtime.gather(disk)[0])

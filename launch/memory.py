@@ -50,7 +50,14 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
             rows += row * 2 * (1 + config.encoder.layers)  # what each layer got and made, and its gradient
         state += of_row
     block = -(-graph.num_entities // world_size)
-    return Footprint(rows * block, state * block, _bytes_of_graph(graph))
+    share = _share_in_memory(config)
+    return Footprint(int(rows * block * share), int(state * block * share), _bytes_of_graph(graph))
+
+
+def _share_in_memory(config: DictConfig) -> float:
+    """The share of entity rows that is in memory: shards of a state, one that comes and one that goes."""
+    placement = config.placement
+    return min(1.0, (placement.resident + 2) / placement.shards) if placement.get("storage") == "disk" else 1.0
 
 
 def _bytes_of_graph(graph: KnowledgeGraph) -> int:

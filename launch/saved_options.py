@@ -23,6 +23,7 @@ from trainer.strict_yaml import read_yaml
 
 _OF_THE_USER = ("launch", "tracker", "trackers", "resume")
 _CACHE = ["graph", "cache"]
+_TABLE = ["placement", "folder"]
 _OPTIONAL = {"encoder", "average", "quality", "pretrain"}
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _MOST_BRACKETS = 30  # in one line, because hydra's parser is recursive
@@ -72,7 +73,7 @@ def _places(option: Override) -> list[str]:
 
 
 def _is_of_the_user(option: Override) -> bool:
-    return any(_parts(place)[0] in _OF_THE_USER or _parts(place)[:2] == _CACHE for place in _places(option))
+    return any(_parts(place)[0] in _OF_THE_USER or _parts(place)[:2] in (_CACHE, _TABLE) for place in _places(option))
 
 
 def _parts(place: str) -> list[str]:
@@ -93,6 +94,8 @@ def _check(file: Path, line: str, option: Override) -> None:
         raise _refused(file, line, "a line may not name what is called")
     if _parts(option.key_or_group)[0] == _CACHE[0] and _CACHE[1] in _keys(value):
         raise _refused(file, line, "a line may not say where a graph is kept")
+    if _parts(option.key_or_group)[0] == _TABLE[0] and _TABLE[1] in _keys(value):
+        raise _refused(file, line, "a line may not say where a table is kept")
     if any("${" in text for text in (*names, *_texts(value))):
         key = _name(option)
         raise _refused(file, line, f"interpolations are not taken from a run folder; type {key}=VALUE yourself")

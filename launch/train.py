@@ -31,6 +31,7 @@ from launch.for_trackers import ForTrackers
 from launch.groups import settle_choices
 from launch.grown import grow, refuse_what_does_not_go_together
 from launch.last_line import is_rank, may_say
+from launch.on_disk import settle_storage
 from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
@@ -70,6 +71,7 @@ def run_job(config: DictConfig) -> None:
             raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {config.launch.ranks}")
         make_absolute(config)
         refuse_what_does_not_go_together(config)
+        settle_storage(config, folder)
     except InputError as error:
         if job.mode == RunMode.RUN:
             with one_line_errors():

@@ -224,6 +224,12 @@ class Trainer:
             metrics["generator/reward"] = step.reward
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
         metrics |= self.diagnostics.digests(step.batch, step.negatives) | self.diagnostics.usage()
+        storage = stage.player.model.site.storage
+        if storage is not None:
+            metrics |= {
+                "speed/shard_bytes_read": storage.bytes_read,
+                "speed/shard_bytes_written": storage.bytes_written,
+            }
         self._track({**metrics, "speed/triples_per_second": rate})
 
     def _validate(self, stage: Stage) -> None:

@@ -100,7 +100,12 @@ _FIELDS: dict[str, Rule] = {
         "16 hex digits",
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None,
     ),
-    "order": ("sections", lambda value: value == "sections"),
+    "order": (
+        "sections or R_of_S_shards_ORDER",
+        lambda value: (
+            isinstance(value, str) and re.fullmatch(r"sections|\d+_of_\d+_shards_[0-9a-f]{8}", value) is not None
+        ),
+    ),
     "scored_candidates": _at_least(0),
     "schedule": (
         "numbers by name",

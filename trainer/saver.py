@@ -133,7 +133,9 @@ class Saver:
             set_aside = [] if aside is None else [(aside_pointer(stage), aside)]
             pointers = [*set_aside, *pointers, (f"best_{stage.name}", name)]
         files = self.checkpointer.tensors(players, state, keyed)
-        background = background and self._background.fits(files)
+        # Of a table on disk there is no copy: there may be no room for one.
+        on_disk = any(player.model.site.storage is not None for player in self.players.values())
+        background = background and not on_disk and self._background.fits(files)
         self._pending = _Pending(self.checkpointer.begin(name, files, manifest, background=background), pointers, began)
         if not background:
             self.publish()
@@ -184,6 +186,11 @@ class Saver:
             saved = manifest.get(key, "that of an earlier version")
             if saved != value:
                 raise InputError(f"resume: {key} is {value} in this run, but {saved} in {checkpoint}")
+        if "order" in manifest and "order" not in self.manifest:
+            raise InputError(
+                f"resume: order is {manifest['order']} in {checkpoint}, but this run has all entities in memory and "
+                "shuffles train as a whole (placement.storage)"
+            )
         self._run_id = manifest.get("tracker_run_id")
         cursor = Cursor(**manifest["cursor"])
         stage = stages[cursor.stage] if cursor.stage < len(stages) else None

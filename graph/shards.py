@@ -1,0 +1,171 @@
+"""Shards: the entity table cut into equal ranges of rows, of which a few are in memory at a time.
+
+A shard is a range of placed rows, whatever the number of ranks. An epoch passes through *states*: sets of shards that
+are in memory together. The states cover every pair of shards, and each triple is trained in one state that has the
+shards of its head and of its tail.
+
+The row of states is the BETA order (Mohoney et al., Marius: Learning massive graph embeddings on a single machine, OSDI
+2021): one shard changes at a time, and every pair is met with nearly the fewest changes. The buckets of
+PyTorch-BigGraph (Lerer et al., MLSys 2019) are the same with two shards in memory, and read more with room for more.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from jaxtyping import Int, Int64
+from torch import Tensor
+
+from graph.errors import InputError
+
+STORAGES = ("memory", "disk")
+_LEAST_RESIDENT = 2
+_MOST_SHARDS = 1024
+"""Pairs of shards are counted in a table."""
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """How a table is kept on disk: cut into `shards`, of which `resident` are in memory, in files in `folder`."""
+
+    shards: int
+    resident: int
+    folder: str | None
+
+    @classmethod
+    def of(cls, storage: str, shards: int, resident: int, folder: str | None, num_entities: int) -> "DiskPlan | None":
+        """The plan that the options of placement describe; None: the table is in memory.
+
+        Raises:
+            InputError: an option is out of range.
+        """
+        if storage not in STORAGES:
+            raise InputError(f"placement.storage must be one of {', '.join(STORAGES)}, got {storage!r}")
+        if storage == "memory":
+            return None
+        most = min(num_entities, _MOST_SHARDS)
+        if not 1 <= shards <= most:
+            raise InputError(f"placement.shards must be from 1 to {most}, got {shards}")
+        if not min(_LEAST_RESIDENT, shards) <= resident <= shards:
+            raise InputError(
+                f"placement.resident must be from {min(_LEAST_RESIDENT, shards)} to placement.shards ({shards}), "
+                f"got {resident}: a triple needs the shards of its head and of its tail"
+            )
+        return cls(shards, resident, folder)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the shards that are in memory change."""
+        return self.resident < self.shards
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Ranges of numbers, one after the other: `at` gives the number at each place."""
+
+    start: Int64[Tensor, " K"]
+    before: Int64[Tensor, " K"]
+    """Places before each range."""
+    size: int
+
+    @classmethod
+    def of(cls, start: Int64[Tensor, " K"], stop: Int64[Tensor, " K"]) -> "Ranges":
+        """The ranges start .. stop - 1."""
+        end = (stop - start).cumsum(0)
+        return cls(start, end - (stop - start), int(end[-1]) if len(end) else 0)
+
+    def at(self, place: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+        """The number at each place, from 0 to size - 1."""
+        number = torch.searchsorted(self.before, place, right=True) - 1
+        return self.start[number] + place - self.before[number]
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """The shards that are in memory in a state, and their entities."""
+
+    shards: tuple[int, ...]
+    following: tuple[int, ...]
+    """The shards of the state that comes next."""
+    rows: Ranges
+    entity_of_row: Int64[Tensor, " E"]
+
+    @property
+    def count(self) -> int:
+        """The number of entities in memory."""
+        return self.rows.size
+
+    def entity(self, number: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+        """The entities with these numbers, from 0 to count - 1."""
+        return self.entity_of_row[self.rows.at(number)]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A part of an epoch: what is in memory, and which triples of train, sorted by pair of shards, are trained."""
+
+    shards: tuple[int, ...]
+    positives: Ranges
+
+
+def row_bounds(num_rows: int, shards: int) -> Int64[Tensor, " S1"]:
+    """Where the shards begin, and the end: shard k has the rows from bound k to bound k + 1 - 1."""
+    return torch.arange(shards + 1) * num_rows // shards
+
+
+@dataclass(frozen=True, eq=False)
+class ShardStates:
+    """The states of an epoch."""
+
+    states: list[State]
+    shards: int
+    entity_of_row: Int64[Tensor, " E"]
+
+    def resident(self, state: int, following: int) -> Resident:
+        """What is in memory in a state.
+
+        Args:
+            following: the state that comes next.
+        """
+        bounds, shards = row_bounds(len(self.entity_of_row), self.shards), self.states[state].shards
+        chosen = torch.tensor(shards)
+        rows = Ranges.of(bounds[chosen], bounds[chosen + 1])
+        return Resident(shards, self.states[following].shards, rows, self.entity_of_row)
+
+
+def beta_order(shards: int, resident: int) -> list[tuple[int, ...]]:
+    """Sets of `resident` of the shards, each with one other shard than the set before; every pair is in one of them."""
+    buffer, waiting = list(range(resident)), list(range(resident, shards))
+    states = [tuple(sorted(buffer))]
+    while waiting:
+        for place in range(len(waiting)):  # the last one changes through all others
+            buffer[-1], waiting[place] = waiting[place], buffer[-1]
+            states.append(tuple(sorted(buffer)))
+        # The others have now met all shards, and make room for new ones.
+        done = min(resident - 1, len(waiting))
+        for place in range(done):
+            buffer[place] = waiting[place]
+            states.append(tuple(sorted(buffer)))
+        del waiting[:done]
+    return states
+
+
+def states_of(bucket_sizes: Int[Tensor, "S S"], resident: int) -> list[State]:
+    """The states of an epoch that have triples.
+
+    Args:
+        bucket_sizes: the number of train triples by shard of head and shard of tail; train is sorted by both.
+    """
+    count = len(bucket_sizes)
+    stop = bucket_sizes.flatten().cumsum(0)
+    start = stop - bucket_sizes.flatten()
+    met: set[int] = set()
+    states: list[State] = []
+    for shards in beta_order(count, resident):
+        buckets = {head * count + tail for head, tail in product(shards, shards)}
+        new = sorted(buckets - met)
+        met |= buckets
+        filled = [each for each in new if stop[each] > start[each]]
+        if filled:
+            states.append(State(shards, Ranges.of(start[filled], stop[filled])))
+    return states

@@ -1,0 +1,75 @@
+"""Refuses options that read the whole entity table in each step, for a run whose table is on disk."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from discriminator.loss.table_loss import TableLoss
+from embedding.optimizer import DenseAdam
+from generator.sampler import NegativeSampler
+from graph.errors import InputError
+
+
+def settle_storage(config: DictConfig, folder: Path) -> None:
+    """Checks the options of a run before its graph is read, and sets where its table is if nobody said it.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        InputError: placement.storage=disk keeps less than the whole table in memory, and an option needs all of it.
+    """
+    placement = config.placement
+    if placement.get("storage") != "disk":
+        return
+    if placement.folder is None:
+        placement.folder = str(folder / "table")
+    if placement.resident >= placement.shards:
+        return
+    for key, node in _samplers(config):
+        if not _class_of(node, NegativeSampler).draws_resident:
+            raise InputError(
+                f"placement.storage=disk: {key}={_name(node)} draws entities that are not in memory; take one that "
+                "draws uniformly: uniform, bernoulli, cardinality, kbgan or false_negative_aware"
+            )
+    for key, loss in (("loss", config.loss), *((f"pretrain.{n}.loss", p.loss) for n, p in _pretraining(config))):
+        if issubclass(_class_of(loss, object), TableLoss):
+            raise InputError(
+                f"placement.storage=disk: {key}={_name(loss)} compares each positive with all entities; take a loss of "
+                "negatives, such as loss=softmax"
+            )
+    optimizers = [("optimizer", config.optimizer), ("generator.optimizer", config.generator.get("optimizer"))]
+    for key, optimizer in optimizers:
+        if optimizer is not None and issubclass(_class_of(optimizer, object), DenseAdam):
+            raise InputError(
+                f"placement.storage=disk: {key}=adam moves all rows in each step; take lazy_adam or rowwise_adagrad"
+            )
+    if config.average is not None:
+        raise InputError(
+            f"placement.storage=disk: average={_name(config.average)} is a second table in memory; leave it out"
+        )
+
+
+def _samplers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    yield "generator", config.generator
+    yield from ((f"pretrain.{name}.sampler", options.sampler) for name, options in _pretraining(config))
+
+
+def _pretraining(config: DictConfig) -> list[tuple[str, Any]]:
+    """The stages of pre-training that this run has."""
+    named = ((name, config.pretrain[name]) for name in ("generator", "discriminator"))
+    return [(name, each) for name, each in named if each.epochs and each.checkpoint is None and each.sampler]
+
+
+def _class_of(node: DictConfig, base: type) -> Any:
+    """The class that a choice makes; `base` for a function, which is none of those that are refused."""
+    module, _, name = str(node._target_).rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    return found if isinstance(found, type) else base
+
+
+def _name(node: DictConfig) -> str:
+    return str(node._target_).split(".")[-2]
