@@ -27,6 +27,10 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
         return
     if placement.folder is None:
         placement.folder = str(folder / "table")
+    if config.get("encoder") is not None:
+        raise InputError(
+            f"placement.storage=disk: encoder={_name(config.encoder)} makes all rows anew in each step; leave it out"
+        )
     if placement.resident >= placement.shards:
         return
     for key, node in _samplers(config):
