@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
-from graph.format.layout import Layout
+from graph.format.layout import Layout, skip_spaces_around_names
 from graph.format.lines import LONGEST_LINE, lines_of
 
 COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
@@ -92,12 +92,10 @@ def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[st
     if separator != ",":
         return text.split(separator)
     try:
-        cells = next(csv.reader([text], strict=True, skipinitialspace=True))
+        return next(csv.reader([skip_spaces_around_names(text.encode()).decode()], strict=True)) or [""]
     except csv.Error as error:
         rule = "expected a value with quotes to begin and end with one, on the same line"
         raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
-    # The csv module skips spaces at the start of a line too, but they belong to the head.
-    return [text[: len(text) - len(text.lstrip(" "))] + cells[0], *cells[1:]] if cells else [""]
 
 
 def count_of(text: str) -> int | None:
