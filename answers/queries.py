@@ -38,12 +38,12 @@ class Query:
 
 
 def typed_query(head: str | None, relation: str | None, tail: str | None) -> Query:
-    """A query from the options head, relation and tail.
+    """A query from the options head, relation and tail; one that is `?` is what it asks for, as one that is left out.
 
     Raises:
         InputError: fewer than two of them are given.
     """
-    parts = (head, relation, tail)
+    parts = (None if head == MARK else head, None if relation == MARK else relation, None if tail == MARK else tail)
     if parts.count(None) > 1:
         given = " and ".join(f"{name}={part}" for name, part in zip(_PLACES, parts, strict=True) if part is not None)
         raise InputError(

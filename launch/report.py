@@ -77,7 +77,7 @@ def _report_run(config: DictConfig) -> Path:
         negatives=HardestNegatives.of(run, run.all_known, marked=("hidden",)).find(),
         entity_map=draw_map(run.discriminator, run.graph),
     )
-    command = for_shell("python", "launch/train.py", *record.options)
+    command = for_shell("advkge", "train", *record.options)
     out = folder / "report.html" if config.out is None else Path(config.out)
     write_text(out, as_page(Heading.of(_typed()), record, command, findings))
     return out

@@ -20,6 +20,7 @@ from graph.errors import InputError
 from launch import early_signals, schema
 from launch.advice import after_training, before_training, ends_with_its_rate
 from launch.arguments import for_shell, key_of, override
+from launch.as_typed import as_typed
 from launch.build import build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
 from launch.closing import close_run
@@ -79,7 +80,7 @@ def run_job(config: DictConfig) -> None:
     typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
-            note_typed(config, typed)
+            note_typed(config, as_typed(typed))
             train(config, folder)
         return
     ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
@@ -225,7 +226,7 @@ def _what_is_not_taken(file: Path) -> str | None:
 def _write_config(config: DictConfig, folder: Path) -> None:
     """Writes config.yaml, all options, and overrides.yaml, the typed ones, which `resume` uses again."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    lines = absolute_lines(list(HydraConfig.get().overrides.task), config)
+    lines = absolute_lines(as_typed(list(HydraConfig.get().overrides.task)), config)
     if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
         # It may depend on $ADVKGE_DATA, or on the folder where the run was started.
         lines.append(override("graph.root", config.graph.root))
@@ -242,12 +243,13 @@ def main() -> None:
         _sweep.clear()
         schema.register()
         with one_line_errors():
-            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
+            words = sys.argv[1:]
+            sys.argv[1:] = prepare_arguments(settle_choices(words))
         with one_line_config_errors("train"):
             run_job()
         if _sweep and any(_sweep[0].rglob("result.json")):
             with one_line_errors():
-                print(report_sweep(_sweep[0], for_shell(*this_command(), *sys.argv[1:])))
+                print(report_sweep(_sweep[0], for_shell(*this_command(), *words)))
         if _failed_jobs:
             jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
             print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)

@@ -7,7 +7,16 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from graph.errors import InputError
-from reporting.run_files import is_number, mrr_in, number, read_metrics, read_options, read_result, still_rises
+from reporting.run_files import (
+    as_typed,
+    is_number,
+    mrr_in,
+    number,
+    read_metrics,
+    read_options,
+    read_result,
+    still_rises,
+)
 from trainer.checkpoint_files import is_file
 
 SEED = "seed"
@@ -56,7 +65,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _read(folder: Path, name: str) -> SweepRun:
     options = {}
-    for line in read_options(folder):
+    for line in as_typed(read_options(folder)):
         key, _, value = line.lstrip("+~").partition("=")
         options[key] = value
     result, path = read_result(folder), folder / "result.json"
