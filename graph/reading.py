@@ -70,6 +70,11 @@ def read_folder(
     if path is None:
         raise InputError("graph.path must name the folder of your triples, as in graph.path=DIR, got null")
     folder = folder_at(path, "graph.path")
+    if folder.is_file():
+        raise InputError(
+            f"graph.path must name a folder with a train file, {folder} is a file: split it first, "
+            f"advkge prepare path={folder} out=DIR, and type graph.path=DIR"
+        )
     found = recognise(folder, format)
     if cache is None:
         graph, notes = read_found(folder.resolve().name, found, options)

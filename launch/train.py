@@ -121,6 +121,7 @@ def train(config: DictConfig, folder: Path) -> None:
         checkpoint = _checkpoint_to_resume(config, folder)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
+        batch_size = config.trainer.batch_size  # null: the run will choose one
         run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None)
         refuse_senseless(config, trainer)
@@ -136,7 +137,7 @@ def train(config: DictConfig, folder: Path) -> None:
             _write_config(config, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
         if checkpoint is None:  # a resumed run keeps its batch size
-            _tell(runtime, before_training(trainer, config.trainer.batch_size))
+            _tell(runtime, before_training(trainer, batch_size))
         for_trackers = ForTrackers(run, trainer, folder)
         trains = trainer.has_steps_left
         try:

@@ -33,7 +33,7 @@ _COUNTS = (
     ("steps", "steps", ""),
     ("best_step", "best step", ""),
     ("seconds", "training steps took", " s"),
-    ("triples_per_second", "positives a second", ""),
+    ("triples_per_second", "train triples a second, while steps were made", ""),
     ("entity_numbers", "numbers an entity row", ""),
 )
 """Fields of result.json, with their names on the page and their units."""
@@ -143,7 +143,7 @@ def _cards(record: Record) -> list[dict[str, str]]:
         {
             "what": f"{split} {name}",
             "who": f"{record.results[split, 'both'][list(_METRICS).index(name)]:.4f}",
-            "much": "filtered, both sides, realistic ties",
+            "much": "filtered; heads and tails; a tie counts half",
         }
         for split in reversed(record.splits)
         for name in ("MRR", "Hits@10")

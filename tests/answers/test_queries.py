@@ -43,6 +43,10 @@ def test_names_may_be_written_as_exports_write_them(tmp_path: Path):
             b"Ann\tlikes\t?\nAnn likes Bob\n",
             "FILE, line 2: 1 column, expected head, relation and tail, separated by tabs",
         ),
+        (
+            b"Ann,likes,?\n",
+            "FILE, line 1: 1 column, expected head, relation and tail, separated by tabs; this line has",
+        ),
         (b"Ann\tlikes\n", "FILE, line 1: 2 columns, expected head, relation and tail, separated by tabs"),
         (b"?\tlikes\t?\n", "FILE, line 1: 2 question marks, expected one at most: '? likes ?'"),
         (b"\nAnn\tlikes\t?\nAnne\tlikes\t?\n", "FILE, line 3: by hand has no entity 'Anne'; did you mean 'Ann'?"),
