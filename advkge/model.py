@@ -55,6 +55,13 @@ class Model:
         """Names by id."""
         self.relation_names: Sequence[str] = asked.run.graph.relation_names
 
+    def __repr__(self) -> str:
+        run = self._asked.run
+        return (
+            f"<advkge.Model {type(run.discriminator.scoring).__name__} of {run.graph.name}: "
+            f"{len(self.entity_names):,} entities, {len(self.relation_names):,} relations, {self.checkpoint}>"
+        )
+
     def tails(
         self,
         head: str,
@@ -102,7 +109,16 @@ class Model:
         return self._answers(best, self.relation_names)
 
     def score(self, triples: Iterable[tuple[str, str, str]]) -> NDArray[np.float64]:
-        """The scores [T] of triples (head, relation, tail), as tails of (head, relation); higher is more plausible."""
+        """The scores [T] of triples, as tails of (head, relation); higher is more plausible.
+
+        Args:
+            triples: (head, relation, tail) of each, by name.
+        Raises:
+            InputError: the graph has no such name.
+
+        Example:
+            model.score([("Austria", "borders", "Italy"), ("Austria", "borders", "Spain")])
+        """
         rows = [
             (
                 self._asked.ids.entity(h, "head"),

@@ -11,6 +11,7 @@ from answers.best import PLAIN
 from answers.completions import Completions
 from answers.entity_queries import EntityQueries, best_entities
 from answers.progress import progress_bar
+from graph.answer_index import Answers
 from graph.counter_random import random_bits, stream
 
 _MOST_HEADS = 4096
@@ -32,6 +33,9 @@ class Limits:
     overlap: float
     """Which entities a slot may have: see `Slots.alike`."""
     seed: int
+    only_missing: str | None = None
+    """"heads": only heads that have no known tail with the relation; "tails": only tails that have no known head;
+    "both": only pairs of such; None: all."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ def discover(completions: Completions, relations: Sequence[int], limits: Limits)
         InputError: the model gives scores that are nan or infinite.
     """
     slots, count = completions.slots, min(limits.count, limits.per_relation or limits.count)
-    places = [(_heads(completions, each, limits), slots.alike(slots.tail(each), limits.overlap)) for each in relations]
+    places = [(_heads(completions, each, limits), _tails(completions, each, limits)) for each in relations]
     scored = sum(len(heads) * len(tails) for heads, tails in places)
     best = _Found.none()
     with progress_bar("pairs", scored // completions.runtime.world_size, completions.runtime) as progress:
         for relation, (heads, tails) in zip(relations, places, strict=True):
             of_relation = _Found.none()
-            for part in heads.split(_MOST_HEADS):
+            for part in heads.split(_MOST_HEADS) if len(heads) and len(tails) else ():
                 queries = EntityQueries(part, torch.full_like(part, relation), of_heads=False)
                 found = best_entities(
                     completions.model,
@@ -85,10 +89,31 @@ def _heads(completions: Completions, relation: int, limits: Limits) -> Int64[Ten
     """The heads that are looked at, ascending."""
     slots = completions.slots
     heads = slots.alike(slots.head(relation), limits.overlap)
+    if limits.only_missing in ("heads", "both"):
+        heads = _without_facts(heads, relation, completions.known.tails, completions)
     if limits.heads is None or len(heads) <= limits.heads:
         return heads
     order = random_bits(stream("discover heads", limits.seed, relation), heads).argsort()
     return heads[order[: limits.heads]].sort().values
+
+
+def _tails(completions: Completions, relation: int, limits: Limits) -> Int64[Tensor, " T"]:
+    """The tails that are looked at, ascending."""
+    tails = completions.slots.alike(completions.slots.tail(relation), limits.overlap)
+    if limits.only_missing in ("tails", "both"):
+        tails = _without_facts(tails, relation, completions.known.heads, completions)
+    return tails
+
+
+def _without_facts(
+    entity: Int64[Tensor, " E"], relation: int, index: Answers, completions: Completions
+) -> Int64[Tensor, " F"]:
+    """Those of the entities that have no fact with the relation in train, valid and test, on the index's side."""
+    on_device = entity.to(completions.model.site.device)
+    answered = index.answers(on_device, torch.full_like(on_device, relation))[0].cpu()
+    keeps = torch.ones(len(entity), dtype=torch.bool)
+    keeps[answered] = False
+    return entity[keeps]
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ class Query:
 
 
 def typed_query(head: str | None, relation: str | None, tail: str | None) -> Query:
-    """A query from the options head, relation and tail.
+    """A query from the options head, relation and tail; one that is `?` is what it asks for, as one that is left out.
 
     Raises:
         InputError: fewer than two of them are given.
     """
-    parts = (head, relation, tail)
+    parts = (None if head == MARK else head, None if relation == MARK else relation, None if tail == MARK else tail)
     if parts.count(None) > 1:
         given = " and ".join(f"{name}={part}" for name, part in zip(_PLACES, parts, strict=True) if part is not None)
         raise InputError(
@@ -82,7 +82,9 @@ def _parsed(path: Path, number: int, line: bytes) -> Query:
     cells = decode(path, number, line).split("\t")
     if len(cells) != 3:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
-        raise line_fault(path, number, f"{found}, expected head, relation and tail, separated by tabs")
+        commas = b"\t" not in line and line.count(b",") >= 2
+        advice = "; this line has commas: put a tab in the place of each that separates" if commas else ""
+        raise line_fault(path, number, f"{found}, expected head, relation and tail, separated by tabs{advice}")
     if cells.count(MARK) > 1:
         raise line_fault(
             path, number, f"{cells.count(MARK)} question marks, expected one at most: {shown(' '.join(cells))}"

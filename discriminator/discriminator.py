@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from discriminator.fused import why_not_fused
+from discriminator.fused import is_ruled_out, why_not_fused
 from discriminator.loss.loss import Loss, Scores
 from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
@@ -105,7 +105,7 @@ class Discriminator:
             loss, positive, negative = self._fused(batch, negatives)
             rewarded = negative
         else:
-            self._log_once(reason, batch)
+            self._log_once(reason, batch, negatives)
             positive, negative, rewarded = self._scores(batch, negatives)
             loss = batch.share_of_mean(self._loss(batch, negatives, positive, negative))
         for term in self.terms:
@@ -121,10 +121,12 @@ class Discriminator:
         fused = self.model.fused_scores(batch, negatives.entity, given)
         return fused.loss, fused.positive, fused.negative
 
-    def _log_once(self, reason: str, batch: Batch) -> None:
+    def _log_once(self, reason: str, batch: Batch, negatives: Negatives) -> None:
         if reason not in self._logged and self.model.site.rank == 0 and len(batch.head):
             self._logged.add(reason)
-            log.info("%s: the fused kernel is not used, because %s", self.model.name, reason)
+            # Who chose such a loss or model has a reason to, and nothing to do about it.
+            level = logging.DEBUG if is_ruled_out(self.loss, self.model, negatives) else logging.INFO
+            log.log(level, "%s: the fused kernel is not used, because %s", self.model.name, reason)
 
     def _scores(
         self, batch: Batch, negatives: Negatives

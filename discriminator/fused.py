@@ -17,6 +17,11 @@ def why_not_fused(loss: Loss | TableLoss, model: KGEModel, batch: Batch, negativ
     return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model)
 
 
+def is_ruled_out(loss: Loss | TableLoss, model: KGEModel, negatives: Negatives) -> bool:
+    """Whether the loss, the model or the sampler has no fused pass, whatever other options and machine there are."""
+    return _why_not_options(loss, model) is not None or negatives.reward_pool
+
+
 def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
     if isinstance(loss, TableLoss):
         return f"the loss {type(loss).__name__} compares positives with all entities"

@@ -41,4 +41,5 @@ def write_description(trained: TrainedModel, folder: Path, files: Mapping[str, A
 def _in_words(scoring: type) -> str:
     """The docstrings of the scoring function's file and class: paper, formula, and layout of rows."""
     module = inspect.getdoc(sys.modules[scoring.__module__])
-    return " ".join(f"{module} {inspect.getdoc(scoring)}".split())
+    of_class, _, _ = (inspect.getdoc(scoring) or "").partition("\nArgs:\n")  # the options are in a field of their own
+    return " ".join(f"{module} {of_class}".split())

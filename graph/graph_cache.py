@@ -11,7 +11,7 @@ from graph.format.source import Note, ReadOptions
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.known_cache import index_file
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _WHAT = "graph cache"
 
 

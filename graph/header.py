@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from jaxtyping import Int
 from torch import Tensor
 
-_USUAL = ({"head", "relation", "tail"}, {"h", "r", "t"}, {"subject", "predicate", "object"}, {"s", "p", "o"})
+from graph.column_names import are_usual
 
 
 def header_splits(splits: Sequence[Int[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
     """The numbers of the splits whose first line looks like a header.
 
-    A first line looks like a header if it is the same in all files, or if its three names occur nowhere else. The most
-    common header words, such as head, relation and tail, are always recognised, even if a relation has such a name.
+    A first line looks like a header if it is the same in all files, or if its three names occur nowhere else. The
+    usual header words (`graph.column_names`) are always recognised, even if a relation has such a name.
 
     Args:
         splits: the triples of each file.
@@ -26,8 +26,7 @@ def header_splits(splits: Sequence[Int[Tensor, "_ 3"]], first_names: Sequence[Se
     return [
         number
         for number, first in enumerate(firsts)
-        if {name.strip().lower() for name in first_names[number]} in _USUAL
-        or _occurs_nowhere_else(first, firsts.count(first), splits)
+        if are_usual(first_names[number]) or _occurs_nowhere_else(first, firsts.count(first), splits)
     ]
 
 

@@ -1,6 +1,7 @@
 """Finds the ids of names without a dictionary of all names, which would take gigabytes for millions of entities."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -41,13 +42,17 @@ class NameLookup:
         return [id_of[name] for name in names]
 
     def near(self, name: str) -> list[str]:
-        """At most three names that look like `name`, the most similar first, by difflib.
+        """At most three names that look like `name`: those with the same words, then the most similar, by difflib.
 
         Among very many names, only those are compared that begin with the same letters and are about as long.
         """
         starts, text = self._names.offsets.numpy(), self._names.text.numpy()
         wanted = name.encode()
         differs = np.abs(np.diff(starts) - len(wanted))
+        words = _words(name)
+        # As "Dylan, Bob" is of "Bob Dylan".
+        as_long = np.flatnonzero(differs <= 2)[:_MOST_COMPARED] if len(words) > 1 else ()
+        same_words = [other for each in as_long if _words(other := self._names[int(each)]) == words]
         near = np.flatnonzero(differs <= max(2, len(wanted) // 2))
         for number, byte in enumerate(wanted):
             if len(near) <= _MOST_COMPARED:
@@ -58,4 +63,9 @@ class NameLookup:
                 break
             near = same
         near = near[differs[near].argsort(kind="stable")][:_MOST_COMPARED]
-        return difflib.get_close_matches(name, [self._names[int(each)] for each in near])
+        similar = difflib.get_close_matches(name, [self._names[int(each)] for each in near])
+        return list(dict.fromkeys([*same_words, *similar]))[:3]
+
+
+def _words(name: str) -> list[str]:
+    return sorted(re.findall(r"[^\W_]+", name.casefold()))

@@ -1,7 +1,7 @@
 """Reads a folder of triples into a KnowledgeGraph: recognises the format, then turns names into ids with pyarrow."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +10,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from graph.arrow_names import packed
+from graph.column_names import in_words, order_of
+from graph.column_order import doubt_of_columns
 from graph.encoding import Column, Encoding
 from graph.errors import InputError
 from graph.folder import folder_at
 from graph.format.ids import number_names
+from graph.format.parquet import PARQUET
 from graph.format.recognise import recognise
 from graph.format.source import Found, Note, ReadOptions, SplitTable
 from graph.format.text import TEXT
@@ -51,7 +54,8 @@ def read_folder(
         path: the folder.
         format: "text", "ntriples", "parquet", "openke", "libkge", "dglke" or "rotate"; graph/format/ describes each
             in a file. "auto": recognised by the names of the files.
-        columns: the order of head, relation and tail in the files, such as "hrt" or "htr"; None: the format's own.
+        columns: the order of head, relation and tail in the files, such as "hrt" or "htr"; None: that of a header's
+            words if `header` is true and these are usual, else the format's own.
         header: True: skip the first line of each file. False: read it as a triple. "auto": read it, but raise an error
             if it looks like a header (see `graph.header`).
         literals: N-Triples only. True: keep triples whose tail is a literal. False: leave them out.
@@ -66,6 +70,11 @@ def read_folder(
     if path is None:
         raise InputError("graph.path must name the folder of your triples, as in graph.path=DIR, got null")
     folder = folder_at(path, "graph.path")
+    if folder.is_file():
+        raise InputError(
+            f"graph.path must name a folder with a train file, {folder} is a file: split it first, "
+            f"advkge prepare path={folder} out=DIR, and type graph.path=DIR"
+        )
     found = recognise(folder, format)
     if cache is None:
         graph, notes = read_found(folder.resolve().name, found, options)
@@ -119,7 +128,7 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
     if options.header is True and not first.has_header:
         raise InputError(f"graph.header is true, but {first.title} has no line of column names")
     parts = {split: first.read(paths, options) for split, paths in found.splits.items()}
-    notes = [note for part in parts.values() for note in part.notes] + _header_notes(found, parts)
+    notes = [note for part in parts.values() for note in part.notes] + _header_notes(found, parts, options)
     triples = {
         split: torch.empty(len(part.table), 3, dtype=torch.int32 if split == "train" else torch.int64)
         for split, part in parts.items()
@@ -137,7 +146,7 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
     for encoding in (entities, relations):
         encoding.write()
     if options.header == "auto" and format.has_header and not found.dictionaries:
-        _refuse_headers(found, entities.names, relations.names, triples)
+        _refuse_headers(found, entities.names, relations.names, triples, options)
     if format is not TEXT:
         notes.insert(0, Note(f"read as {format.title}: {', '.join(file.name for file in found.files)}"))
     notes += [*_same_name_notes("entities", entities.names), *_same_name_notes("relations", relations.names)]
@@ -150,18 +159,29 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
         valid=triples.get("valid", empty),
         test=triples.get("test", empty),
     )
+    if format in (TEXT, PARQUET) and (doubt := doubt_of_columns(graph)):
+        notes.append(Note(doubt, logging.WARNING))
     return graph, notes
 
 
-def _header_notes(found: Found, parts: Mapping[str, SplitTable]) -> list[Note]:
+def _header_notes(found: Found, parts: Mapping[str, SplitTable], options: ReadOptions) -> list[Note]:
     """A note about the skipped header, which must be the same in all files; no note if none was skipped."""
     skipped = {split: part.header for split, part in parts.items() if part.header is not None}
     if len(set(skipped.values())) > 1:
         lines = "; ".join(f"{found.splits[split][0].name}: {', '.join(cells)}" for split, cells in skipped.items())
         raise InputError(f"graph.header is true, but the first lines of the files of {found.folder} differ ({lines})")
-    return [Note(f"skipped the first line of each file, a header ({', '.join(cells)})") for cells in skipped.values()][
-        :1
-    ]
+    if not skipped:
+        return []
+    cells = next(iter(skipped.values()))
+    text = f"skipped the first line of each file, a header ({', '.join(cells)})"
+    if found.formats[0] is not TEXT or options.columns is not None:
+        return [Note(text)]
+    order = order_of(cells)
+    if order is not None:
+        return [Note(f"{text}: the columns are {in_words(order)}")]
+    # Unknown words may stand for any order.
+    text = f"{text}; the columns were read as head, relation, tail: if that is wrong, say how, as in graph.columns=htr"
+    return [Note(text, logging.WARNING)]
 
 
 def _refuse_headers(
@@ -169,6 +189,7 @@ def _refuse_headers(
     entities: pa.Array,
     relations: pa.Array,
     triples: Mapping[str, Int[Tensor, "_ 3"]],
+    options: ReadOptions,
 ) -> None:
     firsts = [
         (entities[int(h)].as_py(), relations[int(r)].as_py(), entities[int(t)].as_py())
@@ -179,13 +200,23 @@ def _refuse_headers(
         return
     path = list(found.splits.values())[headers[0]][0]
     if len(headers) == len(triples):
-        advice = "graph.header=true skips the first line of each file"
+        advice = f"graph.header=true skips the first line of each file{_columns_advice(firsts[headers[0]], options)}"
     else:
         advice = "take the line out of this file, the others do not all have one"
     raise InputError(
         f"{path}, line 1: a header ({', '.join(firsts[headers[0]])}), expected a triple: {advice}; "
         "graph.header=false reads it as a triple"
     )
+
+
+def _columns_advice(words: Sequence[str], options: ReadOptions) -> str:
+    """What graph.header=true does with a header in the place of head, relation and tail, if their order is in doubt."""
+    order = order_of(words)
+    if options.columns is not None or order == "hrt":
+        return ""
+    if order is not None:
+        return f" and takes the columns as {in_words(order)}"
+    return "; if the columns are not head, relation, tail, add their order, as in graph.columns=htr"
 
 
 def _same_name_notes(what: str, names: pa.Array) -> list[Note]:

@@ -35,7 +35,7 @@ def split_triples(
     Raises:
         InputError: the shares are not allowed, or so many triples can't be left out of train.
     """
-    _check(ratio)
+    check_ratio(ratio)
     if together:
         low, high = torch.minimum(triples[:, 0], triples[:, 2]), torch.maximum(triples[:, 0], triples[:, 2])
         key = low * num_entities + high
@@ -87,7 +87,8 @@ def _groups_of_all_names(
     return kept
 
 
-def _check(ratio: Sequence[float]) -> None:
+def check_ratio(ratio: Sequence[float]) -> None:
+    """Raises InputError unless these are shares of train, valid and test."""
     numbers = len(ratio) == 3 and all(0 <= share <= 1 for share in ratio)
     if not numbers or ratio[0] == 0 or abs(sum(ratio) - 1) > 1e-9:
         raise InputError(

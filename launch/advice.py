@@ -5,10 +5,16 @@ from trainer.loop import Trainer
 _FEW_STEPS = 10
 
 
-def before_training(trainer: Trainer, batch_size: int) -> str | None:
-    """What to say of a run that makes few steps an epoch; None for any other."""
+def before_training(trainer: Trainer, batch_size: int | None) -> str | None:
+    """What to say of a run that trains nothing, or makes few steps an epoch; None for any other.
+
+    Args:
+        batch_size: None if the run itself chose it by the graph, so that there is nothing to advise.
+    """
     order = trainer.stages[-1].order
-    if order.steps_per_epoch >= _FEW_STEPS:
+    if trainer.stages[-1].epochs == 0:
+        return "trainer.epochs=0: nothing is trained in the last stage, so the results are of the values it begins with"
+    if batch_size is None or order.steps_per_epoch >= _FEW_STEPS:
         return None
     steps = "1 step" if order.steps_per_epoch == 1 else f"{order.steps_per_epoch} steps"
     return (

@@ -49,10 +49,21 @@ def close_run(run: Run, trainer: Trainer, for_trackers: ForTrackers, folder: Pat
     if run.runtime.is_first:
         if ranked:
             print(results_table(result, FILTERS))
+            print(_model_of(trainer, result["best_step"]))
         for split in ("valid", "test"):
             if split not in ranked:
                 print(f"not ranked on {split}: {run.graph.name} has no {split} triples")
         print(f"run folder: {folder}")
+
+
+def _model_of(trainer: Trainer, best_step: int) -> str:
+    """Says which epoch the ranked model is of."""
+    cursor, stage = trainer.cursor, trainer.stages[-1]
+    trained = best_step - (cursor.step - cursor.stage_step)
+    if trained < 1:
+        return "of the model before any epoch"
+    why = "the end of training" if cursor.best_checkpoint is None else f"the best by {trainer.validation.name}"
+    return f"of the model after {stage.place(trained)}: {why}"
 
 
 def _finish_trackers(trainer: Trainer, for_trackers: ForTrackers, result: dict[str, Any]) -> None:

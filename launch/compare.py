@@ -22,7 +22,7 @@ from launch.arguments import for_shell
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
 from launch.main import main_of
-from launch.options import check_values
+from launch.options import check_values, shortened
 from launch.paths import absolute, make_absolute
 from launch.saved_run import load_run, trained_on
 from launch.schema import SavedRunOptions
@@ -89,8 +89,9 @@ def _compare(config: DictConfig) -> Comparison:
     for run, graph in graphs.items():
         if graph != next(iter(graphs.values())):
             raise InputError(
-                f"runs must be of one graph: {next(iter(graphs))} was trained on the one with fingerprint "
-                f"{next(iter(graphs.values()))}, {run} on {graph}"
+                f"runs must be of one graph: {next(iter(graphs))} was trained on "
+                f"{_graph_of(next(iter(graphs)))} (fingerprint {next(iter(graphs.values()))}), {run} on "
+                f"{_graph_of(run)} (fingerprint {graph})"
             )
     folders = [Path(str(each.run)) for each in options]
     ranks: dict[str, TripleRanks] = {}
@@ -109,6 +110,13 @@ def _compare(config: DictConfig) -> Comparison:
         resamples=config.resamples,
         seed=config.seed,
     )
+
+
+def _graph_of(run: str | None) -> str:
+    """What a run's config says of its graph: its name, or its folder."""
+    graph = read_config(Path(str(run))).get("graph")
+    named = graph if isinstance(graph, dict) else {}
+    return shortened(named.get("name") or named.get("path") or str(named.get("_target_")).rpartition(".")[2])
 
 
 def _names(folders: list[Path]) -> list[str]:

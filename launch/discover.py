@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from answers.discovery import Limits, discover
 from graph.errors import InputError
-from launch.answering import Answered, Asked, at_least_1, run_answer
+from launch.answering import Answered, Asked, at_least_1, one_of, run_answer
 from launch.main import main_of
 from launch.schema import DiscoverOptions
 from reporting.records import Line, Records
@@ -39,8 +39,17 @@ def discover_facts(options: DiscoverOptions, runtime: Runtime) -> Answered:
         at_least_1(key, getattr(options, key))
     if not 0 < options.overlap <= 1:
         raise InputError(f"overlap must be above 0 and at most 1, got {options.overlap}")
+    one_of("only_missing", options.only_missing, ("heads", "tails", "both"))
     asked = Asked.load(options, runtime)
-    limits = Limits(options.k, options.per_relation, options.per_head, options.heads, options.overlap, options.seed)
+    limits = Limits(
+        options.k,
+        options.per_relation,
+        options.per_head,
+        options.heads,
+        options.overlap,
+        options.seed,
+        options.only_missing,
+    )
     found = discover(asked.completions, _relations(asked, options.relation), limits)
     entities, relations = asked.run.graph.entity_names, asked.run.graph.relation_names
     columns = (*found.triples.T.tolist(), found.score.tolist())

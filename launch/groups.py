@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from hydra.errors import HydraException
 
 from graph.errors import InputError
+from launch.arguments import for_shell, override
 from launch.options import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
@@ -115,8 +116,21 @@ def _check(group: str, key: str, choice: Any) -> None:
     names = sorted(file.stem for file in (_CONF / group).glob("*.yaml"))
     if choice in names or (isinstance(choice, str) and "${" in choice):
         return
+    if group == "graph" and _is_folder(choice):
+        raise InputError(f"graph={shortened(choice)} is a folder: type {for_shell('graph=folder', _path(choice))}")
     none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
     raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
+
+
+def _is_folder(choice: Any) -> bool:
+    try:
+        return isinstance(choice, str) and Path(choice).is_dir()
+    except OSError:  # the name is too long
+        return False
+
+
+def _path(folder: str) -> str:
+    return override("graph.path", folder)
 
 
 def _shown(choice: Any) -> str:

@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from answers.best import Allowed
 from answers.calibration import METHODS, Calibration, calibrate, require_scikit_learn
+from answers.left_out import notes_of
 from answers.progress import progress_bar
 from answers.queries import ASKED, Query, read_queries, typed_query
 from graph.errors import InputError
@@ -71,6 +72,8 @@ def predict(options: PredictOptions, runtime: Runtime) -> Answered:
             seed=asked.run.config.seed,
         )
         notes.append(reliability_of(calibration))
+    if options.queries is None and options.known == "leave_out" and bool((ids == ASKED).any()):
+        notes[:0] = notes_of(asked.completions, ids[0], asked.run.graph, asked.run.context.statistics)
     allowed = Allowed(known=options.known == "show", loops=options.loops == "show", unseen=options.among == "all")
     return Answered(_Answers(asked, ids, options.k, allowed, calibration).records(), notes)
 

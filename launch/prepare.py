@@ -36,6 +36,7 @@ from graph.knowledge_graph import KnowledgeGraph
 from graph.portrait import portrait_of
 from graph.preparation import Removed, keep_splits, make_splits
 from graph.reading import read_found
+from graph.splitting import check_ratio
 from graph.writing import refuse_what_text_can_not_hold, write_triples
 from launch import schema
 from launch.arguments import for_shell, read_arguments
@@ -85,6 +86,7 @@ def _check(config: DictConfig) -> None:
     check_options(config)
     if config.suffix not in _SUFFIXES:
         raise InputError(f"suffix must be one of {', '.join(_SUFFIXES)}, got {config.suffix!r}")
+    check_ratio(list(config.ratio))
     names = list(config.names)
     if len(set(names)) != 3 or not all(name and "/" not in name and not name.startswith(".") for name in names):
         raise InputError(f"names must be three different names of files, as in [train,valid,test], got {names}")
@@ -113,6 +115,10 @@ def prepare(config: DictConfig, path: Path) -> tuple[Prepared, KnowledgeGraph]:
             graph, removed = make_splits(
                 graph, ratio=ratio, seed=config.seed, covered=config.covered, together=config.together
             )
+        pairs = zip(SPLITS, ratio, strict=True)
+        if empty := [split for split, share in pairs if share > 0 and not len(getattr(graph, split))]:
+            are = f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
+            how += f"; {are}, because {len(graph.train):,} triples are too few"
     refuse_what_text_can_not_hold(graph)
     with _timed("counting leaks, degrees and classes of relations"):
         return Prepared(path.name, how, read, removed, portrait_of(graph)), graph

@@ -92,6 +92,8 @@ def _continue_run(arguments: list[str]) -> list[str]:
     except InputError as error:
         raise SystemExit(f"error: {'grow.run' if goes_on is None else 'resume'}: {error}") from error
     saved = [line for line in saved if not key_of(line).startswith("grow.")]  # how RUN itself began
+    if "recipe" in given:  # it names another model
+        saved = [line for line in saved if key_of(line) != "discriminator"]
     if not {"recipe", "experiment"} & {*given, *map(key_of, saved)}:
         saved = ["recipe=none", *saved]  # a run of a version before recipes
     folder = [override("hydra.run.dir", str(run))] if in_place else []

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch import schema
-from launch.arguments import for_shell
+from launch.arguments import for_shell, override
 from launch.build import Run
 from launch.errors import one_line_errors
 from launch.hardest import HardestNegatives
@@ -46,9 +46,10 @@ def run_job(config: DictConfig) -> None:
             raise InputError(f"report runs in one process; type: {for_shell(*this_command(), *sys.argv[1:])}")
         check_values(config)
         if (config.run is None) == (config.sweep is None):
+            got = "neither" if config.run is None else f"run={config.run} and sweep={config.sweep}"
             raise InputError(
                 "run or sweep must say what the page is about, as in run=outputs/... or sweep=multirun/..., and not "
-                f"both, got {config.run} and {config.sweep}"
+                f"both, got {got}"
             )
         make_absolute(config)
         if config.sweep is not None:
@@ -69,6 +70,8 @@ def _report_run(config: DictConfig) -> Path:
         raise InputError(f"split must be one of {', '.join(FILTERS)}, got {config.split!r}")
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=1.0)
     folder = Path(config.run)
+    if (folder / "multirun.yaml").is_file() and not (folder / "config.yaml").is_file():
+        raise InputError(f"run={folder} is a sweep; type {for_shell(override('sweep', str(folder)))}")
     record = read_record(folder)  # before anything that takes long
     run, checkpoint = load_run(schema.saved_run(config), runtime)
     findings = Findings(
@@ -77,7 +80,7 @@ def _report_run(config: DictConfig) -> Path:
         negatives=HardestNegatives.of(run, run.all_known, marked=("hidden",)).find(),
         entity_map=draw_map(run.discriminator, run.graph),
     )
-    command = for_shell("python", "launch/train.py", *record.options)
+    command = for_shell("advkge", "train", *record.options)
     out = folder / "report.html" if config.out is None else Path(config.out)
     write_text(out, as_page(Heading.of(_typed()), record, command, findings))
     return out

@@ -289,6 +289,7 @@ class DiscoverOptions(AnswerOptions):
     per_head: int | None = MISSING
     heads: int | None = MISSING
     overlap: float = MISSING
+    only_missing: str | None = MISSING
     seed: int = MISSING
 
 

@@ -47,6 +47,8 @@ def similar(options: SimilarOptions, runtime: Runtime) -> Answered:
         nearest = similar_entities(model, number, count=options.k, by=options.by, runtime=runtime)
     else:
         number, names = asked.ids.relation(name, kind), graph.relation_names
+        if len(names) == 1:
+            raise InputError(f"relation={name}: {graph.name} has no other relation that may be similar")
         nearest = similar_relations(model, number, count=options.k, by=options.by)
     sign = -1.0 if options.by == "l2" else 1.0  # a distance
     found = zip(nearest.id.tolist(), nearest.nearness.tolist(), strict=True)

@@ -33,6 +33,8 @@ def explain_unknown_option(reason: str, command: str) -> str | None:
     if found is None:
         return None
     key = found[1] or found[2]
+    if key == "graph.path" and command in ("train", "search", "scorecard"):
+        return "graph.path needs graph=folder: type graph=folder graph.path=DIR"
     keys = [known for known in _keys(_compose(command)) if known.startswith("hydra") <= key.startswith("hydra")]
     if nearest := nearest_keys(key, keys):
         *others, last = nearest

@@ -22,6 +22,7 @@ from launch import early_signals, schema
 from launch.advice import after_training, before_training, ends_with_its_rate
 from launch.agreed import agree_on_beginning, refuse_other_checkpoints
 from launch.arguments import for_shell, key_of, override
+from launch.as_typed import as_typed
 from launch.build import build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
 from launch.closing import close_run
@@ -83,7 +84,7 @@ def run_job(config: DictConfig) -> None:
     typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
     if is_rank() or (config.launch.ranks == 1 and job.mode == RunMode.RUN):
         with one_line_errors():
-            note_typed(config, typed)
+            note_typed(config, as_typed(typed))
             train(config, folder)
         return
     ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
@@ -120,6 +121,7 @@ def train(config: DictConfig, folder: Path) -> None:
         refuse_other_checkpoints(checkpoint, runtime)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
+        batch_size = config.trainer.batch_size  # null: the run will choose one
         run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None, disks=begin.disks)
         refuse_senseless(config, trainer)
@@ -135,7 +137,7 @@ def train(config: DictConfig, folder: Path) -> None:
             _write_config(config, typed, folder)
         runtime.agree(_start_trackers(config, trainer, folder, run_id))
         if checkpoint is None:  # a resumed run keeps its batch size
-            _tell(runtime, before_training(trainer, config.trainer.batch_size))
+            _tell(runtime, before_training(trainer, batch_size))
         for_trackers = ForTrackers(run, trainer, folder)
         trains = trainer.has_steps_left
         try:
@@ -236,7 +238,7 @@ def _what_is_not_taken(file: Path, typed: Sequence[str]) -> str | None:
 def _write_config(config: DictConfig, typed: Sequence[str], folder: Path) -> None:
     """Writes config.yaml, all options, and overrides.yaml, the typed ones, which `resume` uses again."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    lines = absolute_lines(typed, config)
+    lines = absolute_lines(as_typed(list(typed)), config)
     if "root" in config.graph and not any(key_of(line) == "graph.root" for line in lines):
         # It may depend on $ADVKGE_DATA, or on the folder where the run was started.
         lines.append(override("graph.root", config.graph.root))
@@ -253,12 +255,13 @@ def main() -> None:
         _sweep.clear()
         schema.register()
         with one_line_errors():
-            sys.argv[1:] = prepare_arguments(settle_choices(sys.argv[1:]))
+            words = sys.argv[1:]
+            sys.argv[1:] = prepare_arguments(settle_choices(words))
         with one_line_config_errors("train"):
             run_job()
         if _sweep and any(_sweep[0].rglob("result.json")):
             with one_line_errors():
-                print(report_sweep(_sweep[0], for_shell(*this_command(), *sys.argv[1:])))
+                print(report_sweep(_sweep[0], for_shell(*this_command(), *words)))
         if _failed_jobs:
             jobs = "1 job" if len(_failed_jobs) == 1 else f"{len(_failed_jobs)} jobs"
             print(f"error: {jobs} of the sweep failed: {', '.join(map(str, _failed_jobs))}", file=sys.stderr)

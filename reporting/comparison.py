@@ -72,10 +72,37 @@ def _by_run(names: Sequence[str], whole: torch.Tensor, means: torch.Tensor) -> d
 
 
 def _different(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    flat = [dict(_leaves("", config)) for config in configs]
+    flat = [dict(_leaves("", _by_name(config))) for config in configs]
     keys = dict.fromkeys(key for each in flat for key in each)
     values = {key: [_typed(each.get(key, "-")) for each in flat] for key in keys if not _is_left_out(key)}
     return {key: each for key, each in values.items() if len(set(each)) > 1}
+
+
+def _by_name(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without the classes that they name, which are shown as the choice of their group: the class's file.
+
+    A discriminator's class is that of its scoring function.
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if not isinstance(value, Mapping):
+            found[key] = value
+            continue
+        target = value.get("_target_")
+        if key == "discriminator" and isinstance(value.get("scoring"), Mapping):
+            target = value["scoring"].get("_target_")
+        if isinstance(target, str) and target.count(".") >= 2:
+            found[key] = target.split(".")[-2]
+        found |= {f"{key}.{name}": part for name, part in _without_targets(value).items()}
+    return found
+
+
+def _without_targets(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_targets(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if name not in ("_target_", "_partial_")
+    }
 
 
 def _typed(value: Any) -> str:

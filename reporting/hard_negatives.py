@@ -101,31 +101,32 @@ def as_rows(negatives: Sequence[HardNegative]) -> list[dict[str, Any]]:
 
 
 def as_table(negatives: Sequence[HardNegative]) -> Table:
-    """The negatives as a table of a page."""
-    has_hidden = any(each.is_hidden_fact for each in negatives)
+    """The negatives as a table of a page: a row for each triple, its negatives beside each other, hardest first."""
+    of_triple: dict[tuple[str, str, float], list[HardNegative]] = {}
+    for each in negatives:
+        of_triple.setdefault((each.query, each.answer, each.positive_score), []).append(each)
+    most = max(map(len, of_triple.values()), default=0)
     heads = [
         Head("train triple", is_text=True),
         Head("its answer", is_text=True),
         Head("score"),
-        Head("negative", is_text=True),
-        Head("score"),
-        Head("above the answer", "Whether the model takes the negative for more plausible than the train triple."),
-        *([Head("hidden fact", "True, but in no split.")] if has_hidden else []),
+        *(Head(f"negative {number}", "With its score.", is_text=True) for number in range(1, most + 1)),
     ]
     rows = [
         [
-            Cell.of_text(each.query),
-            Cell.of_text(each.answer),
-            Cell.of_number(each.positive_score),
-            Cell.of_text(each.negative),
-            Cell.of_number(each.negative_score),
-            _yes(each.negative_score > each.positive_score),
-            *([_yes(each.is_hidden_fact)] if has_hidden else []),
+            Cell.of_text(query),
+            Cell.of_text(answer),
+            Cell.of_number(score),
+            *map(_negative, of_one),
+            *([Cell("")] * (most - len(of_one))),
         ]
-        for each in negatives
+        for (query, answer, score), of_one in of_triple.items()
     ]
     return Table("Hardest negatives", heads, rows)
 
 
-def _yes(holds: bool) -> Cell:
-    return Cell("yes" if holds else "no", int(holds))
+def _negative(negative: HardNegative) -> Cell:
+    """A negative: its name, and below it its score and what is remarkable."""
+    above = ", above the answer" if negative.negative_score > negative.positive_score else ""
+    hidden = ", a true fact in no split" if negative.is_hidden_fact else ""
+    return Cell(negative.negative, negative.negative, f"score {negative.negative_score:.3f}{above}{hidden}")

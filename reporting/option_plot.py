@@ -7,7 +7,8 @@ from typing import Any
 
 from reporting.style import GRID, PALETTE, as_svg, drawing, legend_below, shown_name
 
-_MOST_ACROSS = 4
+_MOST_ACROSS = 2
+"""More beside each other would be too small to read on a telephone."""
 _MOST_VALUES = 12
 """Of an option whose values are words; more would be unreadable."""
 

@@ -41,6 +41,15 @@ def read_options(folder: Path) -> list[str]:
     return lines
 
 
+def as_typed(lines: Sequence[str]) -> list[str]:
+    """The options without those that a run folder has though nobody typed them: the recipe of the chosen model's name.
+
+    A sweep drops others that follow, such as graph.root, by comparing its runs.
+    """
+    chosen = {line.partition("=")[2] for line in lines if line.startswith("discriminator=")}
+    return [line for line in lines if not (line.startswith("recipe=") and line.partition("=")[2] in chosen)]
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The options in config.yaml, by group.
 

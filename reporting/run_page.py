@@ -13,7 +13,16 @@ from reporting.html_table import Cell, Head, Table
 from reporting.page import Heading, Plot, render
 from reporting.relation_ranks import FEWEST, Group, as_table, hardest
 from reporting.run_curves import StageLines, by_stage, draw_curves
-from reporting.run_files import is_number, mrr_in, number, read_metrics, read_options, read_result, still_rises
+from reporting.run_files import (
+    as_typed,
+    is_number,
+    mrr_in,
+    number,
+    read_metrics,
+    read_options,
+    read_result,
+    still_rises,
+)
 from trainer.checkpoint_files import shown
 from trainer.evaluate import RankingMetrics
 
@@ -24,7 +33,7 @@ _COUNTS = (
     ("steps", "steps", ""),
     ("best_step", "best step", ""),
     ("seconds", "training steps took", " s"),
-    ("triples_per_second", "positives a second", ""),
+    ("triples_per_second", "train triples a second, while steps were made", ""),
     ("entity_numbers", "numbers an entity row", ""),
 )
 """Fields of result.json, with their names on the page and their units."""
@@ -90,7 +99,7 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{path}: made_by must be fields by name, got {shown(made_by)}")
     return Record(
         folder=folder,
-        options=read_options(folder),
+        options=as_typed(read_options(folder)),
         stages=stages,
         splits=splits,
         results={
@@ -134,7 +143,7 @@ def _cards(record: Record) -> list[dict[str, str]]:
         {
             "what": f"{split} {name}",
             "who": f"{record.results[split, 'both'][list(_METRICS).index(name)]:.4f}",
-            "much": "filtered, both sides, realistic ties",
+            "much": "filtered; heads and tails; a tie counts half",
         }
         for split in reversed(record.splits)
         for name in ("MRR", "Hits@10")
@@ -150,7 +159,7 @@ def _result_table(record: Record) -> Table:
     heads = [Head("split and side", is_text=True), *(Head(name) for name in _METRICS), Head("ranked")]
     digits = [*(1 if key == "mean_rank" else 4 for key in _METRICS.values()), 0]
     rows = [
-        [Cell.of_text(f"{split}, {_SIDES[side]}"), *map(Cell.of_number, values, digits)]
+        [Cell.of_text(f"{split}, {_SIDES[side]}"), *map(Cell.of_number, map(float, values), digits)]
         for (split, side), values in record.results.items()
     ]
     return Table("Results", heads, rows, note="From result.json: filtered ranks among all entities, ties counted half.")

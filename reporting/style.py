@@ -1,6 +1,7 @@
 """How all plots look: colours, line styles and markers, and SVG files that read well on light and on dark pages."""
 
 import io
+import logging
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,6 +110,8 @@ def drawing() -> Iterator[Any]:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    # It would say at level info that an axis has words.
+    logging.getLogger("matplotlib.category").setLevel(logging.WARNING)
     import matplotlib.pyplot as plt
 
     style: Any = _STYLE

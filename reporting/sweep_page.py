@@ -1,5 +1,6 @@
 """The page of a sweep: its runs, means over seeds, and how much each option mattered."""
 
+import shlex
 from collections.abc import Sequence
 
 from reporting.html_table import Cell, Head, Table
@@ -36,8 +37,20 @@ def as_page(heading: Heading, name: str, runs: Sequence[SweepRun], plot: Plot | 
         metric=TITLES[metric] if metric else "",
         plot=plot,
         runs=_run_table(runs, keys),
-        facts=[("this page", heading.command), *((key, str(value)) for key, value in heading.machine.items())],
+        facts=[
+            *_best(runs, metric),
+            ("this page", heading.command),
+            *((key, str(value)) for key, value in heading.machine.items()),
+        ],
     )
+
+
+def _best(runs: Sequence[SweepRun], metric: str | None) -> list[tuple[str, str]]:
+    """The folder of the best run, and the command that makes such a run."""
+    if metric is None:
+        return []
+    best = max((run for run in runs if run.is_finished), key=lambda run: run.figures[metric])
+    return [("best run", best.name), ("its command", shlex.join(["advkge", "train", *best.typed]))]
 
 
 def _cards(groups: Sequence[SeedGroup], metric: str | None) -> list[dict[str, str]]:

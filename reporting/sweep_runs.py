@@ -7,7 +7,16 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from graph.errors import InputError
-from reporting.run_files import is_number, mrr_in, number, read_metrics, read_options, read_result, still_rises
+from reporting.run_files import (
+    as_typed,
+    is_number,
+    mrr_in,
+    number,
+    read_metrics,
+    read_options,
+    read_result,
+    still_rises,
+)
 from trainer.checkpoint_files import is_file
 
 SEED = "seed"
@@ -29,6 +38,8 @@ class SweepRun:
     """Those of `METRICS` that it has; empty for a run that has not ended."""
     rises: bool = False
     """Whether its last validation was its best."""
+    typed: Sequence[str] = ()
+    """The options as lines, as they were typed."""
 
     @property
     def is_finished(self) -> bool:
@@ -56,7 +67,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _read(folder: Path, name: str) -> SweepRun:
     options = {}
-    for line in read_options(folder):
+    typed = as_typed(read_options(folder))
+    for line in typed:
         key, _, value = line.lstrip("+~").partition("=")
         options[key] = value
     result, path = read_result(folder), folder / "result.json"
@@ -73,7 +85,7 @@ def _read(folder: Path, name: str) -> SweepRun:
     lines = read_metrics(folder / "metrics.jsonl")
     last = [line for line in lines if line["stage"] == lines[-1]["stage"]]
     values = [line[key] for line in last if (key := mrr_in(line)) and is_number(line[key])]
-    return SweepRun(name, options, figures, still_rises(values))
+    return SweepRun(name, options, figures, still_rises(values), typed)
 
 
 def varied_options(runs: Sequence[SweepRun]) -> list[str]:

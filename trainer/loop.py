@@ -254,7 +254,7 @@ class Trainer:
             self.after_validation(stage)
         if self.runtime.is_first:
             said = self.validation.line(value), " (best)" if better else ""
-            log.info("%s epoch %d: %s%s", stage.name, epoch + 1, *said)
+            log.info("%s %s: %s%s", stage.name, stage.place(cursor.stage_step), *said)
         self._save(stage, best=better, ranking=ranking.of_split)
 
     def _observe(self, stage: Stage) -> dict[str, float | int]:

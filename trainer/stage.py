@@ -55,6 +55,13 @@ class Stage:
         """Steps of the whole stage."""
         return self.epochs * self.order.steps_per_epoch
 
+    def place(self, stage_step: int) -> str:
+        """Where the stage is after some steps, at least one: its epoch, and the step if that is in the midst of one."""
+        per_epoch = self.order.steps_per_epoch
+        epoch = f"epoch {(stage_step - 1) // per_epoch + 1:,} of {self.epochs:,}"
+        within = stage_step % per_epoch
+        return f"{epoch}, step {within:,} of {per_epoch:,}" if within else epoch
+
     def start(self) -> None:
         """Resets the optimiser, the sampler, the schedule and the average for the start of the stage."""
         self.player.start_stage()

@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A field of a .csv line with what precedes it: a comma and spaces, or the start of the line.
-_CSV_FIELD = re.compile(rb'(^|,)(?:(?<=,) +)?("(?:[^"\r\n]|"")*"|[^,\r\n]*)', re.MULTILINE)
+# A field of a .csv line with the comma or the start of the line before it, and the spaces around it.
+_CSV_FIELD = re.compile(
+    rb'(^|,) *+("(?:[^"\r\n]|"")*+"(?= *+(?:[,\r\n]|\Z))|(?:[^,\r\n ]| ++(?![,\r\n]|\Z))*+) *+', re.MULTILINE
+)
+_BESIDE = ((b", ", b","), (b" ,", b","), (b"\n ", b"\n"), (b" \n", b"\n"), (b" \r", b"\r"))
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Layout:
     columns: str
     """The order of head, relation and tail, as in "hrt"."""
     separator: str
-    """A tab, a comma (with standard quoting; spaces after it are skipped) or a space (any run of blanks)."""
+    """A tab, a comma (with standard quoting; spaces around a name are skipped) or a space (any run of blanks)."""
     first_lines: int = 0
     """The number of lines before the triples: 1 for a header or OpenKE's count."""
     strip: bool = False
@@ -24,18 +27,17 @@ class Layout:
     @property
     def clean(self) -> Callable[[bytes], bytes] | None:
         """The function that cleans whole lines before they are split; None if there is none."""
-        return {",": skip_spaces_after_commas, " ": single_spaces}.get(self.separator)
+        return {",": skip_spaces_around_names, " ": single_spaces}.get(self.separator)
 
 
-def skip_spaces_after_commas(lines: bytes) -> bytes:
-    """Removes spaces that follow a comma outside quotes; `lines` are whole lines."""
-    if b", " not in lines:
-        return lines
+def skip_spaces_around_names(lines: bytes) -> bytes:
+    """Removes spaces beside commas and at the ends of lines, outside quotes; `lines` are whole lines."""
     if b'"' in lines:
         return _CSV_FIELD.sub(rb"\1\2", lines)
-    while b", " in lines:
-        lines = lines.replace(b", ", b",")
-    return lines
+    for spaced, plain in _BESIDE:
+        while spaced in lines:
+            lines = lines.replace(spaced, plain)
+    return lines.strip(b" ")
 
 
 def single_spaces(lines: bytes) -> bytes:

@@ -14,16 +14,12 @@ import pyarrow as pa
 import pyarrow.compute
 from pyarrow import parquet
 
+from graph.column_names import USUAL
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.source import Format, Note, ReadOptions, SplitTable, strip_note
 from graph.format.text_check import COLUMN_NAMES, WHITE, shown
 
-_USUAL = {
-    "h": {"h", "head", "s", "subj", "subject", "source", "head_id", "source_id", "from"},
-    "r": {"r", "relation", "rel", "p", "pred", "predicate", "relation_id", "edge", "label"},
-    "t": {"t", "tail", "o", "obj", "object", "target", "tail_id", "target_id", "to"},
-}
 pc: Any = pyarrow.compute
 
 
@@ -76,7 +72,7 @@ def _read_file(path: Path, options: ReadOptions) -> tuple[pa.Table, list[Note]]:
 def _choose(path: Path, names: Sequence[str], columns: str | None) -> dict[str, str]:
     """The names of the columns of head, relation and tail, by h, r and t."""
     if columns is None:
-        usual = {letter: [name for name in names if name.lower() in _USUAL[letter]] for letter in "hrt"}
+        usual = {letter: [name for name in names if name.lower() in USUAL[letter]] for letter in "hrt"}
         if all(len(found) == 1 for found in usual.values()):
             return {letter: found[0] for letter, found in usual.items()}
     own = [name for name in names if not fnmatch.fnmatch(name, "__index_level_*__")]  # index columns of pandas

@@ -14,6 +14,7 @@ from graph.format.parquet import PARQUET
 from graph.format.source import SPLITS, Format, Found
 from graph.format.text import TEXT
 
+_TRIPLES = tuple(f"{ending}{packed}" for ending in (".txt", ".tsv", ".csv", ".nt") for packed in ("", ".gz"))
 FORMATS = (TEXT, NTRIPLES, PARQUET, OPENKE, LIBKGE, DGLKE, ROTATE)
 # Other usual names of these splits: a file with such a name is an error, so that it is not overlooked.
 _OTHER_NAMES = {
@@ -119,4 +120,6 @@ def _no_train(folder: Path, names: Sequence[str], formats: Sequence[Format]) -> 
     patterns = [pattern for pattern in patterns if "*" not in pattern]
     similar = [name for name in names if name.lower().startswith("train")]
     seen = f"; {', '.join(similar[:3])} is in no format that is read" if similar else ""
+    if not similar and any(name.endswith(ending) for name in names for ending in _TRIPLES):
+        seen = f"; if it has triples without splits, split them first: advkge prepare path={folder} out=DIR"
     return InputError(f"{folder} has no train file, expected one of {', '.join(patterns)}{seen}")

@@ -6,8 +6,8 @@ times the file's size of memory.
 
 import contextlib
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute
 from pyarrow import csv
 
+from graph.column_names import order_of
 from graph.errors import InputError
-from graph.format.layout import Layout, skip_spaces_after_commas
+from graph.format.layout import Layout
 from graph.format.lines import LONGEST_LINE, lines_of, open_stream
-from graph.format.source import Format, ReadOptions, SplitTable, strip_note
+from graph.format.source import Format, Note, ReadOptions, SplitTable, strip_note
 from graph.format.text_check import WHITE, cells_of, check_lines, decode
 
 # Each block has its own dictionary of names until they are unified, so small blocks would repeat most names.
 _BLOCK_BYTES = LONGEST_LINE
 _SEPARATORS = {".txt": "\t", ".tsv": "\t", ".csv": ","}
-_AFTER_QUOTE = re.compile(rb'(?:^|,) *"(?:[^"\r\n]|"")*+"[^,\r\n]', re.MULTILINE)
+_AFTER_QUOTE = re.compile(rb'(?:^|,) *"(?:[^"\r\n]|"")*+" *+[^,\r\n]', re.MULTILINE)
 pc: Any = pyarrow.compute  # it creates its functions at import, where a type checker does not see them
 
 
@@ -37,11 +38,12 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
     separator = _SEPARATORS[path.suffixes[-2] if path.suffix == ".gz" else path.suffix]
     has_header = options.header is True
     layout = Layout(options.columns or "hrt", separator, first_lines=int(has_header), strip=options.strip)
-    split = read_text(path, layout)
     if not has_header:
-        return split
-    first = decode(path, 1, next(lines_of(path)))
-    return replace(split, header=tuple(cells_of(path, 1, first, separator)))
+        return read_text(path, layout)
+    header = tuple(cells_of(path, 1, decode(path, 1, next(lines_of(path), b"")), separator))
+    if options.columns is None:
+        layout = replace(layout, columns=order_of(header) or layout.columns)
+    return replace(read_text(path, layout), header=header)
 
 
 TEXT = Format("text", "names as text", _patterns, _read)
@@ -53,24 +55,29 @@ def read_text(path: Path, layout: Layout) -> SplitTable:
     Raises:
         InputError: names the first wrong line.
     """
-    table = None
+    table, clean = None, None if layout.clean is None else _Clean(layout.clean)
     with contextlib.suppress(pa.ArrowException, OSError):  # check_lines names the line
-        table = _parse(path, layout, careful=False)
+        table = _parse(path, layout, clean, careful=False)
     if table is None or _is_suspicious(table, layout):
         check_lines(path, layout)
         try:
             # No line is wrong: there were blank lines at the end, zeros after a gzip stream, or unusual right names.
-            table = _parse(path, layout, careful=True)
+            table = _parse(path, layout, clean, careful=True)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return _stripped(path, table) if layout.strip else SplitTable(table)
+    split = _stripped(path, table) if layout.strip else SplitTable(table)
+    if layout.separator != "," or clean is None or not clean.changed:
+        return split
+    spaces = Note(f"{path.name}: spaces beside commas and at ends of lines were left out; quotes would keep them")
+    return replace(split, notes=[*split.notes, spaces])
 
 
-def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
+def _parse(path: Path, layout: Layout, clean: "_Clean | None", *, careful: bool) -> pa.Table:
     quoted = layout.separator == ","
     # 64-bit offsets, because the names of 100 million entities take more than 2 GiB.
     encoded = pa.dictionary(pa.int32(), pa.large_string())
-    clean = _refuse_loose_quotes if quoted and not careful else layout.clean
+    if clean is not None:
+        clean.refuses_loose_quotes = quoted and not careful
     with open_stream(path, clean, careful=careful) as stream:
         return csv.read_csv(
             stream,
@@ -90,14 +97,23 @@ def _parse(path: Path, layout: Layout, *, careful: bool) -> pa.Table:
         )
 
 
-def _refuse_loose_quotes(lines: bytes) -> bytes:
-    """Like `skip_spaces_after_commas`, but raises a pyarrow error if text may follow a closing quote.
+@dataclass
+class _Clean:
+    """A function that cleans whole lines, and whether it changed any."""
 
-    pyarrow would add such text to the name. `check_lines` then looks at each line.
-    """
-    if b'"' in lines and _AFTER_QUOTE.search(lines):
-        raise pa.ArrowInvalid("text after a closing quote")
-    return skip_spaces_after_commas(lines)
+    function: Callable[[bytes], bytes]
+    refuses_loose_quotes: bool = False
+    """Whether it raises a pyarrow error if text may follow a closing quote.
+
+    pyarrow would add such text to the name. `check_lines` then looks at each line."""
+    changed: bool = False
+
+    def __call__(self, lines: bytes) -> bytes:
+        if self.refuses_loose_quotes and b'"' in lines and _AFTER_QUOTE.search(lines):
+            raise pa.ArrowInvalid("text after a closing quote")
+        cleaned = self.function(lines)
+        self.changed |= len(cleaned) < len(lines)
+        return cleaned
 
 
 def _is_suspicious(table: pa.Table, layout: Layout) -> bool:

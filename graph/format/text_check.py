@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
-from graph.format.layout import Layout
+from graph.format.layout import Layout, skip_spaces_around_names
 from graph.format.lines import LONGEST_LINE, lines_of
 
 COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
@@ -67,6 +67,8 @@ def decode(path: Path, line_number: int, line: bytes) -> str:
         return line.decode("utf-8-sig" if line_number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         found = f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8, expected UTF-8 text"
+        if path.suffix != ".gz":
+            found += f"; if it is Latin-1, write it anew by iconv -f latin1 -t utf-8 {path.name}"
         raise line_fault(path, line_number, found) from error
 
 
@@ -80,7 +82,12 @@ def _check_line(path: Path, line_number: int, line: bytes, layout: Layout) -> No
     if len(cells) != 3:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         expected = f"expected 3 separated by {_SEPARATOR_NAMES[layout.separator]}"
-        raise line_fault(path, line_number, f"{found}, {expected}{_other_separator(text, layout.separator)}")
+        advice = _other_separator(text, layout.separator)
+        if len(cells) > 3 and layout.separator in "\t,":
+            comma = " -d," if layout.separator == "," else ""
+            advice += f"; leave out the other columns, as by cut{comma} -f1-3 {path.name}"
+            advice += ", or put names with commas in quotes" if comma else ""
+        raise line_fault(path, line_number, f"{found}, {expected}{advice}")
     for cell, letter in zip(cells, layout.columns, strict=True):
         check_name(path, line_number, cell, COLUMN_NAMES[letter], strip=layout.strip)
 
@@ -92,12 +99,10 @@ def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[st
     if separator != ",":
         return text.split(separator)
     try:
-        cells = next(csv.reader([text], strict=True, skipinitialspace=True))
+        return next(csv.reader([skip_spaces_around_names(text.encode()).decode()], strict=True)) or [""]
     except csv.Error as error:
         rule = "expected a value with quotes to begin and end with one, on the same line"
         raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
-    # The csv module skips spaces at the start of a line too, but they belong to the head.
-    return [text[: len(text) - len(text.lstrip(" "))] + cells[0], *cells[1:]] if cells else [""]
 
 
 def count_of(text: str) -> int | None:
@@ -117,7 +122,12 @@ def check_name(path: Path, line_number: int, name: str, column: str, *, strip: b
 def _other_separator(text: str, separator: str) -> str:
     for other, name in _SEPARATOR_NAMES.items():
         if other != separator and text.count(other) == 2:
-            advice = {"\t": " (such a file is named .txt or .tsv)", ",": " (such a file is named .csv)"}.get(other, "")
+            advice = {
+                "\t": " (such a file is named .txt or .tsv)",
+                ",": " (such a file is named .csv)",
+                ";": " (write tabs in their place, as by tr ';' '\\t', to a file named .tsv)",
+                "|": " (write tabs in their place, as by tr '|' '\\t', to a file named .tsv)",
+            }.get(other, "")
             return f"; this line has 3 separated by {name}{advice}"
     if separator == "\t" and "\t" not in text and (blanks := len(text.split())) > 3:
         return f"; this line has no tab, and {blanks} words separated by spaces where tabs should be"

@@ -105,3 +105,7 @@ def test_options_are_written_as_hydra_reads_them():
     assert _option("term", ["n3", "l2"]) == "term=[n3,l2]"
     assert _option("optimizer.lr", 1e-05) == "optimizer.lr=1e-05"
     assert _option("hydra.run.dir", "a=b") == 'hydra.run.dir="a=b"'
+
+
+def test_a_model_shows_what_it_is(model):
+    assert repr(model).startswith("<advkge.Model DistMult of family: 128 entities, 20 relations, ")

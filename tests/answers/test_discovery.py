@@ -8,6 +8,9 @@ import torch
 
 from answers.completions import Completions
 from answers.discovery import Discovered, Limits, discover
+from answers.left_out import notes_of
+from answers.queries import ASKED
+from graph.statistics import RelationStatistics
 from tests.answers.test_completions import completions_of
 from tests.worlds import families, graph_of, model_of, one_rank, site_of
 
@@ -79,3 +82,37 @@ def test_entities_of_similar_slots_are_looked_at_too():
         for overlap in (0.6, 0.7)
     }
     assert heads == {0.6: {0, 1, 2}, 0.7: {0, 1}}
+
+
+@pytest.mark.parametrize(("only_missing", "missing"), [("heads", (0,)), ("tails", (2,)), ("both", (0, 2))])
+def test_only_entities_without_a_fact_are_looked_at(only_missing: str, missing: tuple[int, ...]):
+    asked, graph = completions(), families()
+    facts = torch.cat([graph.train.long(), graph.valid, graph.test])
+    # Every seen head and tail of the relation has a fact; those of similar places may have none.
+    found = discover(asked, [2, 5], replace(LIMITS, overlap=0.3, count=100, only_missing=only_missing))
+    assert found.scored < discover(asked, [2, 5], replace(LIMITS, overlap=0.3)).scored and len(found.triples)
+    for triple in found.triples:
+        of_relation = facts[facts[:, 1] == triple[1]]
+        for side in missing:
+            assert not (of_relation[:, side] == triple[side]).any()
+
+
+def test_nothing_is_found_where_no_entity_lacks_a_fact():
+    found = discover(completions(), [2], replace(LIMITS, only_missing="both"))
+    assert (len(found.triples), found.scored) == (0, 0)
+
+
+@pytest.mark.parametrize("side", [0, 2])
+def test_of_a_relation_with_one_answer_a_known_one_is_told(side: int):
+    train = [(h, 0, 20 + h % 2) if side == 2 else (20 + h % 2, 0, h) for h in range(10)] + [(0, 1, 9), (0, 1, 8)]
+    graph = graph_of(train, num_entities=22, num_relations=2)
+    asked = completions_of(model_of(site_of(graph)), graph=graph)
+    query = torch.tensor([3, 0, ASKED] if side == 2 else [ASKED, 0, 3])
+    count, unlikely = notes_of(asked, query, graph, RelationStatistics.of_facts(graph.known, 22))
+    assert count == "1 known fact was left out; known=show shows them"
+    assert unlikely.endswith("in train, and it is known here: others are unlikely")
+    many = torch.tensor([0, 1, ASKED])
+    assert notes_of(asked, many, graph, RelationStatistics.of_facts(graph.known, 22)) == [
+        "2 known facts were left out; known=show shows them"
+    ]
+    assert notes_of(asked, torch.tensor([5, ASKED, 6]), graph, RelationStatistics.of_facts(graph.known, 22)) == []

@@ -43,12 +43,21 @@ def test_names_may_be_written_as_exports_write_them(tmp_path: Path):
             b"Ann\tlikes\t?\nAnn likes Bob\n",
             "FILE, line 2: 1 column, expected head, relation and tail, separated by tabs",
         ),
+        (
+            b"Ann,likes,?\n",
+            "FILE, line 1: 1 column, expected head, relation and tail, separated by tabs; this line has commas: put a "
+            "tab in the place of each that separates",
+        ),
         (b"Ann\tlikes\n", "FILE, line 1: 2 columns, expected head, relation and tail, separated by tabs"),
         (b"?\tlikes\t?\n", "FILE, line 1: 2 question marks, expected one at most: '? likes ?'"),
         (b"\nAnn\tlikes\t?\nAnne\tlikes\t?\n", "FILE, line 3: by hand has no entity 'Anne'; did you mean 'Ann'?"),
         (b"Ann\tlike\tnobody\n", "FILE, line 1: by hand has no relation 'like'; did you mean 'likes'?"),
         (b"Ann\tlikes\tqqq\n", "FILE, line 1: by hand has no entity 'qqq'"),
-        (b"Ann\tlikes\t\xff\n", "FILE, line 1: byte 11 (0xff) is not UTF-8, expected UTF-8 text"),
+        (
+            b"Ann\tlikes\t\xff\n",
+            "FILE, line 1: byte 11 (0xff) is not UTF-8, expected UTF-8 text; if it is Latin-1, write it anew by "
+            "iconv -f latin1 -t utf-8 queries.tsv",
+        ),
         (b"\n", "queries: FILE has no queries, expected at least one line"),
         (b"PK\x03\x04", "queries: FILE is a zip archive: unpack it"),
     ],

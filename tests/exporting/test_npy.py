@@ -68,6 +68,7 @@ def test_model_says_in_words_how_to_score(name, tmp_path, out):
     assert model["scoring_function"].lower() == name.replace("_", "")
     assert model["higher_is_more_plausible"] is True
     assert model["score"].startswith(model["scoring_function"])
+    assert "Args:" not in model["score"]
     assert re.search(r"\)[:.] ", model["score"])  # the paper, then the formula
     shared = run.discriminator.scoring.state_dict()
     for file in shared:  # what no row holds is named, so that a reader knows what it is

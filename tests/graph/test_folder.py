@@ -8,6 +8,7 @@ import pytest
 
 from graph.errors import InputError
 from graph.folder import folder_at, names_in
+from graph.reading import read_folder
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,11 @@ def test_a_folder_without_permission_is_named(below):
             said = str(caught.value)
         closed.chmod(0o700)
     assert said.strip() == f"graph.path: {closed / below} cannot be read: Permission denied"
+
+
+def test_triples_without_splits_are_to_be_split_first(tmp_path):
+    (tmp_path / "facts.csv").write_text("a,r,b\n")
+    with pytest.raises(InputError, match=f"split it first, advkge prepare path={tmp_path}/facts.csv out=DIR"):
+        read_folder(tmp_path / "facts.csv", cache=None)
+    with pytest.raises(InputError, match=f"split them first: advkge prepare path={tmp_path} out=DIR"):
+        read_folder(tmp_path, cache=None)

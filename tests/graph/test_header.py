@@ -8,7 +8,11 @@ from graph.errors import InputError
 from graph.reading import read_folder
 
 TRAIN, VALID, TEST = "a\tr\tb\nb\tr\tc\n", "a\tr\tc\n", "c\tr\ta\n"
-ADVICE = "graph.header=true skips the first line of each file; graph.header=false reads it as a triple"
+UNSURE = "; if the columns are not head, relation, tail, add their order, as in graph.columns=htr"
+
+
+def advice(doubt: str = "") -> str:
+    return f"graph.header=true skips the first line of each file{doubt}; graph.header=false reads it as a triple"
 
 
 def folder_with(folder: Path, *contents: str, suffix: str = ".txt") -> Path:
@@ -32,12 +36,16 @@ def test_a_header_in_every_file_is_refused_with_the_option_that_skips_it(tmp_pat
     folder_with(tmp_path, header + TRAIN, header + VALID, header + TEST, suffix=suffix)
     words = ", ".join(header.strip("\ufeff\n").split("\t"))
     message = message_of(tmp_path)
-    assert message == f"{tmp_path / 'train'}{suffix}, line 1: a header ({words}), expected a triple: {ADVICE}"
+    known = header.startswith(("source", "h"))
+    told = f"{tmp_path / 'train'}{suffix}, line 1: a header ({words}), expected a triple: "
+    assert message == told + advice("" if known else UNSURE)
     with caplog.at_level(logging.INFO, logger="advkge"):
         graph = read_folder(tmp_path, header=True, cache=None)
     assert list(graph.entity_names) == ["a", "b", "c"] and list(graph.relation_names) == ["r"]
     assert (len(graph.train), len(graph.valid), len(graph.test)) == (2, 1, 1)
-    assert caplog.records[0].getMessage().endswith(f"skipped the first line of each file, a header ({words})")
+    said = caplog.records[0].getMessage().partition(f"skipped the first line of each file, a header ({words})")[2]
+    assert said.startswith(": the columns are head, relation, tail" if known else "; the columns were read as head, ")
+    assert ("graph.columns=htr" in said) == (not known)
     assert len(read_folder(tmp_path, header=False, cache=None).train) == 3
 
 
@@ -91,3 +99,28 @@ def test_the_option_is_checked(tmp_path):
     assert message_of(tmp_path, header="yes") == "graph.header must be true, false or auto, is 'yes'"
     (tmp_path / "train.nt").write_text("<a> <r> <b> .\n")
     assert message_of(tmp_path, header=True) == "graph.header is true, but N-Triples has no line of column names"
+
+
+@pytest.mark.parametrize("header", ["Subject,Object,Predicate", "film,to,edge", "from,target,label"])
+def test_the_words_of_a_header_say_the_order_of_the_columns(tmp_path, caplog, header):
+    (tmp_path / "train.csv").write_text(f"{header}\na,b,r\nb,c,r\n")
+    with caplog.at_level(logging.INFO, logger="advkge"):
+        graph = read_folder(tmp_path, header=True, cache=tmp_path / "cache")
+    assert list(graph.relation_names) == ["r"] and graph.train.tolist() == [[0, 0, 1], [1, 0, 2]]
+    assert "the columns are head, tail, relation" in caplog.text
+    as_typed = read_folder(tmp_path, header=True, columns="hrt", cache=tmp_path / "cache")
+    assert list(as_typed.relation_names) == ["b", "c"]
+    if header.startswith("Subject"):
+        assert advice(" and takes the columns as head, tail, relation") in message_of(tmp_path)
+
+
+def test_relations_that_look_like_entities_are_told(tmp_path, caplog):
+    facts = [(f"film {number}", f"person {number % 30}", ("made by", "seen by")[number % 2]) for number in range(120)]
+    (tmp_path / "train.tsv").write_text("".join("\t".join(fact) + "\n" for fact in facts))
+    read_folder(tmp_path, cache=None)
+    assert "there are more relations (30) than different tails (2): if the columns are not head" in caplog.text
+    caplog.clear()
+    assert read_folder(tmp_path, columns="htr", cache=None).num_relations == 2 and not caplog.records
+    (tmp_path / "train.tsv").write_text("".join(f"{number}\tlink {number}\t{number + 1}\n" for number in range(20)))
+    read_folder(tmp_path, cache=None)
+    assert "20 of the 20 relations occur once: if the columns" in caplog.text

@@ -19,3 +19,9 @@ def test_near_names_look_alike(most: int, monkeypatch: pytest.MonkeyPatch):
     assert lookup.near("entity_1234")[0] in ("entity_123", "entity_124", "entity_134", "entity_234")
     assert lookup.near("zzzzzzzz") == []
     assert lookup.near("") == []
+
+
+def test_names_of_the_same_words_come_first():
+    lookup = NameLookup(["Dylan Thomas", "Dylan, Bob", "Bob Dyler", "The Beatles"])
+    assert lookup.near("Bob Dylan")[:2] == ["Dylan, Bob", "Bob Dyler"]
+    assert lookup.near("bob dylan")[0] == "Dylan, Bob"

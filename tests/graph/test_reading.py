@@ -339,8 +339,8 @@ def test_in_a_graph_so_dense_that_most_pairs_are_linked_both_ways_this_is_no_war
     ("name", "content", "where", "shown"),
     [
         ("train.txt", b"a\tr\tb\nb\tr\tc \n", "line 2: the tail ", "'c '"),
-        ("train.csv", b"a ,r,b\n", "line 1: the head ", "'a '"),
-        ("train.csv", b" a,r,b\n", "line 1: the head ", "' a'"),
+        ("train.csv", b"a\t,r,b\n", "line 1: the head ", "'a\\t'"),
+        ("train.csv", b'" a",r,b\n', "line 1: the head ", "' a'"),
         ("train.csv", b'a,r,"b "\n', "line 1: the tail ", "'b '"),
         ("train.tsv", "a\tr\u00a0\tb\n".encode(), "line 1: the relation ", "'r\\xa0'"),
         ("train.tsv", "a\tr\tb\n\ufeffb\tr\ta\n".encode(), "line 2: the head ", "'\\ufeffb'"),  # joined files
@@ -372,13 +372,20 @@ def test_names_that_are_equal_once_stripped_are_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("block", [48, 32 << 20])
-def test_spaces_after_commas_are_skipped(tmp_path, monkeypatch, block):
+def test_spaces_beside_commas_and_at_ends_of_lines_are_skipped_and_told(tmp_path, monkeypatch, caplog, block):
     monkeypatch.setattr(text, "_BLOCK_BYTES", block)
     rows = [("e1", "r0", "e2"), ("x, y", "r0", "e1"), ('say ""hi""', "r 1", "e2"), ('5" disk', "r0", "x,  y")] * 9
-    lines = ["e1, r0, e2", '"x, y",   "r0", e1', '"say """"hi""""", "r 1",e2', '5" disk, r0, "x,  y"'] * 9
+    lines = ["e1, r0 , e2  ", '"x, y"  ,   "r0", e1', '  "say """"hi""""", "r 1",e2', '5" disk, r0, "x,  y" '] * 9
     write(tmp_path, "train.csv", "\r\n".join(lines).encode())
-    write(tmp_path, "valid.csv", b"e2,r0,e1\n")
-    assert named_triples(read_folder(tmp_path, cache=None), "train") == rows
+    write(tmp_path, "valid.csv", b" e2, r0 ,e1 \r\n")
+    write(tmp_path, "test.csv", b"e1,r0,e1\n")
+    with caplog.at_level(logging.INFO, logger="advkge"):
+        graph = read_folder(tmp_path, cache=None)
+    assert named_triples(graph, "train") == rows and named_triples(graph, "valid") == [("e2", "r0", "e1")]
+    told = "spaces beside commas and at ends of lines were left out; quotes would keep them"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: {split}.csv: {told}" for split in ("train", "valid")
+    ]
 
 
 def test_names_that_look_the_same_are_told(tmp_path, caplog):

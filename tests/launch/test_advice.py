@@ -61,11 +61,18 @@ def test_few_steps_an_epoch_are_said(size: int, steps: str | None, tmp_path: Pat
     order = run.trainer.stages[-1].order
     order.steps_per_epoch = size
     run.trainer.stages = [*run.trainer.stages[:-1], replace(run.trainer.stages[-1], order=order)]
+    assert before_training(run.trainer, None) is None
     said = before_training(run.trainer, 128)
     assert (said is None) == (steps is None)
     if steps is not None:
         assert said is not None
         assert said.startswith(f"an epoch is only {steps}, because trainer.batch_size=128 is large")
+
+
+def test_a_run_that_trains_nothing_is_said(tmp_path: Path):
+    run = KBGANRun(tmp_path)
+    run.trainer.stages = [*run.trainer.stages[:-1], replace(run.trainer.stages[-1], epochs=0)]
+    assert (before_training(run.trainer, None) or "").startswith("trainer.epochs=0: nothing is trained")
 
 
 def test_a_run_says_both_and_its_command_goes_on(command, caplog: pytest.LogCaptureFixture):
@@ -74,7 +81,7 @@ def test_a_run_says_both_and_its_command_goes_on(command, caplog: pytest.LogCapt
         assert command(train, *options, "seed=1").code == 0
     said = caplog.messages
     few = next(number for number, line in enumerate(said) if "trainer.batch_size=256 is large" in line)
-    assert few < next(number for number, line in enumerate(said) if "epoch 1: validation" in line)
+    assert few < next(number for number, line in enumerate(said) if "epoch 1 of 4: validation" in line)
     advised = re.search(r"still rising: .*; go on with: (.*)", said[-1])
     assert advised is not None, said
     _, script, *words = shlex.split(advised[1])

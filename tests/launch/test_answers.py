@@ -34,15 +34,21 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_the_best_tails_are_shown_or_written(command, finished, facts, tmp_path):
     head, relation, _ = facts["test"][0]
     query = [f"run={finished}", f"head={head}", f"relation={relation}", "k=4"]
+    outcome = command(predict, *query, "tail=?", "known=show")
+    assert outcome.code == 0, outcome.errors
+    assert "left out" not in outcome.output
     outcome = command(predict, *query)
     assert outcome.code == 0, outcome.errors
-    table, (checkpoint,) = outcome.output.splitlines()[:-1], outcome.output.splitlines()[-1:]
+    known = {t for split in facts.values() for h, r, t in split if (h, r) == (head, relation)}
+    told = "1 known fact was left out" if len(known) == 1 else f"{len(known)} known facts were left out"
+    assert f"\n{told}; known=show shows them\n" in outcome.output
+    table, (checkpoint,) = outcome.output.splitlines()[:5], outcome.output.splitlines()[-1:]
     assert table[0].split() == COLUMNS
     assert [line.split()[:2] for line in table[1:]] == [[head, relation]] * 4
     assert checkpoint.startswith(f"checkpoint: {finished}/checkpoints/")
     for ending in ("tsv", "csv"):
         outcome = command(predict, *query, f"out={tmp_path}/best.{ending}")
-        assert outcome.output.startswith(f"wrote 4 lines to {tmp_path}/best.{ending}\ncheckpoint: "), outcome.errors
+        assert outcome.output.startswith(f"wrote 4 lines to {tmp_path}/best.{ending}\n{told}; "), outcome.errors
         assert [list(line.values()) for line in read(tmp_path / f"best.{ending}")] == [
             line.split() for line in table[1:]
         ]

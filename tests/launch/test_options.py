@@ -162,6 +162,7 @@ def test_choices_are_settled(typed: list[str], settled: list[str]):
     [
         ("placement=null", "placement=null: there is no such placement; there are metis, random"),
         ("quality=true", "quality=true: there is no such quality; there are sampled; quality=null for none"),
+        ("graph=/tmp", "graph=/tmp is a folder: type graph=folder graph.path=/tmp"),
         ("term=[n3,n4]", "term=n4: there is no such term; there are l2, n3, relation_prediction"),
         (
             "optimizer=adam,typo",

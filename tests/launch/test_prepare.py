@@ -134,6 +134,13 @@ def test_names_are_escaped_and_a_first_line_like_a_header_is_said(command, tmp_p
         (["path=tab.parquet", "out=out"], r"the entity 'a\tb' has a tab or an end of a line in its name"),
         (["path=good.tsv", "out=other"], "out must be a new or empty folder or an earlier preparation, but "),
         (["path=empty", "out=empty"], "out must be another folder than path, got {}/empty for both"),
+        (["path=wrong.tsv", "out=out", "ratio=[0.8,0.1,0.2]"], "ratio must be the shares of train, valid and test"),
+        (["path=semicolons.tsv", "out=out"], "a semicolon (write tabs in their place, as by tr ';' "),
+        (
+            ["path=four.tsv", "out=out"],
+            "4 columns, expected 3 separated by a tab; leave out the other columns, as by",
+        ),
+        (["path=latin.tsv", "out=out"], "if it is Latin-1, write it anew by iconv -f latin1 -t utf-8 latin.tsv"),
         (["path=good.tsv", "out=out", "ratio=[0.1,0.4,0.5]"], "ratio: valid and test may have at most "),
         (["path=good.tsv", "out=out", "suffix=.csv"], "suffix must be one of .txt, .tsv, .txt.gz, .tsv.gz, got '.csv'"),
         (["path=good.tsv", "out=out", "names=[a,a,b]"], "names must be three different names of files, "),
@@ -147,9 +154,19 @@ def test_one_line_says_what_is_wrong(words, message, command, tmp_path):
     for name in ("good.tsv", "other/a.tsv"):
         (tmp_path / name).write_text(lines(facts()[:50]))
     (tmp_path / "wrong.tsv").write_text("a\tr\tb\na\tr\n")
+    (tmp_path / "semicolons.tsv").write_text("a;r;b\n")
+    (tmp_path / "four.tsv").write_text("a\tr\tb\t1\n")
+    (tmp_path / "latin.tsv").write_bytes("é\tr\tb\n".encode("latin1"))
     parquet.write_table(pa.table({"h": ["a\tb"], "r": ["r"], "t": ["c"]}), tmp_path / "tab.parquet")
     outcome = command(prepare, *words)
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
     assert outcome.errors.startswith("error: ")
     assert message.format(tmp_path) in outcome.errors
     assert not (tmp_path / "out").exists()
+
+
+def test_splits_that_stay_empty_are_told(command, tmp_path):
+    (tmp_path / "few.tsv").write_text(lines([("a", "r", f"t{number}") for number in range(5)]))
+    outcome = command(prepare, f"path={tmp_path / 'few.tsv'}", "out=out")
+    assert outcome.code == 0, outcome.errors
+    assert "valid and test are empty, because 5 triples are too few" in outcome.output

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from launch import train
+from launch import report, train
 from launch.options import check_options
 from tests.configs import CONF, composed
+from tests.pages import Page
 
 RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml") if file.stem != "none")
 OTHERS = [
@@ -59,6 +61,25 @@ def test_the_command_takes_the_recipe_of_a_model_and_a_resumed_run_keeps_it(comm
     assert outcome.code == 0, outcome.errors
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "discriminator.loss.softmax.Softmax" in config and "epochs: 2" in config
+    assert yaml.safe_load(config)["typed"][:2] == ["discriminator", "graph.num_people"]
+    # The run folder says what was typed.
+    outcome = command(report, "run=run", "launch.device=cpu")
+    assert outcome.code == 0, outcome.errors
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert "advkge train discriminator=distmult graph.num_people=100" in page.text
+    assert "recipe=" not in page.text
+    assert command(train, "resume=run", "recipe=transe").code == 1
+
+
+def test_a_sweep_over_models_names_them_as_they_were_typed(command, warm, tmp_path: Path):
+    short = ["graph.num_people=100", "trainer.epochs=1", "discriminator.dim=4", "launch.device=cpu"]
+    logging = ["hydra/job_logging=default", "hydra/hydra_logging=default", "hydra.sweep.dir=sweep"]
+    outcome = command(train, "--multirun", "discriminator=distmult,complex", *short, *logging)
+    assert outcome.code == 0, outcome.errors
+    said = outcome.output + outcome.errors
+    assert "#1 : discriminator=complex graph.num_people=100" in said and "[HYDRA]" in said
+    assert "recipe=" not in said and "categorical units" not in said
+    assert (tmp_path / "sweep" / "sweep.csv").read_text().startswith("run,discriminator,valid_mrr")
 
 
 def test_some_of_a_sweep_without_a_recipe_is_said(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

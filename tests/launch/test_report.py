@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -69,14 +70,15 @@ def test_the_curves_of_a_run_end_where_its_metrics_do(reported, finished):
 
 def test_hard_negatives_are_no_known_facts(reported, finished):
     rows = Page(reported.read_text()).tables["Hardest negatives"][1:]
-    assert len(rows) == 36
-    head_asked = [row for row in rows if row[0].startswith("(?, ")]
-    assert len(head_asked) == 18
-    for row in rows:
-        assert row[1] != row[3]
-        assert row[5] == ("yes" if float(row[4]) > float(row[2]) else "no") or float(row[4]) == float(row[2])
-    # The best of three comes first.
-    assert all(float(rows[place][4]) >= float(rows[place + 1][4]) for place in range(0, 36, 3))
+    assert len(rows) == 12
+    assert sum(row[0].startswith("(?, ") for row in rows) == 6
+    shown = re.compile(r"(\w+?_\d+)score (-?\d+\.\d{3})(, above the answer)?(, a true fact in no split)?")
+    for _, answer, positive, *negatives in rows:
+        found = [matched for each in negatives if (matched := shown.fullmatch(each))]
+        assert len(found) == 3 and all(each[1] != answer for each in found)
+        scores = [float(each[2]) for each in found]
+        assert scores == sorted(scores, reverse=True)
+        assert all((each[3] is not None) == (float(each[2]) > float(positive)) or each[2] == positive for each in found)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,7 @@ def test_a_sweep_gets_its_table_page_and_plot(command, tmp_path):
     assert outcome.code == 0, outcome.errors
     assert "0.3950 ± 0.0071" in outcome.output
     assert outcome.output.endswith(f"page: {folder / 'sweep.html'}\n")
+    assert "best run 6 its command advkge train generator=kbgan" in Page((folder / "sweep.html").read_text()).text
     assert {"sweep.html", "sweep.csv", "sweep.svg"} <= {path.name for path in folder.iterdir()}
 
 
@@ -203,7 +206,13 @@ def test_runs_of_two_graphs_are_not_compared(command, finished, other):
         file.write_text(json.dumps({"digest": digest_of(manifest), **manifest}))
     outcome = command(compare, f"runs=[{finished},{other}]")
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
-    assert outcome.errors.startswith(f"error: runs must be of one graph: {finished} was trained on the one with ")
+    assert outcome.errors.startswith(f"error: runs must be of one graph: {finished} was trained on 'family_graph' (")
+
+
+def test_a_page_needs_one_run_or_one_sweep(command, tmp_path):
+    assert command(report).errors.endswith("and not both, got neither\n")
+    sweep = make_sweep(tmp_path / "sweep")
+    assert command(report, f"run={sweep}").errors == f"error: run={sweep} is a sweep; type sweep={sweep}\n"
 
 
 @pytest.mark.slow

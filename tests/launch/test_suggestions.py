@@ -53,10 +53,18 @@ def test_help_shows_a_command_s_own_options(module, own, flag, command):
     assert not [word for word in ("defaults:", "hydra", "discriminator:", "trainer:") if word in outcome.output]
 
 
+def test_a_path_without_its_graph_says_what_to_type(command):
+    outcome = command(train, "graph.path=here", "discriminator=complex")
+    assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
+    assert "graph.path needs graph=folder: type graph=folder graph.path=DIR" in outcome.errors
+
+
 def test_help_of_train_shows_groups_and_options(command):
     outcome = command(train, "--help", "generator=uniform")
     assert outcome.code == 0
     assert "generator: bernoulli, cardinality" in outcome.output
+    first = outcome.output[: outcome.output.index("generator: bernoulli")]
+    assert "hydra.run.dir=runs/first       the run folder" in first and "tracker=[csv] " in first
     assert "num_negatives: ${suggested:num_negatives,64}\n" in outcome.output
     assert "Where it says suggested:KEY,VALUE below, an option is what the recipe suggests" in outcome.output
 

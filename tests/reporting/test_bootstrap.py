@@ -1,9 +1,12 @@
 """Confidence intervals of a paired bootstrap."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from reporting.bootstrap import METRICS, intervals, resampled_means, values_of
+from reporting.comparison import compare
 from trainer.evaluate import TripleRanks
 
 
@@ -49,3 +52,18 @@ def test_draws_are_a_function_of_the_seed(monkeypatch):
     assert not torch.equal(first, resampled_means(values, resamples=50, seed=4))
     monkeypatch.setattr("reporting.bootstrap._MOST_DRAWS", 30 * 7)  # in blocks of 7
     assert torch.equal(first, resampled_means(values, resamples=50, seed=3))
+
+
+def test_options_that_differ_are_named_as_they_are_typed():
+    def config(model: str, norm: int) -> dict[str, Any]:
+        scoring = {"_target_": f"embedding.scoring.{model}.Class", "norm": norm}
+        return {
+            "discriminator": {"_target_": "embedding.model.KGEModel", "_partial_": True, "scoring": scoring},
+            "terms": {"n3": {"_target_": f"discriminator.term.{model}.Term", "weight": 1}},
+            "seed": 0,
+        }
+
+    ranks = {"a": ranks_of([1, 2], [1, 2]), "b": ranks_of([1, 3], [1, 2])}
+    configs = [config("complex", 1), config("rotate", 2)]
+    found = compare(ranks, configs, graph="umls", split="test", resamples=100, seed=0)
+    assert found.options == {"discriminator": ["complex", "rotate"], "discriminator.scoring.norm": ["1", "2"]}

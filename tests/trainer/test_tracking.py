@@ -261,9 +261,10 @@ def test_wandb_without_an_account_goes_offline_and_says_so_once(tmp_path: Path, 
     with caplog.at_level(logging.INFO, logger="trainer"):
         wandb_run(tmp_path, "online", None, [(1, {"train/loss": 2.5})])
     said = [record.getMessage() for record in caplog.records if record.name.startswith("trainer")]
-    assert len(said) == 1
-    assert "tracked offline; upload it with `wandb sync`" in said[0]
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert len(said) == 2
+    assert "tracked offline; upload it with `wandb sync`" in said[0]
+    assert said[1].endswith(f"upload it with: wandb sync {file.parent}")
     assert history(file)[0]["train/loss"] == 2.5
 
 

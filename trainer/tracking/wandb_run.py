@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -148,7 +149,10 @@ class WandbTracker(Tracker):
             self._run.summary.update({key: result[key] for key in ("test", "best_step") if key in result})
             if self.artifact:
                 self._log_checkpoint()
+        offline = Path(self._run.dir).parent if self._run.offline and not self._run.disabled else None
         self._run.finish(exit_code=0 if result is not None else 1)
+        if offline is not None:
+            log.info("wandb kept this run offline; upload it with: %s", shlex.join(["wandb", "sync", str(offline)]))
 
     def _log_checkpoint(self) -> None:
         checkpoint = trained_checkpoint(self._folder)
