@@ -24,6 +24,10 @@ _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|calculation overfl
 _LONGEST_MESSAGE = 400
 
 
+class FailedJobError(Exception):
+    """A job of a sweep has failed in a process that one of hydra's launchers started; the argument is its folder."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process with one line for an error that the user can fix; any other error keeps its traceback.
@@ -73,6 +77,8 @@ def one_line_config_errors(command: str) -> Iterator[None]:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         yield
+    except FailedJobError:
+        raise
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         reason = f"{group}={choice}: there is no such {group}; there are {', '.join(error.options or [])}"

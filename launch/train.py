@@ -6,6 +6,7 @@ if __name__ == "__main__":
     end_at_signals()
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from launch.build import build_run, build_trainer
 from launch.closed_pipe import unread_output_dropped
 from launch.closing import close_run
 from launch.combinations import refuse_senseless
-from launch.errors import one_line_config_errors, one_line_errors
+from launch.errors import FailedJobError, one_line_config_errors, one_line_errors
 from launch.for_trackers import ForTrackers
 from launch.groups import settle_choices
 from launch.grown import grow, refuse_what_does_not_go_together
@@ -50,6 +51,8 @@ from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
+_command: list[int] = []
+"""The process of the command itself."""
 _failed_jobs: list[Path] = []
 _sweep: list[Path] = []
 """The folder of the sweep whose jobs are run, if they are of one."""
@@ -78,7 +81,7 @@ def run_job(config: DictConfig) -> None:
             with one_line_errors():
                 raise
         print(f"error: {error}", file=sys.stderr, flush=True)
-        _failed_jobs.append(folder)
+        _note_failed(folder)
         return
     # Not resolved: interpolations stay as they were typed.
     typed = [str(line) for line in OmegaConf.to_container(job.overrides.task, resolve=False) or []]
@@ -96,7 +99,13 @@ def run_job(config: DictConfig) -> None:
     elif ending.asked is not None:  # the signal ends the whole sweep
         raise SystemExit(128 + ending.asked)
     elif ending.error is not None or ending.stopped_by is not None:
-        _failed_jobs.append(folder)  # its error has been printed
+        _note_failed(folder)  # its error has been printed
+
+
+def _note_failed(folder: Path) -> None:
+    if os.getpid() not in _command:  # joblib's or submitit's process, whose lists the command does not see
+        raise FailedJobError(str(folder))
+    _failed_jobs.append(folder)
 
 
 def _how_to_go_on(folder: Path) -> str:
@@ -251,14 +260,19 @@ def _write_config(config: DictConfig, typed: Sequence[str], folder: Path) -> Non
 def main() -> None:
     """The command."""
     with unread_output_dropped():
+        _command[:] = [os.getpid()]
         _failed_jobs.clear()
         _sweep.clear()
         schema.register()
         with one_line_errors():
             words = sys.argv[1:]
             sys.argv[1:] = prepare_arguments(settle_choices(words))
-        with one_line_config_errors("train"):
-            run_job()
+        try:
+            with one_line_config_errors("train"):
+                run_job()
+        except FailedJobError as error:  # hydra tells of one
+            print(f"error: at least one job of the sweep failed: {error}", file=sys.stderr)
+            sys.exit(1)
         if _sweep and any(_sweep[0].rglob("result.json")):
             with one_line_errors():
                 print(report_sweep(_sweep[0], for_shell(*this_command(), *words)))

@@ -348,3 +348,15 @@ def test_a_resumed_folder_may_not_name_code(saved, complaint, command, tmp_path)
     assert outcome.code == 1
     assert re.fullmatch(r"error: resume: .*overrides.yaml.*\n", outcome.errors)
     assert complaint in outcome.errors
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_in_a_process_of_joblib_is_told(shell, tiny_plain, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    words = [*tiny_plain, "generator=uniform", "hydra/launcher=joblib", "trainer.batch_size=-1,256"]
+    outcome = shell(
+        [ROOT / "launch/train.py", "--multirun", *words, "hydra.sweep.dir=sweep"], folder=tmp_path, timeout=400
+    )
+    assert outcome.code == 1
+    assert outcome.errors.endswith(f"error: at least one job of the sweep failed: {tmp_path}/sweep/0\n")
+    assert (tmp_path / "sweep/1/result.json").is_file()
