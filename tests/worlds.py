@@ -16,6 +16,8 @@ from discriminator.loss.loss import Loss
 from discriminator.loss.margin_ranking import MarginRanking
 from discriminator.loss.softmax import Softmax
 from discriminator.reward import ScoreReward
+from embedding.encoder.choice import EncoderChoice
+from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer
 from embedding.scoring.conve import ConvE
@@ -272,12 +274,17 @@ class KBGANRun:
     trackers: list[Tracker] = field(default_factory=list)
     schedule: Schedule = field(default_factory=lambda: Constant(warm_up=0.0))
     average: Average | None = None
+    encoder: Callable[[EncoderSite], Encoder] | None = None
+    """In front of the discriminator."""
 
     def __post_init__(self) -> None:
         # A third of the triples: 5 steps an epoch.
         self.graph = replace(families(), train=families().train[::3], valid=families().valid[:20])
         context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype))
-        self.model = model_of(context.site, max_norm=1.0)
+        if self.encoder is None:
+            self.model = model_of(context.site, max_norm=1.0)
+        else:
+            self.model = model_of(context.site, encoder=EncoderChoice(self.encoder, self.graph.train))
         self.sampler = kbgan_of(context, side="bernoulli", baseline=self.baseline)
         known = partial(KnownTriples.of, num_entities=self.graph.num_entities, num_relations=self.graph.num_relations)
         self.trainer = Trainer(

@@ -1,5 +1,8 @@
 """Training with an encoder is the same on any number of ranks."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,10 +10,12 @@ from torch import Tensor
 from generator.uniform import UniformSampler
 from tests.encoders import KINDS, encoded, small_graph
 from tests.ranks import run_on_ranks
-from tests.worlds import context_of, order_of, player_of
+from tests.worlds import KBGANRun, context_of, one_rank, order_of, player_of
+from trainer.averaging.ema import EMA
 from trainer.runtime import Runtime
 
 GRAPH = small_graph()
+ENCODER = partial(KINDS["compgcn mult"], layers=1, dropout=0.2, residual=True)
 
 
 def train(rank: int, world_size: int) -> dict[str, tuple[list[float], dict[str, Tensor]]]:
@@ -47,3 +52,22 @@ def test_several_ranks_learn_as_one(world_size: int):
             assert losses == pytest.approx(alone[kind][0], rel=1e-12)
             assert losses[0] != losses[-1]
             torch.testing.assert_close(values, alone[kind][1], rtol=1e-9, atol=1e-11, msg=kind)
+
+
+def adversarial(rank: int, world_size: int, folder: Path) -> dict[str, Tensor]:
+    """What a whole KBGAN run ends with: three stages, whose last one keeps an average of the weights."""
+    runtime = Runtime(rank, world_size, torch.device("cpu")) if world_size > 1 else one_rank()
+    run = KBGANRun(
+        folder / str(world_size), runtime, epochs=1, encoder=ENCODER, average=EMA(decay=0.9, every=1, start=0.0)
+    )
+    run.fit()
+    assert run.sampler.model.encoding is None
+    learned = run.model.entity.gather_all(run.model.learned_rows.detach())
+    return {**run.parameters(), "learned": learned}
+
+
+def test_kbgan_with_a_plain_generator_is_the_same_on_two_ranks(tmp_path: Path):
+    alone = adversarial(0, 1, tmp_path)
+    assert not torch.equal(alone["learned"], alone["discriminator entity"])
+    for found in run_on_ranks(2, adversarial, tmp_path):
+        torch.testing.assert_close(found, alone, rtol=1e-8, atol=1e-10)
