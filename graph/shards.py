@@ -1,8 +1,8 @@
 """Shards: the entity table cut into equal ranges of rows, of which a few are in memory at a time.
 
 A shard is a range of placed rows, whatever the number of ranks. An epoch passes through *states*: sets of shards that
-are in memory together. The states cover every pair of shards, and each triple is trained in a state that has the shards of its
-head and of its tail.
+are in memory together. The states cover every pair of shards, and each triple is trained in a state that has the shards
+of its head and of its tail.
 
 The row of states is the BETA order (Mohoney et al., Marius: Learning massive graph embeddings on a single machine, OSDI
 2021): one shard changes at a time, and every pair is met with nearly the fewest changes. The buckets of
