@@ -112,6 +112,7 @@ class DiskStorage:
         self._files: dict[int, weakref.ref[_MappedFile]] = {}
         self._state: Resident | None = None
         self._held: set[int] = set()
+        self._changed = set(range(len(self.shards)))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shards")
         self._work: list[Future[None]] = []
 
@@ -133,6 +134,7 @@ class DiskStorage:
         rows = torch.frombuffer(file, dtype=dtype).view(count, width)
         file.address = rows.data_ptr()
         self._files[file.address] = weakref.ref(file)
+        self.has_changed()
         return rows
 
     def spans(self, rows: Float[Tensor, "L W"], multiple: int = 1) -> Iterator[slice]:
@@ -155,12 +157,35 @@ class DiskStorage:
             return
         self.wait()
         self._state = state
+        self._changed |= {*state.shards}
         leaving, coming = self._held - {*state.shards}, {*state.shards, *state.following} - self._held
         self._held = {*state.shards, *state.following}
         self._work = [
             *(self._thread.submit(self._read, shard) for shard in sorted(coming)),
             *(self._thread.submit(self._write, shard) for shard in sorted(leaving)),
         ]
+
+    def has_changed(self) -> None:
+        """Notes that rows of any shard may have changed."""
+        self._changed = set(range(len(self.shards)))
+
+    def take_changed(self) -> set[int]:
+        """The shards that may have changed since the last call. Only steps on a state change rows unasked."""
+        changed = self._changed
+        self._changed = set() if self._state is None else {*self._state.shards}
+        return changed
+
+    def drop(self, shard: int) -> None:
+        """Takes a shard out of memory, unless steps use it. Raises OSError if it can't be written."""
+        if shard not in self._held:
+            for file in self._opened():
+                file.drop(*self.shards[shard])
+
+    def release(self, rows: Float[Tensor, "L W"]) -> None:
+        """Takes all rows of a table out of memory."""
+        file = self._file(rows)
+        if file is not None:
+            self._attempt(file, 0, len(rows))
 
     def wait(self) -> None:
         """Waits for the thread. Raises InputError if it could not write or read."""

@@ -1,8 +1,8 @@
 """Shards: the entity table cut into equal ranges of rows, of which a few are in memory at a time.
 
 A shard is a range of placed rows, whatever the number of ranks. An epoch passes through *states*: sets of shards that
-are in memory together. The states cover every pair of shards, and each triple is trained in one state that has the
-shards of its head and of its tail.
+are in memory together. The states cover every pair of shards, and each triple is trained in a state that has the shards
+of its head and of its tail.
 
 The row of states is the BETA order (Mohoney et al., Marius: Learning massive graph embeddings on a single machine, OSDI
 2021): one shard changes at a time, and every pair is met with nearly the fewest changes. The buckets of
@@ -10,7 +10,7 @@ PyTorch-BigGraph (Lerer et al., MLSys 2019) are the same with two shards in memo
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from jaxtyping import Int, Int64
@@ -153,19 +153,25 @@ def beta_order(shards: int, resident: int) -> list[tuple[int, ...]]:
 def states_of(bucket_sizes: Int[Tensor, "S S"], resident: int) -> list[State]:
     """The states of an epoch that have triples.
 
+    A pair of shards that is in several states has an equal part of its triples in each. So shards that stay in memory
+    for long are trained all that time, and not in their first state alone.
+
     Args:
         bucket_sizes: the number of train triples by shard of head and shard of tail; train is sorted by both.
     """
-    count = len(bucket_sizes)
+    count, order = len(bucket_sizes), beta_order(len(bucket_sizes), resident)
     stop = bucket_sizes.flatten().cumsum(0)
-    start = stop - bucket_sizes.flatten()
-    met: set[int] = set()
-    states: list[State] = []
-    for shards in beta_order(count, resident):
-        buckets = {head * count + tail for head, tail in product(shards, shards)}
-        new = sorted(buckets - met)
-        met |= buckets
-        filled = [each for each in new if stop[each] > start[each]]
-        if filled:
-            states.append(State(shards, Ranges.of(start[filled], stop[filled])))
-    return states
+    start = (stop - bucket_sizes.flatten()).tolist()
+    ranges: list[list[tuple[int, int]]] = [[] for _ in order]
+    for bucket, (head, tail) in enumerate(product(range(count), repeat=2)):
+        states = [number for number, shards in enumerate(order) if head in shards and tail in shards]
+        first, size = start[bucket], int(bucket_sizes[head, tail])
+        cuts = [first + size * part // len(states) for part in range(len(states) + 1)]
+        for number, cut in zip(states, pairwise(cuts), strict=True):
+            if cut[0] < cut[1]:
+                ranges[number].append(cut)
+    return [
+        State(shards, Ranges.of(*torch.tensor(of_state).t()))
+        for shards, of_state in zip(order, ranges, strict=True)
+        if of_state
+    ]

@@ -154,7 +154,7 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     values = read_yaml(path)
     for key in _NEEDED:
         _need(path, values, *key.split("."))
-    values["placement"] = _PLACEMENT
+    values["placement"] = _PLACEMENT | _storage(folder, values.get("placement"))
     for of_the_user in ("tracker", "trackers"):
         values.pop(of_the_user, None)
     for key in ("root", "path"):
@@ -176,6 +176,14 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     config = OmegaConf.create(_given(typed))
     assert isinstance(config, DictConfig)
     return config
+
+
+def _storage(folder: Path, placement: Any) -> dict[str, Any]:
+    """The options of a table on disk, in the run's folder, if it was trained so; their values are checked later."""
+    if not isinstance(placement, dict) or placement.get("storage") != "disk":
+        return {}
+    kept = {key: placement[key] for key in ("storage", "shards", "resident") if key in placement}
+    return kept | {"folder": str(folder / "table")}
 
 
 def _need(path: Path, values: Any, *key: str) -> None:

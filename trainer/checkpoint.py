@@ -1,11 +1,11 @@
 """Checkpoints: any number of ranks can load what another number of ranks saved, and saving is atomic.
 
 A checkpoint is a folder of safetensors files, which execute no code when loaded. `rows_K_of_W.safetensors` has the
-entity rows of rank K, the entity of each row, and this rank's part of a sampler's keyed rows. `dense.safetensors` has
-the tensors that are equal on all ranks. Both have the averages of weights beside the weights. `manifest.json` has the
-position in the run and the SHA-256 of each file and of itself. A rank finds the rows of its entities in any of the
-files, so ranks and placement may differ from those that saved. If the disks of machines are not shared, each disk has
-the whole checkpoint (trainer/disks.py).
+entity rows of rank K, the entity of each row, and this rank's part of a sampler's keyed rows; a table on disk has one
+such file for each shard. `dense.safetensors` has the tensors that are equal on all ranks. Both have the averages of
+weights beside the weights. `manifest.json` has the position in the run and the SHA-256 of each file and of itself. A
+rank finds the rows of its entities in any of the files, so ranks and placement may differ from those that saved. If
+the disks of machines are not shared, each disk has the whole checkpoint (trainer/disks.py).
 """
 
 import json
@@ -29,7 +29,7 @@ from trainer.origin import Renumbering
 from trainer.player import Player, dense_tensors, load_players, row_tensors
 from trainer.pointer import read_pointer, write_pointer
 from trainer.runtime import Runtime
-from trainer.tensor_file import TensorFile
+from trainer.shard_files import ShardFiles
 from trainer.writing import Writing
 
 
@@ -64,6 +64,7 @@ class Checkpointer:
         self.runtime = runtime
         self.keep = keep
         self.disks = disks or Disks.one(runtime)
+        self._shard_files = ShardFiles()
 
     def save(
         self,
@@ -88,8 +89,12 @@ class Checkpointer:
             state: small tensors, equal on all ranks.
             keyed: rows of a sampler that are partitioned over the ranks.
         """
-        rows = f"rows_{self.runtime.rank}_of_{self.runtime.world_size}.safetensors"
-        files = {rows: row_tensors(players) | keyed_tensors(keyed)}
+        rank, world_size, rows = self.runtime.rank, self.runtime.world_size, row_tensors(players)
+        storage = next((each.model.site.storage for each in players.values()), None)
+        if storage is not None and not keyed:
+            files = self._shard_files.split(rows, storage, rank, world_size)
+        else:
+            files = {f"rows_{rank}_of_{world_size}.safetensors": rows | keyed_tensors(keyed)}
         if self.runtime.is_first:
             named = {f"state/{name}": value for name, value in state.items()}
             files["dense.safetensors"] = dense_tensors(players) | named
@@ -117,9 +122,10 @@ class Checkpointer:
         temporary = self._temporary(name)
         self._attempt(lambda: self._prepare(temporary), once=True)
         made = [
-            TensorFile(
+            self._shard_files.file_of(
                 temporary / file,
                 {key: value.detach().to("cpu", copy=background) for key, value in tensors.items()},
+                self.folder / name / file,
             )
             for file, tensors in files.items()
         ]

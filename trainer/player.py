@@ -189,6 +189,8 @@ def _load_rows(
     if renumbering is not None:
         row_of_saved = row_of_saved[renumbering.entity.to(row_of_saved.device)]
     check_entities(checkpoint, files, len(row_of_saved))
+    if table.storage is not None:
+        table.storage.has_changed()
     for file in files:
         with open_tensors(checkpoint / file) as saved:
             row = row_of_saved[saved.get_tensor("entity").to(row_of_saved.device)].sub_(first_row)
@@ -203,6 +205,8 @@ def _load_rows(
                     value = whole[first : first + size].to(own.device)[mine]
                     check_finite(checkpoint, key, value)
                     own[into[mine]] = value.to(own.dtype)
+                if table.storage is not None:
+                    table.storage.release(own)
 
 
 def _fitting_slice(checkpoint: Path, key: str, saved: Any, own: Tensor, rows: int) -> Any:

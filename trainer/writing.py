@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from threading import Thread
 
+from trainer.shard_files import ShardFile
 from trainer.tensor_file import TensorFile
 
 
@@ -17,7 +18,7 @@ class Writing:
         background: write in a thread; otherwise the files are written when this returns.
     """
 
-    def __init__(self, files: Sequence[TensorFile], *, background: bool) -> None:
+    def __init__(self, files: Sequence[TensorFile | ShardFile], *, background: bool) -> None:
         self._files = list(files)
         self._digests: dict[str, str] = {}
         self._error: Exception | None = None
