@@ -74,6 +74,7 @@ def test_bytes_of_shards_are_logged(ran, tmp_path):
         (("generator=uniform", "loss=one_vs_all"), "loss=one_vs_all compares each positive with all entities"),
         (("generator=uniform", "optimizer=adam"), "optimizer=adam moves all rows in each step"),
         (("generator=uniform", "average=ema"), "average=ema is a second table in memory"),
+        (("generator=uniform", "encoder=compgcn"), "encoder=compgcn makes all rows anew in each step"),
     ],
 )
 def test_what_needs_the_whole_table_is_refused_before_the_graph_is_read(options, said, tmp_path):
