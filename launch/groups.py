@@ -117,7 +117,7 @@ def _check(group: str, key: str, choice: Any) -> None:
     if choice in names or (isinstance(choice, str) and "${" in choice):
         return
     if group == "graph" and _is_folder(choice):
-        raise InputError(f"graph={shortened(choice)} is a folder: type {for_shell('graph=folder', _path(choice))}")
+        raise InputError(f"graph={_shown(choice)} is a folder: type {for_shell('graph=folder', _path(choice))}")
     none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
     raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
 

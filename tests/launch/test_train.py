@@ -90,7 +90,8 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         [s, k] for s in ("valid", "test") for k in ("both", "head", "tail")
     ]
     assert [line.split()[-1] for line in lines[1:7]] == [*["train+valid"] * 3, *["train+valid+test"] * 3]
-    assert lines[7] == f"run folder: {Path('run').resolve()}"
+    assert lines[7] == "of the model after epoch 1 of 1: the best by valid/mrr"
+    assert lines[8] == f"run folder: {Path('run').resolve()}"
     assert outcome.errors == ""  # no progress bar off a terminal
 
 
