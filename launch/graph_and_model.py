@@ -24,16 +24,30 @@ def read_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
     Args:
         config: the resolved config of a run. Values of conf/ that are too large for the graph are changed in it.
     Raises:
-        InputError: an option is wrong, or the graph can't be read or has no train triples.
+        InputError: an option is wrong, or the graph can't be read or has no train triples, or differs between machines.
     """
     check_options(config)
     if config.dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
+    refuse_other_graphs(graph, runtime)
     fit_to_graph(config, graph)
     if not len(graph.train):
         raise InputError(f"graph: the train split of {graph.name} has no triples, at least 1 is needed")
     return graph
+
+
+def refuse_other_graphs(graph: KnowledgeGraph, runtime: Runtime) -> None:
+    """Raises InputError if machines have different files of the graph. Collective."""
+    if not runtime.on_several_machines:
+        return
+    prints = runtime.gather(graph.fingerprint(), patient=True)
+    for rank, each in enumerate(prints):
+        if each != prints[0]:
+            raise InputError(
+                f"graph: rank {rank} has read another graph than rank 0 (fingerprints {each} and {prints[0]}); each "
+                "machine must have the same files"
+            )
 
 
 def build_model(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime, *, loaded: bool = False) -> KGEModel:

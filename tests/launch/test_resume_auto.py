@@ -1,5 +1,7 @@
 """`resume=auto`: one command that begins a run, and goes on with it whenever it is started again."""
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import yaml
 from graph.errors import InputError
 from launch import train
 from launch.agreed import refuse_other_checkpoints
+from launch.graph_and_model import refuse_other_graphs
 from tests.ranks import run_on_ranks
 from tests.same_run import assert_same_run
+from tests.worlds import graph_of
 from trainer.runtime import Runtime
 
 
@@ -57,6 +61,22 @@ def differ(rank: int, world_size: int, folders: list[Path]) -> str:
     with pytest.raises(InputError) as caught:
         refuse_other_checkpoints(folders[rank], Runtime(rank, world_size, torch.device("cpu")))
     return str(caught.value)
+
+
+def read_differently(rank: int, world_size: int) -> str:
+    os.environ["LOCAL_WORLD_SIZE"] = "1"
+    graph = graph_of([(0, 0, 1), (1, 0, rank)], 2, 1)
+    with pytest.raises(InputError) as caught:
+        refuse_other_graphs(graph, Runtime(rank, world_size, torch.device("cpu")))
+    return str(caught.value)
+
+
+def test_machines_with_different_graphs_are_refused():
+    first, second = run_on_ranks(2, read_differently)
+    assert first == second
+    assert re.fullmatch(
+        r"graph: rank 1 has read another graph than rank 0 \(fingerprints \w{16} and \w{16}\); .*", first
+    )
 
 
 def test_ranks_that_see_different_checkpoints_are_refused(finished, tmp_path):
