@@ -24,14 +24,14 @@ class Moment:
     stage: str
     epoch: int
     """Of its stage, from 0."""
-    seconds: float
-    mrr: float
+    seconds: int | float
+    mrr: int | float
     sampled: bool
     """Whether the MRR is of a sample of the valid triples (`trainer.valid_sample`)."""
     candidates: int | float | None
     """None, like the next two, if the run did not measure its negatives."""
-    hardness: float | None
-    active: float | None
+    hardness: int | float | None
+    active: int | float | None
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
     mrr = "validation MRR (of a sample)" if sampled else "validation MRR"
     scored, hardness = "candidates scored, millions", "hardness (share of entities that score below)"
 
-    def candidates(moment: Moment) -> float | None:
+    def candidates(moment: Moment) -> int | float | None:
         return None if moment.candidates is None else moment.candidates / 1e6
 
     yield Curves(
