@@ -255,7 +255,7 @@ def test_more_occurrences_than_int32_can_number_are_refused():
     with pytest.raises(OverflowError, match=message):
         sum_rows([GatheredGradient(place, nothing)], torch.zeros(5, 0, dtype=torch.float64), torch.float64)
     with pytest.raises(OverflowError, match=r"^2147483648 negatives of a chunk: at most"):
-        mask_known(PLACE[:0], PLACE[:1], PLACE[:0], place[:0, None].expand(0, 2**31))
+        mask_known(PLACE[:0], PLACE[:1], PLACE[:0].int(), place[:0, None].expand(0, 2**31))
 
 
 def test_a_gradient_is_not_summed_from_rows_that_have_changed():

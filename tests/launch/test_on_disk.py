@@ -74,7 +74,6 @@ def test_bytes_of_shards_are_logged(ran, tmp_path):
         (("generator=uniform", "loss=one_vs_all"), "loss=one_vs_all compares each positive with all entities"),
         (("generator=uniform", "optimizer=adam"), "optimizer=adam moves all rows in each step"),
         (("generator=uniform", "average=ema"), "average=ema is a second table in memory"),
-        (("generator=uniform", "encoder=compgcn"), "encoder=compgcn makes all rows anew in each step"),
     ],
 )
 def test_what_needs_the_whole_table_is_refused_before_the_graph_is_read(options, said, tmp_path):
@@ -84,6 +83,13 @@ def test_what_needs_the_whole_table_is_refused_before_the_graph_is_read(options,
     config.placement.resident = config.placement.shards
     settle_storage(config, tmp_path)
     assert config.placement.folder == str(tmp_path / "table")
+
+
+def test_an_encoder_is_refused_also_if_all_shards_are_resident(tmp_path):
+    config = composed("train", *DISK, "optimizer=lazy_adam", "generator=uniform", "encoder=compgcn")
+    config.placement.resident = config.placement.shards
+    with pytest.raises(InputError, match="placement.storage=disk: encoder=compgcn makes all rows anew in each step"):
+        settle_storage(config, tmp_path)
 
 
 def test_the_estimate_of_memory_counts_resident_shards():

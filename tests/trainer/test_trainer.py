@@ -290,8 +290,8 @@ def test_another_metric_chooses_the_best_ends_a_stage_and_is_named(tmp_path: Pat
     assert seen == values
     said = [record.getMessage() for record in caplog.records]
     assert said[1:3] == [
-        "pretrain_generator epoch 2: validation hits@10 0.3000 (best)",
-        "pretrain_generator epoch 3: validation hits@10 0.2000",
+        "pretrain_generator epoch 2 of 9: validation hits@10 0.3000 (best)",
+        "pretrain_generator epoch 3 of 9: validation hits@10 0.2000",
     ]
     validations = [line for line in lines_of(tmp_path) if "valid/mrr" in line]
     assert [line["valid/hits@10"] for line in validations] == values
