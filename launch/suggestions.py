@@ -24,6 +24,7 @@ _KINDS = {
     "ListConfig": "a list, as in {key}=[...]",
 }
 _LIKE = 0.7  # least similarity of a suggestion; 1 is equal
+_ELSEWHERE = 0.85  # the same for one outside of the typed section, if there is such a section
 _NEAR = 0.07  # most difference in similarity from the best suggestion
 
 
@@ -55,9 +56,14 @@ def explain_wrong_value(reason: str) -> str | None:
 
 def nearest_keys(key: str, keys: Sequence[str]) -> list[str]:
     """At most three of `keys`, the most similar first; empty if none is similar to `key`."""
+    section = key.rpartition(".")[0]
     likeness = {known: _likeness(key, known) for known in keys}
+    if section in keys:
+        likeness = {
+            known: like for known, like in likeness.items() if like >= _ELSEWHERE or known.rpartition(".")[0] == section
+        }
     best = max(likeness.values(), default=0.0)
-    near = [known for known in keys if likeness[known] >= max(_LIKE, best - _NEAR)]
+    near = [known for known in likeness if likeness[known] >= max(_LIKE, best - _NEAR)]
     return sorted(near, key=lambda known: (-likeness[known], known))[:3]
 
 

@@ -28,7 +28,8 @@ class EstimatedEvaluator:
     """Estimates filtered ranks, in a time that does not grow with the number of entities.
 
     The estimate of a rank is 1, plus the number of likely entities above the answer, plus the number of other entities
-    times the share of the drawn ones that is above it. Equal scores count half. Known facts are left out everywhere.
+    times the share of the drawn ones that is above it. Equal scores count half. Known facts are left out everywhere;
+    if all drawn ones are known, the others count as below the answer.
 
     Args:
         known: the facts to filter by, on the runtime's device.

@@ -33,7 +33,7 @@ class SlotCandidates:
         seed: of these draws.
 
     Raises:
-        InputError: a number is negative, or both are 0.
+        InputError: `likely` is negative, or `drawn` is below 1.
     """
 
     slots: Slots
@@ -59,9 +59,7 @@ class SlotCandidates:
 
 
 def check_numbers(likely: int, drawn: int) -> None:
-    """Raises InputError unless these numbers give `SlotCandidates`."""
-    for key, value in (("likely", likely), ("drawn", drawn)):
-        if value < 0:
-            raise InputError(f"{key} must be at least 0, got {value}")
-    if likely + drawn == 0:
-        raise InputError("likely and drawn must not both be 0")
+    """Raises InputError unless these numbers give `SlotCandidates`: without draws, nothing stands for the others."""
+    for key, value, least in (("likely", likely, 0), ("drawn", drawn, 1)):
+        if value < least:
+            raise InputError(f"{key} must be at least {least}, got {value}")

@@ -75,7 +75,7 @@ def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(comm
     [
         (["encoder=gcn"], "encoder=gcn: there is no such encoder; there are attention, compgcn, linear, rgcn; "),
         (["encoder=compgcn", "encoder.layers=0"], "encoder.layers must be at least 1, got 0"),
-        (["encoder=compgcn", "encoder.heads=2"], "encoder.heads: there is no such option"),
+        (["encoder=compgcn", "encoder.heads=2"], "encoder.heads: there is no such option; encoder has layers"),
         (
             ["encoder=rgcn", "discriminator.max_norm=1.0"],
             "discriminator.max_norm must be null with an encoder, got 1.0",

@@ -86,7 +86,7 @@ def test_classification_with_corruptions_and_with_files(command, finished, tmp_p
         (["task=classification", "candidates=wrong.tsv"], "candidates has no effect with task=classification, got {}/"),
         (["test_negatives=wrong.tsv"], "test_negatives has no effect with task=ranking, got {}/wrong.tsv"),
         (["task=estimated_ranking", "likely=-1"], "likely must be at least 0, got -1"),
-        (["task=estimated_ranking", "likely=0", "drawn=0"], "likely and drawn must not both be 0"),
+        (["task=estimated_ranking", "drawn=0"], "drawn must be at least 1, got 0"),
         (["task=classification", "split=valid"], "split must be test with task=classification, whose thresholds are "),
         (["task=classification", "valid_negatives=wrong.tsv"], "valid_negatives: {}/wrong.tsv, line 1: the head 'x' "),
     ],
