@@ -163,16 +163,23 @@ class Machines:
                 start_new_session=True,
             )
         self.running[machine] = process
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        wait_until(lambda: children.read_text().strip() != "", 30)
-        first = int(children.read_text())
-        self.network.join(f"10.77.0.{machine}", first)
+        wait_until(lambda: self._children(machine) != [], 30)
+        self.network.join(f"10.77.0.{machine}", self.first_process_of(machine))
+
+    def first_process_of(self, machine: int) -> int:
+        """The process id, outside, of the command that a machine runs."""
+        (process,) = self._children(machine)
+        return process
 
     def kill(self, machine: int) -> None:
         """Switches a machine off: all its processes are gone at once."""
         process = self.running.pop(machine)
         process.kill()
         process.wait()
+
+    def _children(self, machine: int) -> list[int]:
+        unshare = self.running[machine].pid
+        return [int(child) for child in Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()]
 
     def wait(self, seconds: float = 300.0) -> list[int]:
         """Waits until all machines that run have ended; their exit codes."""

@@ -1,9 +1,14 @@
-"""Commands of torchrun's elastic launch, with short waits."""
+"""Commands of torchrun's elastic launch, with short waits, and a hold on the processes that they start."""
 
+import contextlib
+import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.warm_start import wait_until
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_ITS_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
@@ -38,3 +43,34 @@ def elastic(endpoint: str, options: Sequence[str], *flags: str, is_host: bool) -
 def on_this_machine(port: int, options: Sequence[str], *, is_host: bool) -> list[str]:
     """The same for nodes that are all on this machine."""
     return elastic(f"127.0.0.1:{port}", options, "--local-addr=127.0.0.1", is_host=is_host)
+
+
+@contextlib.contextmanager
+def held_until_told_to_end(launcher: int) -> Iterator[None]:
+    """Holds the rank that a torchrun has started, until torchrun tells it to end.
+
+    Without this, a run may be at its end before a node that was started meanwhile has joined.
+
+    Args:
+        launcher: process id of torchrun.
+    """
+    rank = _rank_of(launcher)
+    os.kill(rank, signal.SIGSTOP)
+    try:
+        yield
+        wait_until(lambda: _has_been_sent(rank, signal.SIGTERM))
+    finally:
+        os.kill(rank, signal.SIGCONT)
+
+
+def _rank_of(launcher: int) -> int:
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    (rank,) = (int(child) for child in children if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return rank
+
+
+def _has_been_sent(process: int, number: signal.Signals) -> bool:
+    """Whether a held process has a signal waiting. A process that has ended has none: an error."""
+    status = Path(f"/proc/{process}/status").read_text()
+    (waiting,) = (line for line in status.splitlines() if line.startswith("ShdPnd"))
+    return bool(int(waiting.split()[1], 16) >> (number - 1) & 1)

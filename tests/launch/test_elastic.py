@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.machines import machines, why_no_machines
-from tests.nodes import ROOT, WITHOUT_ITS_STORE, elastic, free_port, on_this_machine
+from tests.nodes import ROOT, WITHOUT_ITS_STORE, elastic, free_port, held_until_told_to_end, on_this_machine
 from tests.same_run import assert_same_run
 from tests.warm_start import wait_until
 
@@ -67,7 +67,8 @@ def test_a_run_goes_on_without_a_node_that_was_killed(agent, unbroken, tmp_path)
 def test_a_node_that_joins_takes_part(agent, unbroken, tmp_path):
     first = agent(1)
     wait_until(lambda: steps_saved(tmp_path / "run") >= 24)
-    second = agent(2)
+    with held_until_told_to_end(first.pid):
+        second = agent(2)
     assert first.wait(200) == 0, (tmp_path / "said_1").read_text()
     assert second.wait(60) == 0, (tmp_path / "said_2").read_text()
     assert '"world_size": 2' in (tmp_path / "run/result.json").read_text()
@@ -87,8 +88,9 @@ def test_a_machine_is_lost_with_its_disk_and_another_takes_its_place(options, en
         start(1)
         start(2)
         wait_until(lambda: steps_saved(made.disk_of(2) / "run") >= 40)
-        made.kill(2)
-        start(3)
+        with held_until_told_to_end(made.first_process_of(1)):
+            made.kill(2)
+            start(3)
         assert made.wait() == [0, 0], made.said(1)
         runs = [made.disk_of(machine) / "run" for machine in (1, 3)]
         assert_same_run(next(run for run in runs if (run / "result.json").exists()), unbroken)
