@@ -27,8 +27,10 @@ INLINE void over_counted(const T* scores, const bool* known, int64_t count, Body
 
 template <class T>
 INLINE Vec<T> square_root(Vec<T> v) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm256_sqrt_ps((__m256)v);
 #endif
   for (int i = 0; i < Lanes<T>::count; ++i) v[i] = std::sqrt(v[i]);
   return v;

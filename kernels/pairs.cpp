@@ -17,25 +17,25 @@ void scores_of_block(const T* query, int64_t queries, const T* rows, const int64
   for (int64_t first = 0; first < candidates; first += CANDIDATES) {
     const int64_t last = std::min(first + CANDIDATES, candidates);
     for (int64_t i = 0; i < queries;) {
-      const bool four_queries = i + 4 <= queries;
-      const T* q[4];
-      for (int k = 0; k < (four_queries ? 4 : 1); ++k) q[k] = query + (i + k) * width;
+      const int of_queries = i + TILE_QUERIES <= queries ? TILE_QUERIES : 1;
+      const T* q[TILE_QUERIES];
+      for (int k = 0; k < of_queries; ++k) q[k] = query + (i + k) * width;
       for (int64_t j = first; j < last;) {
-        const bool four_candidates = j + 4 <= last;
-        const T* c[4];
-        for (int k = 0; k < (four_candidates ? 4 : 1); ++k) c[k] = rows + place[j + k] * width;
+        const int of_candidates = j + TILE_CANDIDATES <= last ? TILE_CANDIDATES : 1;
+        const T* c[TILE_CANDIDATES];
+        for (int k = 0; k < of_candidates; ++k) c[k] = rows + place[j + k] * width;
         T* const to = out + i * candidates + j;
-        if (four_queries && four_candidates)
-          score_tile<T, K, 4, 4>(q, c, width, to, candidates);
-        else if (four_queries)
-          score_tile<T, K, 4, 1>(q, c, width, to, candidates);
-        else if (four_candidates)
-          score_tile<T, K, 1, 4>(q, c, width, to, candidates);
+        if (of_queries > 1 && of_candidates > 1)
+          score_tile<T, K, TILE_QUERIES, TILE_CANDIDATES>(q, c, width, to, candidates);
+        else if (of_queries > 1)
+          score_tile<T, K, TILE_QUERIES, 1>(q, c, width, to, candidates);
+        else if (of_candidates > 1)
+          score_tile<T, K, 1, TILE_CANDIDATES>(q, c, width, to, candidates);
         else
           score_tile<T, K, 1, 1>(q, c, width, to, candidates);
-        j += four_candidates ? 4 : 1;
+        j += of_candidates;
       }
-      i += four_queries ? 4 : 1;
+      i += of_queries;
     }
   }
 }

@@ -14,6 +14,9 @@ INLINE int64_t walked(int64_t width) {
   return K == MODULUS ? width / 2 : width;
 }
 
+// The largest tile of scores that registers hold, beside the rows that it is made from.
+constexpr int TILE_QUERIES = 4, TILE_CANDIDATES = REGISTERS == 32 ? 4 : 2;
+
 // Scores of Q queries with N candidates, all sums in registers.
 template <class T, Kind K, int Q, int N>
 INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t width, T* out, int64_t stride) {
@@ -30,13 +33,13 @@ INLINE void score_tile(const T* const* query, const T* const* candidate, int64_t
       Vec<T> q2;
       if constexpr (K == MODULUS) q2 = load_some(query[i] + half + at, lanes);
       for (int j = 0; j < N; ++j) {
-        if constexpr (K == DOT) total[i][j] += q * c[j];
+        if constexpr (K == DOT) total[i][j] = multiply_add<T>(q, c[j], total[i][j]);
         if constexpr (K == L1) total[i][j] += absolute<T>(q - c[j]);
-        if constexpr (K == L2) total[i][j] += (q - c[j]) * (q - c[j]);
+        if constexpr (K == L2) total[i][j] = multiply_add<T>(q - c[j], q - c[j], total[i][j]);
         if constexpr (K == MODULUS) {
           const Vec<T> real = q - c[j], imaginary = q2 - c2[j];
-          const Vec<T> square = real * real + imaginary * imaginary;
-          total[i][j] += square * inverse_root<T>(square);
+          const Vec<T> square = multiply_add<T>(real, real, imaginary * imaginary);
+          total[i][j] = multiply_add<T>(square, inverse_root<T>(square), total[i][j]);
         }
       }
     }
