@@ -99,7 +99,7 @@ def _memory(bench: _Bench) -> Iterator[str]:
     names = PackedNames.pack(graph.entity_names)
     held = graph.num_entities * (_DIMENSION + 1) * 4 + graph.train.nbytes + names.text.nbytes + names.offsets.nbytes
     budget = 1.2 * held + 600e6
-    text = f"{run.peak / 1e6:,.0f} MB, {run.own / 1e6:,.0f} not mapped from files; table, state, graph {held / 1e6:,.0f}"
+    text = f"{run.peak / 1e6:,.0f} MB, {run.own / 1e6:,.0f} not from files; table, state, graph {held / 1e6:,.0f}"
     yield f"memory beside 1.2 x what must be held + 600 MB | {run.peak / budget:.2f} | at most 1 | {text}"
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from embedding.exchange import Route, add_over_ranks, deliver_rows, fetch_rows, plan_route
+from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.storage import DiskStorage, spans
@@ -96,8 +97,7 @@ class EmbeddingTable:
         if storage is not None:
             self.weight = storage.rows(stop - start, width, dtype)
         else:
-            make = torch.zeros if initial is None else torch.empty
-            self.weight = make((stop - start, width), dtype=dtype, device=device)
+            self.weight = _zeros(torch.empty((stop - start, width), dtype=dtype, device=device))
         self._lookups: list[_Expected] = []
         self._many = _MANY
         self._own: list[RowGradient] = []
@@ -116,7 +116,7 @@ class EmbeddingTable:
         """Zeros beside the rows of this rank's block, stored as these are: for an optimiser's state."""
         if self.storage is not None:
             return self.storage.rows(len(self.weight), width, self.weight.dtype)
-        return self.weight.new_zeros((len(self.weight), width))
+        return _zeros(self.weight.new_empty((len(self.weight), width)))
 
     def spans(self, multiple: int = 1) -> Iterator[slice]:
         """This rank's rows, all at once; of a table on disk some at a time, see `DiskStorage.spans`."""
@@ -242,3 +242,9 @@ class EmbeddingTable:
             dist.all_gather(pieces, padded)
             local = torch.cat(pieces)
         return local[self.row_of_entity]
+
+
+def _zeros(rows: Float[Tensor, "L W"]) -> Float[Tensor, "L W"]:
+    """New memory, filled with zeros after it was asked for in huge pages: later it would stay in small ones."""
+    ask_for_huge_pages(rows)
+    return rows.zero_()
