@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.machine import Limits
-from benchmarks.timed_run import TimedRun, timed_run
+from benchmarks.timed_run import TimedRun, lines_by_step, timed_run
 from benchmarks.timing import seconds_of
 from graph.knowledge_graph import PackedNames
 from launch.build import Run
@@ -129,12 +129,29 @@ def _samplers(bench: _Bench) -> Iterator[str]:
         yield f"cost of {name} beside FB15k-237 | {small / large:.2f} | at most 1.5 | {text}"
 
 
+def _ranks(bench: _Bench) -> Iterator[str]:
+    options = [*_SHARED, "loss=softmax", "trainer.log_digests=true"]
+    lines: list[dict[int, dict[str, float | str]]] = []
+    for ranks in (1, 2, 3):
+        bench.run("large", [*options, f"launch.ranks={ranks}"], f"ranks_{ranks}")
+        lines.append(lines_by_step(bench.folder / f"ranks_{ranks}"))
+    for ranks, others in enumerate(lines[1:], 2):
+        steps = sorted(lines[0].keys() & others.keys())
+        pairs = [(lines[0][step], others[step]) for step in steps]
+        digests = [key for key in pairs[0][0] if key.startswith("digest/")]
+        equal = all(one[key] == other[key] for one, other in pairs for key in digests)
+        apart = max(abs(float(one["loss"]) / float(other["loss"]) - 1) for one, other in pairs)
+        text = f"{len(digests)} digests in each of {len(steps)} steps; losses differ by {apart:.0e}"
+        yield f"{ranks} ranks beside one | {'equal' if equal else 'NOT EQUAL'} | equal | {text}"
+
+
 _CASES: dict[str, Callable[[_Bench], Iterator[str]]] = {
     "whole_run": _whole_run,
     "memory": _memory,
     "ranking": _ranking,
     "disk": _disk,
     "samplers": _samplers,
+    "ranks": _ranks,
 }
 
 if __name__ == "__main__":
