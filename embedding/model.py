@@ -187,8 +187,7 @@ class KGEModel:
 
         An encoder's parameters and the learned relation rows get their gradients too.
         """
-        gradient = self.entity.take_gradient()
-        return gradient if self.encoding is None else self.encoding.backward(gradient)
+        return self.entity.take_gradient() if self.encoding is None else self.encoding.take_gradient()
 
     def attach(self, name: str, module: nn.Module) -> None:
         """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.

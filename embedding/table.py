@@ -1,7 +1,8 @@
 """EmbeddingTable: the entity vectors, on one rank or partitioned over all ranks, with the same interface."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 
 import torch
 import torch.distributed as dist
@@ -98,11 +99,23 @@ class EmbeddingTable:
             self.weight = storage.rows(stop - start, width, dtype)
         else:
             self.weight = _zeros(torch.empty((stop - start, width), dtype=dtype, device=device))
+        self.maker: Callable[..., tuple[Lookup, list[Int64[Tensor, "..."]]]] | None = None
+        """Looks up in place of this table, in a step whose rows an encoder makes one by one; None: nothing does."""
+        self._start()
+        if initial is not None:
+            self._initialise(initial, stream(name, seed))
+
+    def _start(self) -> None:
         self._lookups: list[_Expected] = []
         self._many = _MANY
         self._own: list[RowGradient] = []
-        if initial is not None:
-            self._initialise(initial, stream(name, seed))
+
+    def beside(self, name: str) -> "EmbeddingTable":
+        """Another table of the same entities, which begins with the rows of this one and no look-ups."""
+        table = copy(self)
+        table.name = name
+        table._start()
+        return table
 
     def _initialise(self, initial: InitialValues, key: int) -> None:
         column = torch.arange(self.width, device=self.entity.device)
@@ -134,6 +147,8 @@ class EmbeddingTable:
         Raises:
             InputError: more than 2^31 - 1 ids are looked up, which the compiled kernels can't number.
         """
+        if self.maker is not None:
+            return self.maker(*entities)
         self._expect_few(entities)
         row = [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
         if self.world_size == 1:

@@ -43,12 +43,13 @@ def encoded(
     layers: int = 2,
     dropout: float = 0.0,
     residual: bool = False,
+    fanout: list[int] | None = None,
     dim: int = 6,
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> KGEModel:
     """A model with an encoder in front, and parameters that are none of them 0."""
-    make = partial(KINDS[kind], layers=layers, dropout=dropout, residual=residual)
+    make = partial(KINDS[kind], layers=layers, dropout=dropout, residual=residual, fanout=fanout)
     options = {"scoring": distmult, "init_scale": 0.7, "relation_init_scale": 0.7} | options
     choice = EncoderChoice(make, graph.train)
     model = model_of(site_of(graph, runtime, dtype=dtype), dim=dim, encoder=choice, **options)

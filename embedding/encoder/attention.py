@@ -5,12 +5,15 @@ depend on relation rows, as in KBGAT (Nathani et al., Learning attention-based e
 knowledge graphs, ACL 2019, arXiv 1906.01195).
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from embedding.encoder.edges import Edges
 from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
@@ -28,7 +31,7 @@ class Attention(Encoder):
     own row multiplied by another matrix, plus a bias; then, but for the last layer, ELU. Relation rows stay.
 
     Args:
-        layers, dropout, residual: see `Encoder`.
+        layers, dropout, residual, fanout: see `Encoder`.
         heads: parts of a message; they divide the width of entity rows.
     Raises:
         InputError: an option out of range.
@@ -36,8 +39,17 @@ class Attention(Encoder):
 
     reads_relations = True
 
-    def __init__(self, site: EncoderSite, *, layers: int, dropout: float, residual: bool, heads: int) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+    def __init__(
+        self,
+        site: EncoderSite,
+        *,
+        layers: int,
+        dropout: float,
+        residual: bool,
+        fanout: Sequence[int] | None,
+        heads: int,
+    ) -> None:
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
         width, of_relation = site.entity_width, site.relation_width
         if heads < 1 or width % heads:
             raise InputError(f"encoder.heads must divide the {width} numbers of an entity row, got {heads}")
@@ -63,15 +75,15 @@ class Attention(Encoder):
     relation_logit: nn.ParameterList
 
     def layer(
-        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
-    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
+    ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
-        width = rows.shape[1]
+        width, edges, own = rows.shape[1], hop.edges, hop.own(rows)
         # One exchange for both: what a neighbour sends, and its part of the logits.
         sent = affine(rows, torch.cat([self.value[number], self.neighbour_logit[number]], dim=1), None)
-        value, logit = self.site.neighbours.rows(sent).split([width, self.heads], dim=1)
+        value, logit = hop.sources(sent).split([width, self.heads], dim=1)
         logits = (
-            affine(rows, self.own_logit[number], None)[edges.destination]
+            affine(own, self.own_logit[number], None)[edges.destination]
             + logit[edges.source]
             + (relations @ self.relation_logit[number]).to(rows.dtype)[edges.relation]
         )
@@ -79,14 +91,14 @@ class Attention(Encoder):
             edges,
             value.contiguous(),
             relations @ self.relation_value[number],
-            _softmax(nn.functional.leaky_relu(logits, _SLOPE), edges, len(rows)),
+            _softmax(nn.functional.leaky_relu(logits, _SLOPE), edges, len(own)),
             torch.add,
             into=edges.destination,
-            num_sums=len(rows),
+            num_sums=len(own),
             width=width,
         )
-        made = total + affine(rows, self.loop[number], self.bias[number])
-        return made if number == self.num_layers - 1 else nn.functional.elu(made), relations
+        made = total + affine(own, self.loop[number], self.bias[number])
+        return made if number == self.num_layers - 1 else nn.functional.elu(made)
 
 
 def _softmax(logit: Float[Tensor, "M H"], edges: Edges, num_rows: int) -> Float[Tensor, "M H"]:

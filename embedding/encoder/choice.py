@@ -9,7 +9,10 @@ from torch import Tensor
 from embedding.encoder.edges import TrainEdges
 from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.encoder.encoding import Encoding
-from embedding.encoder.neighbours import Neighbours
+from embedding.encoder.facts import TrainFacts
+from embedding.encoder.full_graph import FullGraphEncoding
+from embedding.encoder.incoming import IncomingEdges
+from embedding.encoder.sampled import SampledEncoding
 from embedding.site import ModelSite
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
@@ -40,22 +43,21 @@ class EncoderChoice:
         """
         scoring = scorer.scoring
         ranks = {"rank": site.rank, "world_size": site.world_size}
-        edges = TrainEdges(
-            self.train, site.num_relations, site.placement, **ranks, device=site.device, dtype=site.dtype
-        )
-        block = site.placement.block_size(site.world_size)
         encoder = self.make(
             EncoderSite(
                 name=name,
                 scoring=type(scoring).__name__,
-                entity=entity.entity,
                 entity_width=scoring.entity_width,
                 relation_width=scoring.relation_width,
                 num_relations=site.num_relations,
                 reciprocal=reciprocal,
-                neighbours=Neighbours(edges.sources, block=block, world_size=site.world_size),
                 device=site.device,
                 seed=site.seed,
             )
         )
-        return Encoding(encoder, edges, entity, scorer, **ranks)
+        entities = len(site.placement.row_of_entity)
+        facts = TrainFacts(self.train, entities, site.num_relations, device=site.device)
+        if encoder.fanout is None:
+            edges = TrainEdges(facts, site.placement, **ranks, dtype=site.dtype)
+            return FullGraphEncoding(encoder, edges, entity, scorer, **ranks)
+        return SampledEncoding(encoder, IncomingEdges(facts), entity, scorer, **ranks)

@@ -3,14 +3,15 @@
 arXiv 1911.03082.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
 from jaxtyping import Float, Float64, Inexact
 from torch import Tensor, nn
 
-from embedding.encoder.edges import Edges
 from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
@@ -37,7 +38,7 @@ class CompGCN(Encoder):
     Composition and sums are linear, so the sum is multiplied by a matrix, not each message.
 
     Args:
-        layers, dropout, residual: see `Encoder`.
+        layers, dropout, residual, fanout: see `Encoder`.
         composition: sub, mult or corr; see `Composition`.
     Raises:
         InputError: an option out of range, or a scoring function whose entity and relation rows differ in width.
@@ -49,8 +50,17 @@ class CompGCN(Encoder):
     weight_loop: nn.ParameterList
     weight_relation: nn.ParameterList
 
-    def __init__(self, site: EncoderSite, *, layers: int, dropout: float, residual: bool, composition: str) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+    def __init__(
+        self,
+        site: EncoderSite,
+        *,
+        layers: int,
+        dropout: float,
+        residual: bool,
+        fanout: Sequence[int] | None,
+        composition: str,
+    ) -> None:
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
         if composition not in list(Composition):
             raise InputError(f"encoder.composition must be one of {', '.join(Composition)}, got {composition!r}")
         width = site.entity_width
@@ -68,20 +78,24 @@ class CompGCN(Encoder):
         self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
 
     def layer(
-        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
-    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
+    ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
-        into, out = self._sums(rows, relations, edges).chunk(2, dim=1)
-        loop = self._back(self._compose(self._forth(rows), self._forth(self.loop[number]).to(self._type(rows))), rows)
+        into, out = self._sums(rows, relations, hop).chunk(2, dim=1)
+        own, of_loop = self._forth(hop.own(rows)), self._forth(self.loop[number])
+        loop = self._back(self._compose(own, of_loop.to(own.dtype)), rows)
         parts = torch.cat([into, out, loop], dim=1) / 3
         matrices = torch.cat([self.weight_in[number], self.weight_out[number], self.weight_loop[number]])
-        return torch.tanh(affine(parts, matrices, self.bias[number])), relations @ self.weight_relation[number]
+        return torch.tanh(affine(parts, matrices, self.bias[number]))
 
-    def _sums(
-        self, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q E"], edges: Edges
-    ) -> Float[Tensor, "L 2*E"]:
+    def relations_after(self, number: int, relations: Float64[Tensor, "Q W"]) -> Float64[Tensor, "Q W"]:
+        """The rows, times a matrix."""
+        return relations @ self.weight_relation[number]
+
+    def _sums(self, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q E"], hop: Hop) -> Float[Tensor, "L 2*E"]:
         """Beside each other: the sum of the messages of edges from heads, and of those from tails."""
-        sources = self._forth(self.site.neighbours.rows(rows))
+        edges, count = hop.edges, len(hop.entity)
+        sources = self._forth(hop.sources(rows))
         from_tail = (edges.relation >= self.site.num_relations).long()
         total = sum_messages(
             edges,
@@ -90,10 +104,10 @@ class CompGCN(Encoder):
             edges.symmetric[:, None],
             self._compose,
             into=2 * edges.destination + from_tail,
-            num_sums=2 * len(rows),
+            num_sums=2 * count,
             width=sources.shape[1],
         )
-        return self._back(total, rows).view(len(rows), 2 * rows.shape[1])
+        return self._back(total, rows).view(count, 2 * rows.shape[1])
 
     # Correlation is a product of Fourier transforms. Sums of transforms are transforms of sums, so a row is transformed
     # once for each layer, not once for each edge.
@@ -103,9 +117,6 @@ class CompGCN(Encoder):
 
     def _back(self, rows: Inexact[Tensor, "K F"], like: Float[Tensor, "_ E"]) -> Float[Tensor, "K E"]:
         return torch.fft.irfft(rows, like.shape[1]) if self.composition == Composition.CORR else rows
-
-    def _type(self, rows: Float[Tensor, "L E"]) -> torch.dtype:
-        return rows.dtype.to_complex() if self.composition == Composition.CORR else rows.dtype
 
     def _compose(self, rows: Inexact[Tensor, "K F"], relations: Inexact[Tensor, "K_ F"]) -> Inexact[Tensor, "K F"]:
         if self.composition == Composition.SUB:

@@ -1,4 +1,4 @@
-"""Neighbours: the rows at the other end of a rank's edges, fetched from their owners; differentiable."""
+"""The hop of a layer that makes the rows of all entities: each rank those that it owns, from rows of all ranks."""
 
 from typing import cast
 
@@ -7,6 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from embedding.encoder.edges import Edges
+from embedding.encoder.hop import Hop
 from embedding.exchange import Route, deliver_rows, fetch_rows, plan_route
 
 
@@ -31,6 +33,22 @@ class Neighbours:
         So is its backward, which sends gradients to the owners and sums them in float64.
         """
         return cast(Tensor, _Fetch.apply(own, self._sources, self._route))
+
+
+class WholeHop(Hop):
+    """A layer gets and makes the rows of this rank's block; see `Hop`."""
+
+    def __init__(self, edges: Edges, entity: Int64[Tensor, " L"], neighbours: Neighbours) -> None:
+        super().__init__(edges, entity)
+        self._neighbours = neighbours
+
+    def own(self, rows: Float[Tensor, "L D"]) -> Float[Tensor, "L D"]:
+        """All of them."""
+        return rows
+
+    def sources(self, rows: Float[Tensor, "L D"]) -> Float[Tensor, "U D"]:
+        """See `Neighbours.rows`."""
+        return self._neighbours.rows(rows)
 
 
 class _Fetch(torch.autograd.Function):

@@ -3,14 +3,15 @@
 arXiv 1703.06103.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from embedding.encoder.edges import Edges
 from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
@@ -41,7 +42,7 @@ class RGCN(Encoder):
     another matrix, plus a bias; then, but for the last layer, negative numbers become 0. Relation rows stay.
 
     Args:
-        layers, dropout, residual: see `Encoder`.
+        layers, dropout, residual, fanout: see `Encoder`.
         decomposition: basis or block; see `Decomposition`.
         parts: the number of bases, or of blocks. A basis takes an entity row of memory for each entity in a step.
         normalisation: relation or entity; see `Normalisation`.
@@ -56,11 +57,12 @@ class RGCN(Encoder):
         layers: int,
         dropout: float,
         residual: bool,
+        fanout: Sequence[int] | None,
         decomposition: str,
         parts: int,
         normalisation: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual)
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
         for key, choice, choices in (
             ("decomposition", decomposition, Decomposition),
             ("normalisation", normalisation, Normalisation),
@@ -93,23 +95,24 @@ class RGCN(Encoder):
         return self.new_parameter(f"relation {number}", *shape, fan=(size, size))
 
     def layer(
-        self, number: int, rows: Float[Tensor, "L E"], relations: Float64[Tensor, "Q W"], edges: Edges
-    ) -> tuple[Float[Tensor, "L E"], Float64[Tensor, "Q W"]]:
+        self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
+    ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
+        edges, own = hop.edges, hop.own(rows)
         of_basis = self.decomposition == Decomposition.BASIS
         total = sum_messages(
             edges,
-            self.site.neighbours.rows(rows),
+            hop.sources(rows),
             self.of_relation[number],
             (edges.per_relation if self.normalisation == Normalisation.RELATION else edges.per_entity)[:, None],
             self._beside if of_basis else self._multiplied,
             into=edges.destination,
-            num_sums=len(rows),
+            num_sums=len(own),
             width=rows.shape[1] * (self.parts if of_basis else 1),
         )
-        made = affine(rows, self.loop[number], self.bias[number])
+        made = affine(own, self.loop[number], self.bias[number])
         made = made + (affine(total, self.bases[number], None) if of_basis else total)
-        return made if number == self.num_layers - 1 else torch.relu(made), relations
+        return made if number == self.num_layers - 1 else torch.relu(made)
 
     def _beside(self, rows: Float[Tensor, "n E"], weight: Float[Tensor, "n P"]) -> Float[Tensor, "n PE"]:
         """The row once for each basis, times its weight. The sums are multiplied by the bases, not each message."""

@@ -15,7 +15,7 @@ from trainer.averaging.ema import EMA
 from trainer.runtime import Runtime
 
 GRAPH = small_graph()
-ENCODER = partial(KINDS["compgcn mult"], layers=1, dropout=0.2, residual=True)
+ENCODER = partial(KINDS["compgcn mult"], layers=1, dropout=0.2, residual=True, fanout=None)
 
 
 def train(rank: int, world_size: int) -> dict[str, tuple[list[float], dict[str, Tensor]]]:

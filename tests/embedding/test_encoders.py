@@ -121,7 +121,7 @@ def test_a_step_that_was_not_begun_is_refused():
     ],
 )
 def test_options_out_of_range_are_refused(kind: str, options: dict, message: str):
-    make = partial(KINDS[kind], **{"layers": 1, "dropout": 0.0, "residual": False} | options)
+    make = partial(KINDS[kind], **{"layers": 1, "dropout": 0.0, "residual": False, "fanout": None} | options)
     with pytest.raises(InputError, match=message):
         model_of(site_of(GRAPH), dim=6, scoring=distmult, encoder=EncoderChoice(make, GRAPH.train))
 
