@@ -162,6 +162,11 @@ class KGEModel:
         """The relation rows that optimisers move and checkpoints hold."""
         return self.scorer.relation if self.encoding is None else self.encoding.relation
 
+    @property
+    def samples_neighbours(self) -> bool:
+        """Whether a training step makes only the rows that it looks up: see `Encoder`, `fanout`."""
+        return self.encoding is not None and self.encoding.encoder.fanout is not None
+
     def encode(self) -> None:
         """Makes the rows that scoring sees, after the learned ones have changed. Collective.
 

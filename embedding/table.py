@@ -239,7 +239,13 @@ class EmbeddingTable:
         return expected.route.local_row, deliver_rows(value, expected.route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
-        """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient."""
+        """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient.
+
+        Raises:
+            RuntimeError: in a step whose rows are made one by one, so that there are none of all entities.
+        """
+        if self.maker is not None:
+            raise RuntimeError(f"{self.name!r}: a step with sampled neighbourhoods has no rows of all entities")
         for span in self.spans(size):
             for start in range(span.start, span.stop, size):
                 yield start, self.weight[start : min(start + size, span.stop)]

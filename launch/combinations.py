@@ -74,6 +74,12 @@ def _check_stage(config: DictConfig, stage: Stage, *, is_last: bool) -> None:
                 f"negatives, so {_name(chosen)} would draw them for nothing; take generator=uniform "
                 "generator.num_negatives=1 (or bernoulli, cardinality), or a loss of negatives, such as loss=softmax"
             )
+        if stage.player.model.samples_neighbours:
+            raise InputError(
+                f"{prefix}loss={_name(options.loss)} compares each positive with all entities, and encoder.fanout="
+                f"{config.encoder.fanout} makes only the rows that a step looks up; take encoder.fanout=null, or a "
+                "loss of negatives, such as loss=softmax"
+            )
         return
     if loss.needs_proposal is not None and not sampler.knows_proposal:
         raise InputError(f"{prefix}{no_proposal(loss.needs_proposal)}")

@@ -47,7 +47,10 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
         has_average = config.average is not None and name == "discriminator"
         rows += row * (2 if has_average else 1)
         if config.encoder is not None and name == "discriminator":
-            rows += row * 2 * (1 + config.encoder.layers)  # what each layer got and made, and its gradient
+            layers = config.encoder.layers
+            # In each step: what each layer got and made, and its gradient. With sampled neighbourhoods, only to rank:
+            # what the last layer makes, and what it gets.
+            rows += row * (2 * (1 + layers) if config.encoder.fanout is None else min(2, layers))
         state += of_row
     block = -(-graph.num_entities // world_size)
     share = _share_in_memory(config)

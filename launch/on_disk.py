@@ -29,7 +29,8 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
         placement.folder = str(folder / "table")
     if config.get("encoder") is not None:
         raise InputError(
-            f"placement.storage=disk: encoder={_name(config.encoder)} makes all rows anew in each step; leave it out"
+            f"placement.storage=disk: encoder={_name(config.encoder)} has a second table, of the rows that it makes, "
+            "in memory; leave it out"
         )
     if placement.resident >= placement.shards:
         return

@@ -110,13 +110,22 @@ class CompGCN(Encoder):
         return self._back(total, rows).view(count, 2 * rows.shape[1])
 
     # Correlation is a product of Fourier transforms. Sums of transforms are transforms of sums, so a row is transformed
-    # once for each layer, not once for each edge.
+    # once for each layer, not once for each edge. MKL refuses to transform no rows, which a rank may have; what is made
+    # of them must still be a function of them, or the other ranks would wait for this one in backward.
 
     def _forth(self, rows: Float[Tensor, "K E"]) -> Inexact[Tensor, "K F"]:
-        return torch.fft.rfft(rows) if self.composition == Composition.CORR else rows
+        if self.composition != Composition.CORR:
+            return rows
+        if len(rows):
+            return torch.fft.rfft(rows)
+        part = rows[:, : rows.shape[1] // 2 + 1]
+        return torch.complex(part, part)
 
     def _back(self, rows: Inexact[Tensor, "K F"], like: Float[Tensor, "_ E"]) -> Float[Tensor, "K E"]:
-        return torch.fft.irfft(rows, like.shape[1]) if self.composition == Composition.CORR else rows
+        if self.composition != Composition.CORR:
+            return rows
+        width = like.shape[1]
+        return torch.fft.irfft(rows, width) if len(rows) else torch.cat([rows.real, rows.imag], dim=1)[:, :width]
 
     def _compose(self, rows: Inexact[Tensor, "K F"], relations: Inexact[Tensor, "K_ F"]) -> Inexact[Tensor, "K F"]:
         if self.composition == Composition.SUB:

@@ -37,11 +37,13 @@ from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 
 bilinear = partial(ComplEx, precision="float32")
-ENCODER = partial(CompGCN, layers=1, dropout=0.1, residual=False, composition="mult")
+ENCODER = partial(CompGCN, layers=1, dropout=0.1, residual=False, fanout=None, composition="mult")
+SAMPLED = partial(CompGCN, layers=2, dropout=0.1, residual=False, fanout=[3, 2], composition="mult")
 MODELS: dict[str, Callable[..., KGEModel]] = {
     "plain": partial(model_of, scoring=bilinear),
     "reciprocal": partial(model_of, scoring=bilinear, reciprocal=True),
     "encoded": partial(model_of, scoring=bilinear, reciprocal=True, encoder=EncoderChoice(ENCODER, families().train)),
+    "sampled": partial(model_of, scoring=bilinear, reciprocal=True, encoder=EncoderChoice(SAMPLED, families().train)),
 }
 STATISTICS = context_of(families()).statistics
 TERMS = {

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from generator.nscaching import NSCachingSampler
 from generator.uniform import UniformSampler
 from tests.encoders import KINDS, encoded, small_graph
 from tests.ranks import run_on_ranks
@@ -15,25 +16,40 @@ from trainer.averaging.ema import EMA
 from trainer.runtime import Runtime
 
 GRAPH = small_graph()
-ENCODER = partial(KINDS["compgcn mult"], layers=1, dropout=0.2, residual=True, fanout=None)
+ENCODER = partial(KINDS["compgcn mult"], layers=1, dropout=0.2, residual=True)
+NSCACHING = {
+    "num_negatives": 2,
+    "cache_size": 2,
+    "fresh_size": 2,
+    "temperature": 1.0,
+    "select": "importance",
+    "refresh_epochs": 1,
+    "mask_known": False,
+}
+"""A sampler that scores candidates with the model that is trained."""
 
 
-def train(rank: int, world_size: int) -> dict[str, tuple[list[float], dict[str, Tensor]]]:
+def train(rank: int, world_size: int, fanout: list[int] | None) -> dict[str, tuple[list[float], dict[str, Tensor]]]:
     """With each encoder, the losses of some steps, and all that they changed."""
-    return {kind: train_one(Runtime(rank, world_size, torch.device("cpu")), kind) for kind in KINDS}
+    runtime = Runtime(rank, world_size, torch.device("cpu"))
+    return {kind: train_one(runtime, kind, fanout) for kind in KINDS}
 
 
-def train_one(runtime: Runtime, kind: str) -> tuple[list[float], dict[str, Tensor]]:
-    model = encoded(kind, GRAPH, runtime, dropout=0.2)
+def train_one(runtime: Runtime, kind: str, fanout: list[int] | None) -> tuple[list[float], dict[str, Tensor]]:
+    model = encoded(kind, GRAPH, runtime, dropout=0.2, fanout=fanout)
     player = player_of(model)
-    sampler = UniformSampler(context_of(GRAPH, model.site), num_negatives=2, mask_known=False, redraw_known=False)
+    context = context_of(GRAPH, model.site)
+    if fanout is None:
+        sampler = UniformSampler(context, num_negatives=2, mask_known=False, redraw_known=False)
+    else:
+        sampler = NSCachingSampler(context, **NSCACHING)
     order = order_of(GRAPH, sampler, batch_size=6)
     losses = []
     for number in range(4):
         whole = order.batch(number)
         player.begin_step(whole)
         batch = runtime.share(whole)
-        verdict = player.judge(batch, sampler.propose(batch, player.score_candidates))
+        verdict = player.judge(batch, sampler.propose(batch, partial(player.score_candidates, batch)))
         losses.append(float(runtime.add(verdict.loss.detach().clone()[None])))
         player.learn(verdict)
     model.encode()
@@ -44,30 +60,32 @@ def train_one(runtime: Runtime, kind: str) -> tuple[list[float], dict[str, Tenso
     return losses, values
 
 
+@pytest.mark.parametrize("fanout", [None, [2, 1]])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_several_ranks_learn_as_one(world_size: int):
-    alone = train(0, 1)
-    for of_rank in run_on_ranks(world_size, train):
+def test_several_ranks_learn_as_one(world_size: int, fanout: list[int] | None):
+    alone = train(0, 1, fanout)
+    for of_rank in run_on_ranks(world_size, train, fanout):
         for kind, (losses, values) in of_rank.items():
             assert losses == pytest.approx(alone[kind][0], rel=1e-12)
             assert losses[0] != losses[-1]
             torch.testing.assert_close(values, alone[kind][1], rtol=1e-9, atol=1e-11, msg=kind)
 
 
-def adversarial(rank: int, world_size: int, folder: Path) -> dict[str, Tensor]:
+def adversarial(rank: int, world_size: int, folder: Path, fanout: list[int] | None) -> dict[str, Tensor]:
     """What a whole KBGAN run ends with: three stages, whose last one keeps an average of the weights."""
     runtime = Runtime(rank, world_size, torch.device("cpu")) if world_size > 1 else one_rank()
-    run = KBGANRun(
-        folder / str(world_size), runtime, epochs=1, encoder=ENCODER, average=EMA(decay=0.9, every=1, start=0.0)
-    )
+    average = EMA(decay=0.9, every=1, start=0.0)
+    encoder = partial(ENCODER, fanout=fanout)
+    run = KBGANRun(folder / str(world_size), runtime, epochs=1, encoder=encoder, average=average)
     run.fit()
     assert run.sampler.model.encoding is None
     learned = run.model.entity.gather_all(run.model.learned_rows.detach())
     return {**run.parameters(), "learned": learned}
 
 
-def test_kbgan_with_a_plain_generator_is_the_same_on_two_ranks(tmp_path: Path):
-    alone = adversarial(0, 1, tmp_path)
+@pytest.mark.parametrize("fanout", [None, [3]])
+def test_kbgan_with_a_plain_generator_is_the_same_on_two_ranks(fanout: list[int] | None, tmp_path: Path):
+    alone = adversarial(0, 1, tmp_path, fanout)
     assert not torch.equal(alone["learned"], alone["discriminator entity"])
-    for found in run_on_ranks(2, adversarial, tmp_path):
+    for found in run_on_ranks(2, adversarial, tmp_path, fanout):
         torch.testing.assert_close(found, alone, rtol=1e-8, atol=1e-10)

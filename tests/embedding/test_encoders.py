@@ -112,6 +112,8 @@ def test_a_step_that_was_not_begun_is_refused():
     [
         ("linear", {"layers": 0}, "encoder.layers must be at least 1, got 0"),
         ("linear", {"dropout": 1.0}, "encoder.dropout must be at least 0 and below 1, got 1.0"),
+        ("linear", {"layers": 2, "fanout": [10]}, "encoder.fanout must be null, or a list of 2 .* got \\[10\\]"),
+        ("linear", {"fanout": [0]}, "encoder.fanout must be null, or a list of 1 .* got \\[0\\]"),
         ("compgcn sub", {"composition": "add"}, "encoder.composition must be one of sub, mult, corr, got 'add'"),
         ("rgcn basis", {"decomposition": "none"}, "encoder.decomposition must be one of basis, block, got 'none'"),
         ("rgcn basis", {"normalisation": "all"}, "encoder.normalisation must be one of relation, entity, got 'all'"),

@@ -47,8 +47,9 @@ def filtered_mrr(triples: torch.Tensor, known: set[tuple[int, ...]], entity: np.
     return total / (2 * len(triples))
 
 
-def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(command, tiny_plain):
-    options = [*tiny_plain, *OPTIONS, "encoder=compgcn", "schedule=constant"]
+@pytest.mark.parametrize("fanout", ["null", "[2]"])
+def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(fanout: str, command, tiny_plain):
+    options = [*tiny_plain, *OPTIONS, "encoder=compgcn", f"encoder.fanout={fanout}", "schedule=constant"]
     assert (whole := command(train, *options, "trainer.epochs=3", "hydra.run.dir=whole")).code == 0, whole.errors
     assert command(train, *options, "trainer.epochs=1", "hydra.run.dir=run").code == 0
     assert (resumed := command(train, "resume=run", "trainer.epochs=3")).code == 0, resumed.errors
@@ -81,6 +82,14 @@ def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(comm
             "discriminator.max_norm must be null with an encoder, got 1.0",
         ),
         (["encoder=linear", "grow.run=run"], "run can't be used with an encoder yet"),
+        (
+            ["encoder=compgcn", "encoder.layers=2", "encoder.fanout=[10]"],
+            "encoder.fanout must be null, or a list of 2 whole numbers of at least 1, one for each of encoder.layers=2",
+        ),
+        (
+            ["encoder=compgcn", "encoder.fanout=[10]", "loss=k_vs_all", "generator.num_negatives=1"],
+            "loss=k_vs_all compares each positive with all entities, and encoder.fanout=[10] makes only the rows",
+        ),
         (["encoder=true"], "encoder=true: there is no such encoder"),
     ],
 )

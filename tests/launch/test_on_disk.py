@@ -88,7 +88,7 @@ def test_what_needs_the_whole_table_is_refused_before_the_graph_is_read(options,
 def test_an_encoder_is_refused_also_if_all_shards_are_resident(tmp_path):
     config = composed("train", *DISK, "optimizer=lazy_adam", "generator=uniform", "encoder=compgcn")
     config.placement.resident = config.placement.shards
-    with pytest.raises(InputError, match="encoder=compgcn makes all rows anew in each step"):
+    with pytest.raises(InputError, match="encoder=compgcn has a second table"):
         settle_storage(config, tmp_path)
 
 
