@@ -96,17 +96,18 @@ class KeptEdges:
     """Places of edges that are left out, ascending."""
     left_out_group: Int64[Tensor, " X"]
     """Their pairs (destination, relation), ascending."""
-    left_out_head: Int64[Tensor, " X/2"]
-    """The heads of the facts that are left out, ascending."""
-    left_out_tail: Int64[Tensor, " X/2"]
+    as_head: Int64[Tensor, " E"]
+    """For each entity, the number of facts that have it as head."""
+    as_tail: Int64[Tensor, " E"]
 
     @classmethod
     def without(cls, edges: IncomingEdges, fact: Int64[Tensor, " Y"]) -> "KeptEdges":
         """Leaves out the edges of these facts, by their numbers, each given once."""
         left_out = edges.of_fact[:, fact].flatten().sort().values
-        facts = edges.facts
-        head, tail = facts.head[fact].sort().values, facts.tail[fact].sort().values
-        return cls(edges, left_out, edges.group[left_out].long(), head, tail)
+        less = -torch.ones_like(fact)
+        as_head = edges.as_head.index_add(0, edges.facts.head[fact], less)
+        as_tail = edges.as_tail.index_add(0, edges.facts.tail[fact], less)
+        return cls(edges, left_out, edges.group[left_out].long(), as_head, as_tail)
 
     def into(self, entity: Int64[Tensor, " D"], draw: Draw | None, dtype: torch.dtype) -> Edges:
         """The edges into some entities, in the order of these, then of (relation, source).
@@ -153,20 +154,15 @@ class KeptEdges:
     ) -> Float[Tensor, " M"]:
         forwards = relation < self.edges.facts.num_relations
         head, tail = torch.where(forwards, source, into), torch.where(forwards, into, source)
-        as_head = self.edges.as_head[head] - _count(self.left_out_head, head)
-        as_tail = self.edges.as_tail[tail] - _count(self.left_out_tail, tail)
-        return (as_head * as_tail).double().rsqrt()
+        return (self.as_head[head] * self.as_tail[tail]).double().rsqrt()
 
     def _per_relation(self, place: Int64[Tensor, " M"]) -> Float[Tensor, " M"]:
         group = self.edges.group[place].long()
-        return 1 / (self.edges.group_size[group] - _count(self.left_out_group, group)).double()
+        left_out = torch.searchsorted(self.left_out_group, group, right=True)
+        left_out -= torch.searchsorted(self.left_out_group, group)
+        return 1 / (self.edges.group_size[group] - left_out).double()
 
 
 def _starts(size: Int64[Tensor, " K"]) -> Int64[Tensor, " K+1"]:
     """Where each of K parts of these sizes starts, and where the last one ends."""
     return torch.cat([size.new_zeros(1), size.cumsum(0)])
-
-
-def _count(ascending: Int64[Tensor, " X"], value: Int64[Tensor, " M"]) -> Int64[Tensor, " M"]:
-    """How often each value is among `ascending`."""
-    return torch.searchsorted(ascending, value, right=True) - torch.searchsorted(ascending, value)

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 import generator
+from embedding.encoder.choice import EncoderChoice
+from embedding.encoder.compgcn import CompGCN
 from generator.false_negative_aware import FalseNegativeAwareSampler
 from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
@@ -297,6 +299,20 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
     if first.model is not None and second.model is not None:
         assert first.model.entity.weight.equal(second.model.entity.weight)
         assert first.model.scorer.relation.equal(second.model.scorer.relation)
+
+
+@every_sampler
+def test_reads_the_rows_that_an_encoder_makes_of_sampled_neighbourhoods(case: Case):
+    """With more draws than edges, they are those of the whole graph."""
+    batch, drawn = case.batch(3), []
+    for fanout in (None, [1000]):
+        encoder = partial(CompGCN, layers=1, dropout=0.0, residual=False, fanout=fanout, composition="mult")
+        site = site_of(families())
+        player = model_of(site, encoder=EncoderChoice(encoder, families().train))
+        given = context_of(families(), site, player)
+        player.begin_step(batch)
+        drawn.append(case.make(given).propose(batch, opinion(batch, given)).entity)
+    assert drawn[0].equal(drawn[1])
 
 
 def play_all(rank: int, world_size: int, configs: list[DictConfig]) -> list[list[tuple[Tensor, int]]]:
