@@ -30,6 +30,10 @@ class Attention(Encoder):
     function of the entity's row, the neighbour's row and the relation's row. A layer makes this sum, plus the entity's
     own row multiplied by another matrix, plus a bias; then, but for the last layer, ELU. Relation rows stay.
 
+    Of sampled edges, the weights are the softmax over those that were drawn: a message is divided by the sum over the
+    drawn edges, not by that over all, which would need the rows of all neighbours. Both sums of this ratio estimate
+    theirs over all edges up to the same factor, so the result is near that of all edges, but its mean is not exactly it.
+
     Args:
         layers, dropout, residual, fanout: see `Encoder`.
         heads: parts of a message; they divide the width of entity rows.

@@ -35,7 +35,8 @@ class CompGCN(Encoder):
     tail of the composition of head and r, each divided by sqrt(facts of the head as head * facts of the tail as tail),
     multiplied by a matrix. `out` is the same of inverse edges, with another matrix. `loop` is the composition of the
     row itself with a relation row of its own, multiplied by a third matrix. Relation rows are multiplied by a fourth.
-    Composition and sums are linear, so the sum is multiplied by a matrix, not each message.
+    Composition and sums are linear, so the sum is multiplied by a matrix, not each message. Of sampled edges, messages
+    are also divided by the probability of being drawn, so `into` and `out` have the right mean; facts are all counted.
 
     Args:
         layers, dropout, residual, fanout: see `Encoder`.
