@@ -32,7 +32,7 @@ class Attention(Encoder):
 
     Of sampled edges, the weights are the softmax over those that were drawn: a message is divided by the sum over the
     drawn edges, not by that over all, which would need the rows of all neighbours. Both sums of this ratio estimate
-    theirs over all edges up to the same factor, so the result is near that of all edges, but its mean is not exactly it.
+    theirs over all edges up to the same factor, so the result is near that of all edges; its mean is not exactly that.
 
     Args:
         layers, dropout, residual, fanout: see `Encoder`.

@@ -42,8 +42,8 @@ class RGCN(Encoder):
     another matrix, plus a bias; then, but for the last layer, negative numbers become 0. Relation rows stay.
 
     Of sampled edges, messages are divided by the number of all edges, not of those that were drawn, and by the
-    probability of being drawn. So the sum of the relations' means has the right mean, although a relation with few edges
-    is often not drawn at all.
+    probability of being drawn. So the sum of the relations' means is right on average, although a relation with few
+    edges is often not drawn at all.
 
     Args:
         layers, dropout, residual, fanout: see `Encoder`.
