@@ -124,6 +124,22 @@ def test_ranking_reads_all_edges_made_a_few_rows_at_a_time(monkeypatch):
     torch.testing.assert_close(model.entity(torch.arange(10)), model.entity.gather_all(expected), rtol=1e-12, atol=0)
 
 
+def test_a_step_has_no_rows_of_all_entities():
+    model = encoded("linear", GRAPH, fanout=[1, 1])
+    model.begin_step(BATCH)
+    with pytest.raises(RuntimeError, match="a step with sampled neighbourhoods has no rows of all entities"):
+        next(model.entity.blocks(4))
+    model.encode()
+    assert len(next(model.entity.blocks(4))[1]) == 4
+
+
+def test_a_step_that_was_not_begun_is_refused():
+    model = encoded("linear", GRAPH, fanout=[1, 1])
+    model.score(BATCH, ENTITY)[0].sum().backward()
+    with pytest.raises(RuntimeError, match="only in a step that began with begin_step"):
+        model.take_gradient()
+
+
 def test_drawn_edges_are_distinct_kept_ones_with_exact_weights():
     facts = TrainFacts(GRAPH.train, 10, 3, device=CPU)
     placement = EntityPlacement.from_order(torch.arange(10))
