@@ -1,17 +1,18 @@
 """Train triples sorted by the shards of their head and tail, in a file that is made in blocks and mapped."""
 
-import mmap
 import os
 import uuid
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from graph.errors import InputError
+from graph.growing import mapped
 from graph.partition import EntityPlacement
-from graph.shards import ShardStates, row_bounds, states_of
+from graph.shards import ShardStates, row_bounds
 
 _BLOCK = 1 << 21
 """Triples that are sorted at a time."""
@@ -22,7 +23,7 @@ _WIDTH = 12
 def sorted_by_shards(
     train: Int32[Tensor, "T 3"], placement: EntityPlacement, folder: Path, name: str
 ) -> tuple[Int32[Tensor, "T 3"], ShardStates]:
-    """Train in the order of (shard of head, shard of tail), stable, and the states of an epoch.
+    """Train in the order of (shard of head, shard of tail), stable, and the states of epochs.
 
     Args:
         placement: has a plan of shards.
@@ -38,7 +39,7 @@ def sorted_by_shards(
     sizes = torch.zeros(count * count, dtype=torch.int64)
     for block in train.split(_BLOCK):
         sizes += torch.bincount(_buckets(block, placement, bounds), minlength=count * count)
-    states = ShardStates(states_of(sizes.view(count, count), placement.disk.resident), count, placement.entity_of_row)
+    states = ShardStates(sizes.view(count, count), placement.disk.resident, placement.entity_of_row)
     file = folder / f"{name}.int32"
     if not file.is_file() or file.stat().st_size != train.shape[0] * _WIDTH:
         try:
@@ -49,9 +50,7 @@ def sorted_by_shards(
                 f"placement.folder: {folder} can't take {size:.1f} GB of sorted triples: {error.strerror}"
             ) from error
     with file.open("rb") as opened:
-        # Private and writable, because torch warns of tensors that can't be written; nobody writes to it.
-        mapped = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return torch.frombuffer(mapped, dtype=torch.int32).view(-1, 3), states
+        return mapped(opened.fileno(), np.dtype(np.int32)).view(-1, 3), states
 
 
 def _buckets(

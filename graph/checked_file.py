@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 _KEY = "advkge_graph"
+_TYPES = {torch.int64: ("I64", 3), torch.int32: ("I32", 2), torch.uint8: ("U8", 1)}
+"""The types that are kept: their names in the file, and their place in it, larger numbers first."""
+_BLOCK = 1 << 22
+"""Numbers that are written at a time."""
 _log = logging.getLogger("advkge")
 
 
@@ -53,7 +57,7 @@ def save_checked(file: Path, tensors: dict[str, Tensor], beside: Any, stamp: str
     kept = {"stamp": stamp, "checksum": checksum(tensors), "beside": beside}
     partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")  # ranks of one run may write at the same time
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are loaded from a folder below it
+        _make(file.parent)
         save_file(tensors, partial, {_KEY: json.dumps(kept)})
         os.replace(partial, file)
         return True
@@ -62,6 +66,44 @@ def save_checked(file: Path, tensors: dict[str, Tensor], beside: Any, stamp: str
         with contextlib.suppress(OSError):
             partial.unlink()
         return False
+
+
+def writable_folder(folder: Path) -> Path | None:
+    """A folder of caches, made if it is missing; None if nothing can be written there, which `save_checked` tells."""
+    with contextlib.suppress(OSError):
+        _make(folder)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return None
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # for its user alone: kernels are loaded from a folder below
+
+
+def save_file(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file a block at a time, the bytes that safetensors.torch.save_file would write.
+
+    That one copies a tensor before it writes it, which a train split as large as memory does not allow.
+    """
+    order = sorted(tensors, key=lambda name: (-_TYPES[tensors[name].dtype][1], name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    place = 0
+    for name in order:
+        tensor = tensors[name]
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype][0],
+            "shape": list(tensor.shape),
+            "data_offsets": [place, place := place + tensor.nbytes],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as opened:
+        opened.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            flat = tensors[name].contiguous().view(-1)
+            for first in range(0, len(flat), _BLOCK):
+                opened.write(flat[first : first + _BLOCK].numpy().data)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> int:

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from graph.column_names import are_usual
 
+_BLOCK = 1 << 20
+"""Triples that are compared at a time."""
+
 
 def header_splits(splits: Sequence[Int[Tensor, "_ 3"]], first_names: Sequence[Sequence[str]]) -> list[int]:
     """The numbers of the splits whose first line looks like a header.
@@ -32,10 +35,15 @@ def header_splits(splits: Sequence[Int[Tensor, "_ 3"]], first_names: Sequence[Se
 
 def _occurs_nowhere_else(first: tuple[int, int, int], alike: int, splits: Sequence[Int[Tensor, "_ 3"]]) -> bool:
     head, relation, tail = first
-    if sum(int((triples[:, 1] == relation).sum()) for triples in splits) > alike:
+    if sum(_count(triples, 1, relation) for triples in splits) > alike:
         return False
     for entity in {head, tail}:
-        count = sum(int((triples[:, side] == entity).sum()) for triples in splits for side in (0, 2))
+        count = sum(_count(triples, side, entity) for triples in splits for side in (0, 2))
         if count > alike * ((head == entity) + (tail == entity)):
             return False
     return True
+
+
+def _count(triples: Int[Tensor, "_ 3"], column: int, number: int) -> int:
+    """How often a column has a number."""
+    return sum(int((block[:, column] == number).sum()) for block in triples.split(_BLOCK))

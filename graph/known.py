@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Int, Int64
@@ -52,11 +53,17 @@ class KnownTriples(KnownFacts):
     heads: AnswerIndex
 
     @classmethod
-    def of(cls, triples: Int[Tensor, "T 3"], num_entities: int, num_relations: int) -> "KnownTriples":
-        """Sorts the triples on the CPU; the index is on their device. Ids must be below 2^31."""
+    def of(
+        cls, triples: Int[Tensor, "T 3"], num_entities: int, num_relations: int, folder: Path | None = None
+    ) -> "KnownTriples":
+        """Sorts the triples on the CPU; the index is on their device. Ids must be below 2^31.
+
+        Args:
+            folder: for temporary files, if the triples are many; None: where the system has such files.
+        """
         head, relation, tail = triples.cpu().unbind(1)
-        tails = sorted_answers(head, relation, tail, num_entities, num_relations)
-        heads = sorted_answers(tail, relation, head, num_entities, num_relations)
+        tails = sorted_answers(head, relation, tail, num_entities, num_relations, folder)
+        heads = sorted_answers(tail, relation, head, num_entities, num_relations, folder)
         return cls(tails, heads).to(triples.device)
 
     @property

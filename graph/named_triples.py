@@ -38,20 +38,26 @@ def read_named(path: Path, entities: Sequence[str], relations: Sequence[str], ke
     if format is None:
         raise InputError(f"{key}: {path} is in no format that is read, expected a name like {', '.join(usual_names())}")
     try:
-        table = format.read([path], ReadOptions("auto", None, header=False, literals=True, strip=False)).table
+        pieces = list(format.read([path], ReadOptions("auto", None, header=False, literals=True, strip=False)))
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
-    triples = torch.empty(len(table), 3, dtype=torch.int64)
+    triples = torch.empty(sum(map(len, pieces)), 3, dtype=torch.int64)
     for place, letter in enumerate("hrt"):
         what, names = ("relation", relations) if letter == "r" else ("entity", entities)
-        ids = _ids(table[letter], as_array(names))
+        column = pa.chunked_array([chunk for piece in pieces for chunk in _as_text(piece[letter]).chunks])
+        ids = _ids(column, as_array(names))
         if (ids < 0).any():
             row = int(np.argmax(ids < 0))
             line = f"line {row + 1}" if format is TEXT else f"triple {row + 1}"
-            name = shown(table[letter][row].as_py())
+            name = shown(column[row].as_py())
             raise InputError(f"{key}: {path}, {line}: the {COLUMN_NAMES[letter]} {name} is no {what} of the graph")
         triples[:, place] = torch.from_numpy(ids)
     return triples
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of integers, as Parquet has them, as dictionary-encoded text; others as they are."""
+    return column if pa.types.is_dictionary(column.type) else column.cast(pa.large_string()).dictionary_encode()
 
 
 def _ids(column: pa.ChunkedArray, names: pa.Array) -> np.ndarray:

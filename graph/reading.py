@@ -1,4 +1,4 @@
-"""Reads a folder of triples into a KnowledgeGraph: recognises the format, then turns names into ids with pyarrow."""
+"""Reads a folder of triples into a KnowledgeGraph: recognises the format, then turns names into ids piece by piece."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,16 @@ from jaxtyping import Int
 from torch import Tensor
 
 from graph.arrow_names import packed
+from graph.checked_file import writable_folder
 from graph.column_names import in_words, order_of
 from graph.column_order import doubt_of_columns
-from graph.encoding import Column, Encoding
+from graph.encoding import Encoder
 from graph.errors import InputError
 from graph.folder import folder_at
 from graph.format.ids import number_names
 from graph.format.parquet import PARQUET
 from graph.format.recognise import recognise
-from graph.format.source import Found, Note, ReadOptions, SplitTable
+from graph.format.source import Ending, Found, Note, Pieces, ReadOptions
 from graph.format.text import TEXT
 from graph.graph_cache import cache_file, load_cached, save_cached, source_stamp
 from graph.header import header_splits
@@ -61,7 +62,8 @@ def read_folder(
         literals: N-Triples only. True: keep triples whose tail is a literal. False: leave them out.
         strip: True: remove white space at the ends of names. False: raise an error for such names.
         cache: a folder to keep the encoded graph in. It is read instead of the files as long as these keep their names,
-            sizes and times. None: no cache.
+            sizes and times. Triples are in a file there while they are read. None: no cache; that file is where the
+            system has its temporary files.
 
     Raises:
         InputError: names the file and the line (counted from 1), or the config key, and what was expected.
@@ -83,7 +85,7 @@ def read_folder(
         stamp = source_stamp(found.files, options)
         kept = load_cached(file, folder.resolve().name, stamp)
         if kept is None:
-            kept = read_found(folder.resolve().name, found, options)
+            kept = read_found(folder.resolve().name, found, options, writable_folder(file.parent))
             if save_cached(file, *kept, stamp):
                 # The mapped file takes the place of what was read: it is shared by ranks, and can leave the memory.
                 kept = load_cached(file, folder.resolve().name, stamp) or kept
@@ -118,8 +120,16 @@ def _leak_notes(graph: KnowledgeGraph) -> list[Note]:
     return [Note(text, logging.WARNING) for text in texts]
 
 
-def read_found(name: str, found: Found, options: ReadOptions) -> tuple[KnowledgeGraph, list[Note]]:
+def read_found(
+    name: str, found: Found, options: ReadOptions, folder: Path | None = None
+) -> tuple[KnowledgeGraph, list[Note]]:
     """Reads the files that were found into a graph of this name; also returns what to log.
+
+    Files are read in pieces, and the triples are in a temporary file if they are many. So memory grows with the names
+    alone.
+
+    Args:
+        folder: for the temporary file; None: where the system has such files.
 
     Raises:
         InputError: as for `read_folder`.
@@ -127,24 +137,13 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
     first = found.formats[0]
     if options.header is True and not first.has_header:
         raise InputError(f"graph.header is true, but {first.title} has no line of column names")
-    parts = {split: first.read(paths, options) for split, paths in found.splits.items()}
-    notes = [note for part in parts.values() for note in part.notes] + _header_notes(found, parts, options)
-    triples = {
-        split: torch.empty(len(part.table), 3, dtype=torch.int32 if split == "train" else torch.int64)
-        for split, part in parts.items()
-    }
-    columns = {
-        letter: [
-            Column(found.splits[split][0], letter, part.table[letter], triples[split][:, "hrt".index(letter)])
-            for split, part in parts.items()
-        ]
-        for letter in "hrt"
-    }
-    in_turn = [column for pair in zip(columns["h"], columns["t"], strict=True) for column in pair]
-    entities, relations = Encoding.of(in_turn), Encoding.of(columns["r"])
+    encoder = Encoder(list(found.splits), folder)
+    endings = {split: _take(encoder, split, first.read(paths, options)) for split, paths in found.splits.items()}
+    notes = [note for ending in endings.values() for note in ending.notes] + _header_notes(found, endings, options)
+    entities, relations = encoder.finish()
     format = number_names(found, entities, relations, options)
-    for encoding in (entities, relations):
-        encoding.write()
+    encoder.write(entities, relations)
+    triples = {split: rows.tensor() for split, rows in encoder.triples.items()}
     if options.header == "auto" and format.has_header and not found.dictionaries:
         _refuse_headers(found, entities.names, relations.names, triples, options)
     if format is not TEXT:
@@ -155,18 +154,28 @@ def read_found(name: str, found: Found, options: ReadOptions) -> tuple[Knowledge
         name,
         packed(entities.names),
         packed(relations.names),
-        train=triples.get("train", empty),
-        valid=triples.get("valid", empty),
-        test=triples.get("test", empty),
+        train=triples["train"],
+        valid=triples.get("valid", empty).long(),
+        test=triples.get("test", empty).long(),
     )
     if format in (TEXT, PARQUET) and (doubt := doubt_of_columns(graph)):
         notes.append(Note(doubt, logging.WARNING))
     return graph, notes
 
 
-def _header_notes(found: Found, parts: Mapping[str, SplitTable], options: ReadOptions) -> list[Note]:
+def _take(encoder: Encoder, split: str, pieces: Pieces) -> Ending:
+    """Passes the triples of a split on; returns what is known at their end."""
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as ended:
+            return ended.value
+        encoder.add(split, piece)
+
+
+def _header_notes(found: Found, endings: Mapping[str, Ending], options: ReadOptions) -> list[Note]:
     """A note about the skipped header, which must be the same in all files; no note if none was skipped."""
-    skipped = {split: part.header for split, part in parts.items() if part.header is not None}
+    skipped = {split: ending.header for split, ending in endings.items() if ending.header is not None}
     if len(set(skipped.values())) > 1:
         lines = "; ".join(f"{found.splits[split][0].name}: {', '.join(cells)}" for split, cells in skipped.items())
         raise InputError(f"graph.header is true, but the first lines of the files of {found.folder} differ ({lines})")

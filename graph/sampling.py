@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from heapq import heapify, heapreplace
 from itertools import accumulate
 
 import torch
@@ -15,7 +16,7 @@ from graph.batch import Batch
 from graph.counter_random import random_uniform, stream
 from graph.errors import InputError
 from graph.permutation import permuted
-from graph.shards import Resident, ShardStates
+from graph.shards import Ranges, Resident, ShardStates
 
 SECTION = 1 << 21
 """The most positives that are shuffled at a time. Graphs with fewer train triples have one section an epoch."""
@@ -28,10 +29,16 @@ class _Part:
     """Where a section is in an epoch, before it is shuffled."""
 
     state: int
+    positives: Ranges | None
+    """The triples of its state; None: all of train."""
+    of_state: int
+    """How many these are."""
     first: int
     """Positives of the state in sections before it."""
     size: int
     batches: int
+    chunks: int
+    """Chunks, counting one side of `Sides.BOTH`."""
     first_chunk: int
     """The number within the epoch of its first chunk."""
     number: int
@@ -69,8 +76,9 @@ class PositiveOrder:
     larger than a batch because its positives of each side fill chunks: those of a batch alone would often leave two
     chunks of each batch half empty.
 
-    Of a table on disk, sections are of one state each (see graph/shards.py), and odd epochs go through them backwards:
-    so an epoch begins with the shards that are in memory already.
+    Of a table on disk, sections are of one state each (see graph/shards.py). The batches of such a section have the
+    same number of chunks, give or take one. States differ from epoch to epoch, so batches are a little smaller than
+    `batch_size`: there are enough of them for any states.
 
     Example: `PositiveOrder(train, p, batch_size=1024, chunk_size=16, sides="one", seed=0).batch(0)` is a `Batch` of at
     most 64 chunks.
@@ -124,11 +132,11 @@ class PositiveOrder:
         self._section_batches = max(SECTION // batch_size, 2)
         self._section_size = (self._section_batches * self.chunks_per_batch - self._padding) * chunk_size
         self._states = states
-        self._parts = self._cut()
-        self.num_sections = len(self._parts)
-        self.num_chunks = self._parts[-1].first_chunk + self._distinct_chunks(self._parts[-1].size) * self._of_each
-        self._starts = [list(accumulate(each.batches for each in parts)) for parts in self._directions]
-        self.steps_per_epoch = self._starts[0][-1]
+        self._parts = lru_cache(maxsize=2)(self._cut)
+        parts = self._parts(0)
+        self.num_sections = len(parts)
+        self.num_chunks = parts[-1].first_chunk + parts[-1].chunks * self._of_each
+        self.steps_per_epoch = sum(part.batches for part in parts)
         self._section = lru_cache(maxsize=1)(self._shuffle)
 
     def batch(self, step: int) -> Batch:
@@ -138,14 +146,16 @@ class PositiveOrder:
         epoch may have fewer.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        backwards = self._states is not None and epoch % 2
-        place = bisect_right(self._starts[backwards], position)
-        part = self._directions[backwards][place]
-        position -= self._starts[backwards][place] - part.batches
-        section, size = self._section(epoch, part), self.chunks_per_batch * self._of_each
-        row = section.row[position * size * self.chunk_size : (position + 1) * size * self.chunk_size]
+        parts = self._parts(epoch if self._states is not None else 0)
+        starts = list(accumulate(part.batches for part in parts))
+        place = bisect_right(starts, position)
+        part = parts[place]
+        position -= starts[place] - part.batches
+        section = self._section(epoch, part)
+        first, stop = (self._first_chunk(part, number) * self._of_each for number in (position, position + 1))
+        row = section.row[first * self.chunk_size : stop * self.chunk_size]
         # Padding has the entities of a triple that is in memory anyway.
-        stand_in = 0 if self._states is None else int(self._states.states[part.state].positives.start[0])
+        stand_in = 0 if part.positives is None else int(part.positives.start[0])
         head, relation, tail = self.train[torch.where(row >= 0, row, stand_in)].long().t().contiguous()
         weight = 1.0 if self.weight is None else self.weight(head, relation, tail)
         weight = torch.where(row >= 0, weight, torch.zeros(len(row), dtype=torch.float64))
@@ -156,7 +166,7 @@ class PositiveOrder:
             relation=relation,
             tail=tail,
             weight=weight,
-            chunk=section.chunk[position * size : (position + 1) * size],
+            chunk=section.chunk[first:stop],
             head_chunks=section.head_chunks[position],
             chunk_size=self.chunk_size,
             seed=self.seed,
@@ -164,33 +174,58 @@ class PositiveOrder:
             # The last batch of an epoch may be padding only; its mean must be 0, not 0 / 0.
             global_weight=total if total > 0 else 1.0,
             step=step,
-            resident=None if self._states is None else self._resident(part.state, backwards=bool(backwards)),
+            resident=None if self._states is None else self._resident(self._states, epoch, part.state),
         )
 
-    @property
-    def _directions(self) -> tuple[list[_Part], list[_Part]]:
-        """The sections of even and of odd epochs."""
-        return self._parts, self._parts[::-1] if self._states is not None else self._parts
+    def _resident(self, states: ShardStates, epoch: int, state: int) -> Resident:
+        of_epoch = states.of_epoch(self.seed, epoch)
+        # The next epoch begins with what is in memory in the last state.
+        return states.resident(of_epoch[state], of_epoch[min(state + 1, len(of_epoch) - 1)])
 
-    def _resident(self, state: int, *, backwards: bool) -> Resident:
-        assert self._states is not None
-        last = len(self._states.states) - 1
-        # The last state of an epoch is the first of the next.
-        following = max(state - 1, 0) if backwards else min(state + 1, last)
-        return self._states.resident(state, following)
-
-    def _cut(self) -> list[_Part]:
-        """The sections of an epoch."""
-        sizes = [len(self.train)] if self._states is None else [each.positives.size for each in self._states.states]
+    def _cut(self, epoch: int) -> list[_Part]:
+        """The sections of an epoch. Without states, all epochs have the same."""
+        ranges: list[Ranges | None] = [None]
+        if self._states is not None:
+            ranges = [state.positives for state in self._states.of_epoch(self.seed, epoch)]
+        cuts = [
+            (state, positives, size, first)
+            for state, positives in enumerate(ranges)
+            for size in [len(self.train) if positives is None else positives.size]
+            for first in range(0, max(size, 1), self._section_size)
+        ]
+        sizes = [min(self._section_size, of_state - first) for _, _, of_state, first in cuts]
+        batches = self._batches([self._distinct_chunks(size) for size in sizes])
         parts: list[_Part] = []
         chunk = 0
-        for state, of_state in enumerate(sizes):
-            for first in range(0, max(of_state, 1), self._section_size):
-                size = min(self._section_size, of_state - first)
-                batches = -(-self._distinct_chunks(size) // self.chunks_per_batch)
-                parts.append(_Part(state, first, size, batches, chunk, len(parts)))
-                chunk += batches * self.chunks_per_batch * self._of_each
+        for number, (state, positives, of_state, first) in enumerate(cuts):
+            chunks = max(self._distinct_chunks(sizes[number]), batches[number])
+            part = _Part(state, positives, of_state, first, sizes[number], batches[number], chunks, chunk, number)
+            parts.append(part)
+            chunk += max(chunks, part.batches * self.chunks_per_batch) * self._of_each
         return parts
+
+    def _batches(self, chunks: list[int]) -> list[int]:
+        """The number of batches of sections with these numbers of chunks; those of states are of one sum always."""
+        batches = [-(-each // self.chunks_per_batch) for each in chunks]
+        if self._states is None:
+            return batches
+        # A section has less than a batch more than its positives fill, and a state less than a section.
+        sections = self._states.most + len(self.train) // self._section_size
+        per_section = self.chunks_per_batch + self._padding + 1
+        most = (len(self.train) // self.chunk_size + sections * per_section) // self.chunks_per_batch
+        largest = [(-each / count, place) for place, (each, count) in enumerate(zip(chunks, batches, strict=True))]
+        heapify(largest)
+        for _ in range(most - sum(batches)):  # the largest batches become smaller
+            place = largest[0][1]
+            batches[place] += 1
+            heapreplace(largest, (-chunks[place] / batches[place], place))
+        return batches
+
+    def _first_chunk(self, part: _Part, batch: int) -> int:
+        """Chunks of a section before a batch, counting one side of `Sides.BOTH`."""
+        if self._states is None:
+            return min(batch * self.chunks_per_batch, part.chunks)
+        return -(-batch * part.chunks // part.batches)
 
     @property
     def _of_each(self) -> int:
@@ -204,11 +239,10 @@ class PositiveOrder:
     def _members(self, epoch: int, part: _Part) -> Int64[Tensor, " P"]:
         """The train triples of a section."""
         place = torch.arange(part.first, part.first + part.size)
-        of_state = len(self.train) if self._states is None else self._states.states[part.state].positives.size
-        if part.size < of_state:
+        if part.size < part.of_state:
             key = (self.seed, epoch, part.state) if part.state else (self.seed, epoch)
-            place = permuted(place, of_state, stream("sections of positives", *key))
-        return place if self._states is None else self._states.states[part.state].positives.at(place)
+            place = permuted(place, part.of_state, stream("sections of positives", *key))
+        return place if part.positives is None else part.positives.at(place)
 
     def _shuffle(self, epoch: int, part: _Part) -> _Section:
         # The first section's key has no number: it is as old as runs that had no sections.
@@ -223,22 +257,21 @@ class PositiveOrder:
             corrupts_head = side < self.head_probability[self.train[shuffled, 1].long()]
             heads, tails = shuffled[corrupts_head], shuffled[~corrupts_head]
         head_chunks = -(-len(heads) // self.chunk_size)
-        distinct = self._distinct_chunks(part.size)
-        triple = shuffled.new_full((distinct * self._of_each * self.chunk_size,), -1)
+        triple = shuffled.new_full((part.chunks * self._of_each * self.chunk_size,), -1)
         triple[: len(heads)] = heads
         triple[head_chunks * self.chunk_size :][: len(tails)] = tails
-        order = torch.randperm(distinct, generator=generator)
-        return self._lay_out(triple.view(-1, self.chunk_size), head_chunks, order, part.first_chunk)
+        order = torch.randperm(part.chunks, generator=generator)
+        return self._lay_out(triple.view(-1, self.chunk_size), head_chunks, order, part)
 
     def _lay_out(
-        self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"], first_chunk: int
+        self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"], part: _Part
     ) -> _Section:
         """Arranges chunks of train rows in batches, with the head chunks of each batch first."""
-        place = torch.arange(len(order)) // self.chunks_per_batch
-        batches = -(-len(order) // self.chunks_per_batch)
+        stops = torch.tensor([self._first_chunk(part, number + 1) for number in range(part.batches)])
+        place = torch.bucketize(torch.arange(len(order)), stops, right=True)
         if self.sides == Sides.BOTH:
             order, place = torch.cat([order, order + len(order)]), place.repeat(2)
         corrupts_tail = order >= head_chunks
         chunk = order[torch.argsort(2 * place + corrupts_tail, stable=True)]
-        heads = torch.bincount(place[~corrupts_tail], minlength=batches)
-        return _Section(triple[chunk].flatten(), first_chunk + chunk, heads.tolist())
+        heads = torch.bincount(place[~corrupts_tail], minlength=part.batches)
+        return _Section(triple[chunk].flatten(), part.first_chunk + chunk, heads.tolist())

@@ -7,15 +7,19 @@ of its head and of its tail.
 The row of states is the BETA order (Mohoney et al., Marius: Learning massive graph embeddings on a single machine, OSDI
 2021): one shard changes at a time, and every pair is met with nearly the fewest changes. The buckets of
 PyTorch-BigGraph (Lerer et al., MLSys 2019) are the same with two shards in memory, and read more with room for more.
+Which shard has which place in that row is drawn anew in each epoch (as MariusGNN groups its partitions anew: Waleffe et
+al., EuroSys 2023). Else the negatives of a triple would come from the same few shards in all epochs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from functools import lru_cache
 
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
+from graph.counter_random import stream
 from graph.errors import InputError
 
 STORAGES = ("memory", "disk")
@@ -113,24 +117,50 @@ def row_bounds(num_rows: int, shards: int) -> Int64[Tensor, " S1"]:
     return torch.arange(shards + 1) * num_rows // shards
 
 
-@dataclass(frozen=True, eq=False)
 class ShardStates:
-    """The states of an epoch."""
+    """The states of each epoch.
 
-    states: list[State]
-    shards: int
-    entity_of_row: Int64[Tensor, " E"]
+    Args:
+        bucket_sizes: the number of train triples by shard of head and shard of tail; train is sorted by both.
+        resident: shards in memory.
+        entity_of_row: the entity in each row.
+    """
 
-    def resident(self, state: int, following: int) -> Resident:
+    def __init__(self, bucket_sizes: Int64[Tensor, "S S"], resident: int, entity_of_row: Int64[Tensor, " E"]) -> None:
+        self._sizes = bucket_sizes
+        self._entity_of_row = entity_of_row
+        self._order = beta_order(len(bucket_sizes), resident)
+        self._shards_at: dict[int, list[Int64[Tensor, " S"]]] = {}
+        self.most = len(self._order)
+        """No epoch has more states."""
+        self.of_epoch = lru_cache(maxsize=2)(self._of_epoch)
+        """The states of an epoch (seed, epoch) that have triples."""
+
+    def resident(self, state: State, following: State) -> Resident:
         """What is in memory in a state.
 
         Args:
             following: the state that comes next.
         """
-        bounds, shards = row_bounds(len(self.entity_of_row), self.shards), self.states[state].shards
-        chosen = torch.tensor(shards)
-        rows = Ranges.of(bounds[chosen], bounds[chosen + 1])
-        return Resident(shards, self.states[following].shards, rows, self.entity_of_row)
+        bounds, shards = row_bounds(len(self._entity_of_row), len(self._sizes)), torch.tensor(state.shards)
+        rows = Ranges.of(bounds[shards], bounds[shards + 1])
+        return Resident(state.shards, following.shards, rows, self._entity_of_row)
+
+    def _of_epoch(self, seed: int, epoch: int) -> list[State]:
+        shard_at = self._places(seed, epoch)
+        return states_of(self._sizes, [shard_at[torch.tensor(places)] for places in self._order])
+
+    def _places(self, seed: int, epoch: int) -> Int64[Tensor, " S"]:
+        """The shard that has each place in the row of states. An epoch begins with the shards that are in memory."""
+        before = self._shards_at.setdefault(seed, [])
+        for number in range(len(before), epoch + 1):
+            generator = torch.Generator().manual_seed(stream("places of shards", seed, number))
+            kept = torch.tensor([], dtype=torch.int64) if not number else before[-1][torch.tensor(self._order[-1])]
+            others = torch.ones(len(self._sizes), dtype=torch.bool)
+            others[kept] = False
+            parts = kept, others.nonzero()[:, 0]
+            before.append(torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts]))
+        return before[epoch]
 
 
 def beta_order(shards: int, resident: int) -> list[tuple[int, ...]]:
@@ -150,7 +180,7 @@ def beta_order(shards: int, resident: int) -> list[tuple[int, ...]]:
     return states
 
 
-def states_of(bucket_sizes: Int[Tensor, "S S"], resident: int) -> list[State]:
+def states_of(bucket_sizes: Int64[Tensor, "S S"], sets: Sequence[Int64[Tensor, " K"]]) -> list[State]:
     """The states of an epoch that have triples.
 
     A pair of shards that is in several states has an equal part of its triples in each. So shards that stay in memory
@@ -158,20 +188,18 @@ def states_of(bucket_sizes: Int[Tensor, "S S"], resident: int) -> list[State]:
 
     Args:
         bucket_sizes: the number of train triples by shard of head and shard of tail; train is sorted by both.
+        sets: shards that are in memory together, in turn.
     """
-    count, order = len(bucket_sizes), beta_order(len(bucket_sizes), resident)
-    stop = bucket_sizes.flatten().cumsum(0)
-    start = (stop - bucket_sizes.flatten()).tolist()
-    ranges: list[list[tuple[int, int]]] = [[] for _ in order]
-    for bucket, (head, tail) in enumerate(product(range(count), repeat=2)):
-        states = [number for number, shards in enumerate(order) if head in shards and tail in shards]
-        first, size = start[bucket], int(bucket_sizes[head, tail])
-        cuts = [first + size * part // len(states) for part in range(len(states) + 1)]
-        for number, cut in zip(states, pairwise(cuts), strict=True):
-            if cut[0] < cut[1]:
-                ranges[number].append(cut)
-    return [
-        State(shards, Ranges.of(*torch.tensor(of_state).t()))
-        for shards, of_state in zip(order, ranges, strict=True)
-        if of_state
-    ]
+    first = (bucket_sizes.flatten().cumsum(0) - bucket_sizes.flatten()).view_as(bucket_sizes)
+    often, before = torch.zeros_like(bucket_sizes), torch.zeros_like(bucket_sizes)
+    for shards in sets:
+        often[shards[:, None], shards] += 1
+    states = []
+    for shards in sets:
+        size, part, parts, start = (each[shards[:, None], shards] for each in (bucket_sizes, before, often, first))
+        before[shards[:, None], shards] += 1
+        begin, end = (start + size * cut // parts for cut in (part, part + 1))
+        some = begin < end
+        if some.any():
+            states.append(State(tuple(sorted(shards.tolist())), Ranges.of(begin[some], end[some])))
+    return states

@@ -88,7 +88,7 @@ class Run:
         placement = self.discriminator.site.placement
         assert placement.disk is not None
         order = checksum({"order": placement.entity_of_row})
-        return f"{placement.disk.resident}_of_{placement.disk.shards}_shards_{order:08x}"
+        return f"{placement.disk.resident}_of_{placement.disk.shards}_shards_anew_{order:08x}"
 
     @property
     def all_known(self) -> KnownFacts:

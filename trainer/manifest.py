@@ -101,9 +101,9 @@ _FIELDS: dict[str, Rule] = {
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None,
     ),
     "order": (
-        "sections or R_of_S_shards_ORDER",
+        "sections or R_of_S_shards_anew_ORDER",
         lambda value: (
-            isinstance(value, str) and re.fullmatch(r"sections|\d+_of_\d+_shards_[0-9a-f]{8}", value) is not None
+            isinstance(value, str) and re.fullmatch(r"sections|\d+_of_\d+_shards_anew_[0-9a-f]{8}", value) is not None
         ),
     ),
     "scored_candidates": _at_least(0),

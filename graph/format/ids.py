@@ -17,28 +17,31 @@ pc: Any = pyarrow.compute
 
 
 def number_names(found: Found, entities: Encoding, relations: Encoding, options: ReadOptions) -> Format:
-    """Gives names the ids of the folder's lists, if there are lists. Returns the format of the triples.
+    """Numbers names by the folder's lists if there are lists, else as they appear. Returns the triples' format.
 
     Raises:
         InputError: a triple has a name or id that is not in the lists, or the triples could be names as well as ids.
     """
     if not found.dictionaries:
+        for encoding in (entities, relations):
+            encoding.in_order()
         return found.formats[0]
     lists = [read_dictionary(path, strip=options.strip) for path in found.dictionaries]
     encodings = (entities, relations)
     ids = {
-        format: [_ids(encoding.read_names, names, format) for encoding, names in zip(encodings, lists, strict=True)]
+        format: [_ids(encoding.names, names, format) for encoding, names in zip(encodings, lists, strict=True)]
         for format in found.formats
     }
     format = _decide(found, ids)
     for encoding, names, path, new_id in zip(encodings, lists, found.dictionaries, ids[format], strict=True):
         if (new_id < 0).any():
-            column, row = encoding.first_place(int(np.argmax(new_id < 0)))
+            split, letter, row, place = encoding.first_place(new_id < 0)
             line = 1 + row + int(format is OPENKE or options.header is True)
-            name = shown(encoding.read_names[int(np.argmax(new_id < 0))].as_py())
+            name = shown(encoding.names[place].as_py())
             what = f"an id of 0 to {len(names) - 1}, as" if format.by_id else "a name"
-            found_name = f"the {COLUMN_NAMES[column.letter]} is {name}"
-            raise line_fault(column.path, line, f"{found_name}, expected {what} in {path.name}{_advice(format)}")
+            found_name = f"the {COLUMN_NAMES[letter]} is {name}"
+            file = found.splits[split][0]
+            raise line_fault(file, line, f"{found_name}, expected {what} in {path.name}{_advice(format)}")
         encoding.renumber(names, new_id)
     return format
 

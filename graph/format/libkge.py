@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graph.format.layout import Layout
-from graph.format.source import Format, ReadOptions, SplitTable
+from graph.format.source import Format, Pieces, ReadOptions
 from graph.format.text import read_text
 
 
@@ -15,9 +15,9 @@ def _patterns(split: str) -> list[str]:
     return [f"{split}.del", f"{split}.del.gz"]
 
 
-def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     [path] = paths
-    return read_text(path, Layout(options.columns or "hrt", "\t"))
+    return (yield from read_text(path, Layout(options.columns or "hrt", "\t")))
 
 
 LIBKGE = Format(

@@ -1,5 +1,6 @@
-"""Opens text files, unpacks .gz, and passes whole lines through a cleaning function."""
+"""Opens text files, unpacks .gz, passes whole lines through a cleaning function, and cuts texts into whole lines."""
 
+import contextlib
 import gzip
 import io
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
+
+from graph.errors import InputError
 
 LONGEST_LINE = 32 << 20
 """The longest line in bytes, and the block size of the fast reader."""
@@ -29,6 +32,69 @@ def open_stream(path: Path, clean: Callable[[bytes], bytes] | None, *, careful: 
     unpack: Any = gzip.open if packed and careful else partial(pa.input_stream, compression="gzip" if packed else None)
     stream = unpack(_ShownFile(path))
     return stream if clean is None else _CleanStream(stream, clean)
+
+
+def blocks_of_lines(stream: Any, size: int, lines: int = 1) -> Iterator[bytes]:
+    """The text of a stream in blocks of whole lines, each of about `size` bytes.
+
+    Args:
+        lines: the fewest lines of the first block, unless the text has no more.
+
+    Raises:
+        ArrowInvalid: a line is longer than `LONGEST_LINE`.
+    """
+    kept, fewest = b"", lines
+    while True:
+        pieces = [kept]
+        while (length := sum(map(len, pieces))) < len(kept) + size and (
+            piece := stream.read(len(kept) + size - length)
+        ):
+            pieces.append(piece)
+        ended = length < len(kept) + size
+        block = b"".join(pieces)
+        if block.find(b"\n") > LONGEST_LINE or (len(block) > LONGEST_LINE and b"\n" not in block):
+            raise pa.ArrowInvalid(f"a line of more than {LONGEST_LINE} bytes")
+        if ended:
+            if block:
+                yield block
+            return
+        # A \r at the end may be half of a \r\n.
+        cut = 1 + max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1))
+        if not cut or (fewest > 1 and block.count(b"\n") < fewest):
+            kept = block
+            continue
+        kept, fewest = block[cut:], 1
+        yield block[:cut]
+
+
+def read_carefully(
+    path: Path, parse: Callable[[bool], Iterator[pa.Table]], check: Callable[[], None]
+) -> Iterator[pa.Table]:
+    """What `parse(False)` gives, which is fast and may fail; then `check` names the fault, or `parse(True)` goes on.
+
+    Args:
+        parse: the rows of the file in tables; it raises an error of pyarrow or the system at what it does not accept.
+        check: raises InputError if a line is wrong. It is also called if there are no rows.
+
+    Raises:
+        InputError: of `check`, or `parse(True)` failed too.
+    """
+    done = 0
+    with contextlib.suppress(pa.ArrowException, OSError):  # `check` names the line
+        for table in parse(False):
+            done += len(table)
+            yield table
+        if done:
+            return
+    check()
+    try:
+        for table in parse(True):
+            rest = table.slice(min(done, len(table)))
+            done = max(done - len(table), 0)
+            if len(rest):
+                yield rest
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
 class _ShownFile(io.RawIOBase):

@@ -9,7 +9,7 @@ Escapes (\u00e9) are decoded, so that each IRI has one name.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from pyarrow import csv
 
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
-from graph.format.lines import LONGEST_LINE, lines_of, open_stream
-from graph.format.source import Format, Note, ReadOptions, SplitTable
+from graph.format.lines import LONGEST_LINE, blocks_of_lines, lines_of, open_stream, read_carefully
+from graph.format.source import Ending, Format, Note, Pieces, ReadOptions
 from graph.format.text_check import WHITE, decode, line_fault, shown
 
 # Four hex digits of a character, without the halves of surrogate pairs; eight digits go up to 10FFFF.
@@ -47,62 +47,54 @@ def _patterns(split: str) -> list[str]:
     return [f"{split}.nt", f"{split}.nt.gz"]
 
 
-def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     [path] = paths
     if options.columns not in (None, "hrt"):
         raise InputError(f"graph.columns: N-Triples are hrt, got {options.columns}")
-    lines = _read_lines(path)
-    parts, literals = [], 0
-    for chunk in lines.chunks:
-        triples = _parse(path, chunk)
+    literals, kept, has_blank = 0, 0, False
+    for lines in read_carefully(path, lambda careful: _lines(path, careful=careful), lambda: _check_lines(path)):
+        triples = _parse(path, lines["line"].combine_chunks())
         is_literal = pc.starts_with(triples.field("t"), '"')
         literals += pc.sum(is_literal).as_py() or 0
-        parts.append(triples if options.literals else triples.filter(pc.invert(is_literal)))
-    notes = _notes(path, parts, literals, kept=options.literals)
-    if not sum(map(len, parts)):
+        part = triples if options.literals else triples.filter(pc.invert(is_literal))
+        has_blank = has_blank or any(pc.any(pc.starts_with(part.field(side), "_:")).as_py() for side in "ht")
+        kept += len(part)
+        yield pa.table([_named(path, part.field(letter)) for letter in "hrt"], names=list("hrt"))
+    if not kept:
         has = "no triple" if not literals else f"no triple but {literals:,} whose tail is a literal, which are left out"
         raise InputError(f"{path} has {has}" + ("; graph.literals=true keeps them" if literals else ""))
-    columns = [pa.chunked_array([_named(path, part.field(letter)) for part in parts]) for letter in "hrt"]
-    return SplitTable(pa.table(columns, names=list("hrt")), notes)
+    return Ending(_notes(path, literals, kept=options.literals, has_blank=has_blank))
 
 
 NTRIPLES = Format("ntriples", "N-Triples", _patterns, _read, has_header=False)
 
 
-def _notes(path: Path, parts: Sequence[pa.StructArray], literals: int, *, kept: bool) -> list[Note]:
+def _notes(path: Path, literals: int, *, kept: bool, has_blank: bool) -> list[Note]:
     notes = []
     if literals:
         what = "kept, each as an entity" if kept else "left out; graph.literals=true keeps them"
         level = logging.INFO if kept else logging.WARNING
         notes.append(Note(f"{path.name}: {literals:,} triples whose tail is a literal were {what}", level))
-    if any(pc.any(pc.starts_with(part.field(side), "_:")).as_py() for part in parts for side in "ht"):
+    if has_blank:
         notes.append(Note(f"{path.name}: blank nodes of equal labels are one entity, also in different files"))
     return notes
 
 
-def _read_lines(path: Path) -> pa.ChunkedArray:
-    try:
-        return _split_lines(path, careful=False)
-    except (pa.ArrowException, OSError):
-        _check_lines(path)
-    try:
-        return _split_lines(path, careful=True)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _split_lines(path: Path, *, careful: bool) -> pa.ChunkedArray:
+def _lines(path: Path, *, careful: bool) -> Iterator[pa.Table]:
+    """The lines that are not blank, a block at a time."""
     with open_stream(path, None, careful=careful) as stream:
-        table = csv.read_csv(
-            stream,
-            read_options=csv.ReadOptions(column_names=["line"], block_size=LONGEST_LINE),
-            # The separator is a control character that N-Triples forbids, so each line is one field.
-            parse_options=csv.ParseOptions(delimiter=_NO_SEPARATOR, quote_char=False, ignore_empty_lines=True),
-            convert_options=csv.ConvertOptions(
-                check_utf8=True, strings_can_be_null=False, column_types={"line": pa.large_string()}
-            ),
-        )
-    return table["line"]
+        for block in blocks_of_lines(stream, LONGEST_LINE):
+            if not block.strip(b"\r\n"):
+                continue
+            yield csv.read_csv(
+                pa.BufferReader(block),
+                read_options=csv.ReadOptions(column_names=["line"], block_size=len(block) + 1),
+                # The separator is a control character that N-Triples forbids, so each line is one field.
+                parse_options=csv.ParseOptions(delimiter=_NO_SEPARATOR, quote_char=False, ignore_empty_lines=True),
+                convert_options=csv.ConvertOptions(
+                    check_utf8=True, strings_can_be_null=False, column_types={"line": pa.large_string()}
+                ),
+            )
 
 
 def _parse(path: Path, lines: pa.Array) -> pa.StructArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graph.format.layout import Layout
 from graph.format.lines import lines_of
-from graph.format.source import Format, ReadOptions, SplitTable
+from graph.format.source import Ending, Format, Pieces, ReadOptions
 from graph.format.text import read_text
 from graph.format.text_check import count_of, decode, line_fault, shown
 
@@ -18,16 +18,19 @@ def _patterns(split: str) -> list[str]:
     return [f"{split}2id.txt", f"{split}2id.txt.gz"]
 
 
-def _read(paths: Sequence[Path], options: ReadOptions) -> SplitTable:
+def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     [path] = paths
-    split = read_text(path, Layout(options.columns or "htr", " ", first_lines=1))
+    rows, pieces = 0, read_text(path, Layout(options.columns or "htr", " ", first_lines=1))
+    for piece in pieces:
+        rows += len(piece)
+        yield piece
     first = decode(path, 1, next(lines_of(path)))
     count = count_of(first)
     if count is None:
         raise line_fault(path, 1, f"expected the number of triples, got {shown(first)}")
-    if count != len(split.table):
-        raise line_fault(path, 1, f"it says {count} triples, but {len(split.table)} follow")
-    return split
+    if count != rows:
+        raise line_fault(path, 1, f"it says {count} triples, but {rows} follow")
+    return Ending()
 
 
 OPENKE = Format(

@@ -1,7 +1,7 @@
 """Types that all formats share: the options for reading, a format, and the files found in a folder."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,13 +43,18 @@ def strip_note(path: Path, count: int) -> Note:
 
 
 @dataclass(frozen=True)
-class SplitTable:
-    """The triples of a split as dictionary-encoded text columns h, r and t."""
+class Ending:
+    """What is known of a split when all of it is read."""
 
-    table: pa.Table
     notes: Sequence[Note] = ()
     header: tuple[str, ...] | None = None
     """The first line if it was skipped as a header, else None."""
+
+
+Pieces = Generator[pa.Table, None, Ending]
+"""The triples of a split, some of them at a time, so that memory does not grow with them.
+
+Columns h, r and t are dictionary-encoded text, or integers, whose digits are the names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +67,8 @@ class Format:
     """Its name in messages."""
     patterns: Callable[[str], Sequence[str]]
     """Patterns for `fnmatch` of the names that a split's file may have."""
-    read: Callable[[Sequence[Path], ReadOptions], SplitTable]
-    """Reads the files of one split."""
+    read: Callable[[Sequence[Path], ReadOptions], Pieces]
+    """Reads the files of one split. Nothing is read before the first piece is asked for."""
     dictionaries: Sequence[tuple[str, str]] = ()
     """Pairs of names that the lists of entities and of relations may have."""
     by_id: bool | None = None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from graph import checked_file, graph_cache
 from graph.format import text
@@ -167,3 +168,17 @@ def test_a_source_that_changes_while_it_is_read_makes_the_cache_stale(folder, ca
     read_folder(folder, cache=cache)
     monkeypatch.undo()
     assert read_folder(folder, cache=cache).entity_names[0] == "late"
+
+
+def test_the_file_is_the_one_that_safetensors_would_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(checked_file, "_BLOCK", 4)
+    tensors = {
+        "b": torch.arange(11),
+        "a": torch.arange(7, dtype=torch.uint8),
+        "turned": torch.arange(12, dtype=torch.int32).view(3, 4).t(),
+        "none": torch.zeros(0, 3, dtype=torch.int32),
+    }
+    metadata = {"key": '{"stamp": "é \\" "}'}
+    checked_file.save_file(tensors, tmp_path / "own", metadata)
+    save_file({name: each.contiguous() for name, each in tensors.items()}, tmp_path / "theirs", metadata)
+    assert (tmp_path / "own").read_bytes() == (tmp_path / "theirs").read_bytes()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graph import sorted_facts
+from graph import growing, sorted_facts
 from graph.answer_index import per_positive
 from graph.known import KnownTriples, together
 from tests.worlds import batch_of
@@ -92,7 +92,9 @@ def test_graphs_whose_facts_do_not_fit_one_number_of_64_bits():
 @pytest.mark.parametrize("triples", [random_triples(500, seed=3), random_triples(500, seed=3).int()])
 def test_an_index_that_is_sorted_in_pieces_is_the_same(triples: Tensor, monkeypatch: pytest.MonkeyPatch):
     whole = index_of(triples)
-    monkeypatch.setattr(sorted_facts, "_FEWEST_FACTS", 7)
+    monkeypatch.setattr(sorted_facts, "_FACTS", 7)
+    monkeypatch.setattr(sorted_facts, "_BINS", 5)
+    monkeypatch.setattr(growing, "_IN_MEMORY", 100)
     pieces = index_of(triples)
     for one, other in ((whole.tails, pieces.tails), (whole.heads, pieces.heads)):
         assert one.query.equal(other.query) and one.offset.equal(other.offset) and one.answer.equal(other.answer)

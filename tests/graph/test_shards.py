@@ -80,6 +80,24 @@ def test_an_epoch_begins_with_what_is_in_memory_and_says_what_comes_next(order):
         assert two.shards in (one.shards, one.following)
 
 
+def test_each_epoch_has_other_states_and_as_many_steps(order):
+    of_epoch = [
+        [order.batch(epoch * order.steps_per_epoch + step).resident.shards for step in range(order.steps_per_epoch)]
+        for epoch in range(3)
+    ]
+    assert len({tuple(sorted(set(states))) for states in of_epoch}) == 3
+
+
+def test_batches_of_a_state_are_alike(order):
+    """A state's last batch would else be a few positives that count as much as a whole batch."""
+    sizes: dict[tuple[int, ...], set[int]] = {}
+    for step in range(order.steps_per_epoch):
+        batch = order.batch(step)
+        sizes.setdefault(batch.resident.shards, set()).add(len(batch.chunk))
+    assert all(max(each) - min(each) <= 1 for each in sizes.values())
+    assert all(1 <= size <= order.chunks_per_batch for each in sizes.values() for size in each)
+
+
 def test_negatives_are_uniform_over_the_entities_in_memory(order):
     batch = order.batch(5)
     drawn = batch.entities("negatives", 2000, families().num_entities).flatten()
