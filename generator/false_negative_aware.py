@@ -14,6 +14,9 @@ from graph.counter_random import combine, random_uniform, stream
 from graph.errors import InputError
 from graph.known import KnownTriples
 
+_BLOCK = 1 << 20
+"""Facts that are chosen at a time."""
+
 
 class FalseNegativeAwareSampler(KBGANSampler):
     """Draws like KBGAN (Cai and Wang 2018), but some train facts are not masked, and drawing one of these costs reward.
@@ -43,9 +46,11 @@ class FalseNegativeAwareSampler(KBGANSampler):
             raise InputError(f"generator.penalty must be at least 0, got {penalty}")
         super().__init__(context, **options)
         self.penalty = penalty
-        head, relation, tail = context.train.long().unbind(1)
         key = stream("facts hidden from the sampler", context.site.seed)
-        hidden = random_uniform(key, combine(combine(head, relation), tail)) < hidden_share
+        hidden = torch.empty(len(context.train), dtype=torch.bool, device=context.train.device)
+        for triples, is_hidden in zip(context.train.split(_BLOCK), hidden.split(_BLOCK), strict=True):
+            head, relation, tail = triples.long().unbind(1)
+            is_hidden[:] = random_uniform(key, combine(combine(head, relation), tail)) < hidden_share
         self.hidden = self._index(context.train[hidden])
         self.masked = self._index(context.train[~hidden])
 

@@ -36,6 +36,9 @@ class MixtureSampler(NegativeSampler):
         parts: a function for each name that makes the part from its context. At most one part may have a model.
     """
 
+    draws_resident = True
+    """If all parts do, which the launcher checks."""
+
     def __init__(
         self, context: SamplerContext, *, parts: Mapping[str, Callable[[SamplerContext], NegativeSampler]]
     ) -> None:

@@ -8,29 +8,34 @@ from torch import Tensor
 from graph.entity_sets import EntitySets
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
+from graph.ranges import find_in_ranges
+from graph.sorted_facts import sorted_answers
 
 _WORDS = 8
 """64-bit words an entity, a bit for each anchor: one cache line, so 512 sets are computed together."""
 
 
 class Neighbours:
-    """The distinct neighbours of each entity, without itself. Memory is about that of the triples."""
+    """The distinct neighbours of each entity, without itself: at most 8 bytes a triple, mapped if they are many."""
 
     def __init__(self, train: Int[Tensor, "T 3"], num_entities: int, device: torch.device) -> None:
-        head, tail = train[:, 0].long(), train[:, 2].long()
-        head, tail = head[head != tail], tail[head != tail]
-        edge = torch.unique(torch.cat([head * num_entities + tail, tail * num_entities + head]))
-        degree = torch.bincount(edge // num_entities, minlength=num_entities)
+        head, tail = train[:, 0].int(), train[:, 2].int()
+        is_edge = head != tail
+        head, tail = head[is_edge], tail[is_edge]
+        one, other = torch.cat([head, tail]), torch.cat([tail, head])
+        any_relation = torch.zeros(1, dtype=torch.int32).expand(len(one))
+        edges = sorted_answers(one.cpu(), any_relation, other.cpu(), num_entities, 1, None)
+        degree = torch.zeros(num_entities, dtype=torch.int64)
+        degree[edges.query] = edges.offset.diff().long()
         self.num_entities = num_entities
-        self.edge = edge.to(device)
-        """anchor * num_entities + neighbour, ascending."""
+        self.of_all = edges.answer.to(device)
+        """The neighbours of all entities, ascending for each."""
         self.degree = degree.to(device)
         self.first = (degree.cumsum(0) - degree).to(device)
 
     def neighbour(self, entity: Int64[Tensor, "*s"], number: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
         """Neighbour `number` (from 0, ascending) of each entity; any entity if `number` >= its degree."""
-        place = (self.first[entity] + number).clamp(max=len(self.edge) - 1)
-        return self.edge[place] % self.num_entities
+        return self.of_all[(self.first[entity] + number).clamp(max=len(self.of_all) - 1)].long()
 
     def step(self, entity: Int64[Tensor, "*s"], uniform: Float64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
         """A random neighbour of each entity, all equally likely; the entity itself if it has none.
@@ -43,9 +48,7 @@ class Neighbours:
 
     def adjacent(self, one: Int64[Tensor, " K"], other: Int64[Tensor, " K"]) -> Bool[Tensor, " K"]:
         """Whether one[k] and other[k] are neighbours."""
-        edge = one * self.num_entities + other
-        place = torch.searchsorted(self.edge, edge).clamp(max=len(self.edge) - 1)
-        return self.edge[place] == edge
+        return find_in_ranges(self.of_all, self.first[one], self.first[one] + self.degree[one], other) >= 0
 
     def within(self, hops: int, memory_mb: int) -> EntitySets:
         """For each entity, the set of the other entities at most `hops` steps away.
@@ -80,7 +83,7 @@ class Neighbours:
         anchor = np.arange(min(64 * _WORDS, self.num_entities - start))
         reach = np.zeros((self.num_entities, _WORDS), dtype=np.uint64)
         reach[start + anchor, anchor // 64] = np.uint64(1) << (anchor % 64).astype(np.uint64)
-        neighbour = (self.edge % self.num_entities).cpu().numpy()
+        neighbour = self.of_all.cpu().numpy()
         some = (self.degree > 0).cpu().numpy()
         first = self.first.cpu().numpy()[some]
         for _ in range(hops):

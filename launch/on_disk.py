@@ -38,7 +38,8 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
         if not _class_of(node, NegativeSampler).draws_resident:
             raise InputError(
                 f"placement.storage=disk: {key}={_name(node)} draws entities that are not in memory; take one that "
-                "draws uniformly: uniform, bernoulli, cardinality, kbgan or false_negative_aware"
+                "draws uniformly: uniform, bernoulli, cardinality, kbgan or false_negative_aware, or a mixture or "
+                "curriculum of these"
             )
     for key, loss in (("loss", config.loss), *((f"pretrain.{n}.loss", p.loss) for n, p in _pretraining(config))):
         if issubclass(_class_of(loss, object), TableLoss):
@@ -59,8 +60,14 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
 
 
 def _samplers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    yield "generator", config.generator
-    yield from ((f"pretrain.{name}.sampler", options.sampler) for name, options in _pretraining(config))
+    """Every sampler of the run and its key, the parts of mixtures and the hard sampler of a curriculum too."""
+    tops = [("generator", config.generator)]
+    tops += [(f"pretrain.{name}.sampler", options.sampler) for name, options in _pretraining(config)]
+    for key, node in tops:
+        yield key, node
+        yield from ((f"{key}.parts.{name}", part) for name, part in (node.get("parts") or {}).items())
+        if node.get("hard") is not None:
+            yield f"{key}.hard", node.hard
 
 
 def _pretraining(config: DictConfig) -> list[tuple[str, Any]]:

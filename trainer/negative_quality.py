@@ -11,7 +11,8 @@ from torch import Tensor
 from generator.sampler import NegativeSampler
 from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
-from graph.counter_random import paired_integers, random_bits, stream
+from graph.counter_random import paired_integers, stream
+from graph.distinct_sample import in_random_order
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownTriples
@@ -116,8 +117,7 @@ class NegativeQuality(Observer):
         self.draws = draws
         self.data_smoothing = data_smoothing
         self.noise_smoothing = noise_smoothing
-        chosen = random_bits(stream("measured positives", seed), torch.arange(len(graph.train))).argsort()
-        self.sample = graph.train[chosen[:positives]].long()
+        self.sample = graph.train[in_random_order("measured positives", len(graph.train), positives, seed)].long()
         self.train = train
         self.facts = {"known_true": train, "unseen_true": self._index(torch.cat([graph.valid, graph.test]), graph)}
         if len(graph.hidden):

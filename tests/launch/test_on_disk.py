@@ -53,6 +53,13 @@ def test_two_ranks_train_what_one_trains_and_a_resume_goes_on_as_if_unbroken(ran
     assert "resume: order is 3_of_5_shards_" in outcome.errors
 
 
+@pytest.mark.parametrize(
+    "options", [("generator=curriculum",), ("generator=mixture", "generator@generator.parts.hard=kbgan")]
+)
+def test_samplers_of_parts_that_draw_from_memory_are_allowed(options, tmp_path):
+    settle_storage(composed("train", *DISK, "optimizer=lazy_adam", *options), tmp_path)
+
+
 def test_bytes_of_shards_are_logged(ran, tmp_path):
     ran("run", *DISK, "trainer.log_every=1")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -66,6 +73,11 @@ def test_bytes_of_shards_are_logged(ran, tmp_path):
     [
         (("generator=nscaching",), "generator=nscaching draws entities that are not in memory"),
         (("generator=near_miss",), "generator=near_miss draws entities that are not in memory"),
+        (("generator=mixture",), "generator.parts.hard=nscaching draws entities that are not in memory"),
+        (
+            ("generator=curriculum", "generator@generator.hard=near_miss"),
+            "generator.hard=near_miss draws entities that are not in memory",
+        ),
         (("generator=in_batch",), "generator=in_batch draws entities that are not in memory"),
         (
             ("generator=kbgan", "pretrain.generator.epochs=2", "generator@pretrain.generator.sampler=degree"),
