@@ -8,7 +8,9 @@ from torch import Tensor
 from benchmarks.cases import BATCH, CHUNK, DIMENSION, NEGATIVES
 from benchmarks.timing import in_turns
 
-_SQUARE = 2048
+_SQUARE, _SMALL_SQUARE = 2048, 256
+_LONGEST_PRODUCT = 2.0
+"""Seconds. A processor without bfloat16 instructions would take a minute for a large square."""
 _GATHERED_ROWS = 1 << 16
 _SMALL_TABLE, _LARGE_TABLE = 14_541, 640_000
 """Rows of FB15k-237's table, 12 MB, and of one that no cache holds, 512 MB."""
@@ -34,9 +36,15 @@ def _rate(amount: float, work: Callable[[], object]) -> float:
 
 
 def _product(dtype: torch.dtype, device: torch.device) -> float:
-    left, right = (torch.randn(_SQUARE, _SQUARE, device=device).to(dtype) for _ in range(2))
+    """GFLOP/s of a large square, or of a small one where the large one would take too long."""
+    small = _square_product(_SMALL_SQUARE, dtype, device)
+    return small if 2e-9 * _SQUARE**3 / small > _LONGEST_PRODUCT else _square_product(_SQUARE, dtype, device)
+
+
+def _square_product(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
-    return _rate(2e-9 * _SQUARE**3, lambda: torch.mm(left, right, out=out))
+    return _rate(2e-9 * size**3, lambda: torch.mm(left, right, out=out))
 
 
 def _gather(rows: int, device: torch.device) -> float:

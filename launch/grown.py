@@ -13,6 +13,7 @@ from graph.arrow_names import as_array
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run
+from launch.same_model import refuse_another_model
 from launch.saved_run import load_graph
 from launch.schema import GraphPlace, SavedRunOptions
 from trainer.loop import Trainer
@@ -63,6 +64,7 @@ def grow(config: DictConfig, run: Run, trainer: Trainer) -> str | None:
         smaller, checkpoint = load_graph(SavedRunOptions(options.run, None, place), run.runtime)
     except InputError as error:
         raise InputError(f"grow.{error}" if str(error).startswith("run") else f"grow.run: {error}") from error
+    refuse_another_model(config, checkpoint, "grow.run")
     manifest = load_manifest(checkpoint, "stages", "cursor")
     if manifest["cursor"]["stage"] < len(manifest["stages"]) - 1:
         raise InputError(f"grow.run: {options.run} has not begun its last stage; resume it first")

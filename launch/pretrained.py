@@ -9,6 +9,7 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.parts import name_key
+from launch.same_model import refuse_another_model
 from trainer.checkpoint import Checkpointer
 from trainer.manifest import load_manifest
 from trainer.pointer import find_checkpoint
@@ -27,6 +28,7 @@ def load_pretrained(
     if name not in models:
         raise InputError(f"{key}: this run has no {name} model, got {given}")
     checkpoint = _find_pretrained(Path(given), name, key)
+    refuse_another_model(config, checkpoint, key, [name])
     log.info("%s: takes the %s of %s", key, name, checkpoint)
     if checkpointer.read_manifest(checkpoint, "graph")["graph"] != graph.fingerprint():
         raise InputError(f"{key}: {checkpoint} was made with another graph than this run's {graph.name}")

@@ -1,6 +1,6 @@
 """Checks the options of a resumed run: what the run has already done can't be changed."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
+from launch.config_of import flat, options_of
 from launch.parts import plain
 from launch.schema import GONE
 from launch.typed import typed_options
@@ -35,7 +36,7 @@ def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path
     Raises:
         InputError: another number of epochs was typed for a finished stage.
     """
-    before = _options_of(checkpoint)
+    before = options_of(checkpoint)
     manifest = load_manifest(checkpoint, "stages", "cursor")
     stages: list[str] = manifest["stages"]
     ahead = stages[manifest["cursor"]["stage"] :]
@@ -56,7 +57,7 @@ def keep_what_is_done(config: DictConfig, typed: Sequence[str], checkpoint: Path
 
 def derived_options(config: DictConfig) -> set[str]:
     """The keys of options that follow from others, so that they change when those are typed. Call before resolving."""
-    return {key for key, value in _flat(_unresolved(config)) if "${" in str(value)}
+    return {key for key, value in flat(_unresolved(config)) if "${" in str(value)}
 
 
 def refuse_what_was_forgotten(config: DictConfig, typed: Sequence[str], derived: Collection[str], run: Path) -> None:
@@ -71,10 +72,10 @@ def refuse_what_was_forgotten(config: DictConfig, typed: Sequence[str], derived:
     file = run / "overrides.yaml"
     if not (run / "config.yaml").is_file() or (file.is_file() and read_yaml(file)):
         return
-    now, keys = dict(_flat(plain(config))), typed_options(typed)
+    now, keys = dict(flat(plain(config))), typed_options(typed)
     changed = [
         f"{key}={now[key]} (was {had})"
-        for key, had in _options_of(run / "checkpoints" / "any").items()
+        for key, had in options_of(run / "checkpoints" / "any").items()
         if key in now and now[key] != had and not _is_taken(key) and not _is_below(key, keys) and key not in derived
     ]
     if changed:
@@ -98,10 +99,10 @@ def refuse_what_is_too_late(config: DictConfig, trainer: Trainer, checkpoint: Pa
         raise InputError(f"{_epochs_key(stage)}={stage.epochs} is too few: {checkpoint} has done {epochs:g} of them")
     if trainer.has_steps_left:
         return
-    now = dict(_flat(plain(config)))
+    now = dict(flat(plain(config)))
     changed = [
         f"{key}={now[key]} (was {had})" if key in now else f"{key} (was {had})"
-        for key, had in _options_of(checkpoint).items()
+        for key, had in options_of(checkpoint).items()
         if now.get(key, _NOTHING) != had and not _is_taken(key)
     ]
     if not changed:
@@ -133,22 +134,3 @@ def _is_taken(key: str) -> bool:
 
 def _is_below(key: str, sections: Iterable[str]) -> bool:
     return any(key == section or key.startswith(f"{section}.") for section in sections)
-
-
-def _options_of(checkpoint: Path) -> dict[str, Any]:
-    """The options, by key, of the run that a checkpoint belongs to; empty if it is not in a run folder."""
-    file = checkpoint.parent.parent / "config.yaml"
-    if not file.is_file():
-        return {}
-    options = read_yaml(file)
-    if not isinstance(options, dict):
-        raise InputError(f"{file} is damaged: it holds no options")
-    return dict(_flat(options))
-
-
-def _flat(options: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -40,6 +40,7 @@ from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
+from launch.same_model import refuse_another_model
 from launch.saved_options import saved_options
 from launch.sweep_report import report_sweep
 from launch.this_command import this_command
@@ -130,6 +131,7 @@ def train(config: DictConfig, folder: Path) -> None:
         refuse_other_checkpoints(checkpoint, runtime)
         if checkpoint is not None:
             keep_what_is_done(config, typed, checkpoint)
+            refuse_another_model(config, checkpoint, "resume")
         batch_size = config.trainer.batch_size  # null: the run will choose one
         run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None, disks=begin.disks)

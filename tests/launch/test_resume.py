@@ -104,6 +104,26 @@ def test_what_a_finished_run_can_t_follow_is_refused(option, message, command, c
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_another_model_of_the_same_shape_is_refused(command, tiny_plain, tmp_path):
+    run = tmp_path / "distmult"
+    options = [*tiny_plain, "discriminator=distmult", "trainer.epochs=1"]
+    assert command(train, *options, f"hydra.run.dir={run}").code == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "train.log"}
+    for option, key in (
+        ("discriminator=simple", "_target_=SimplE"),
+        ("discriminator.reciprocal=true", "reciprocal=True"),
+    ):
+        for words in (
+            [f"resume={run}", "trainer.epochs=2"],
+            [*options, f"pretrain.discriminator.checkpoint={run}", f"hydra.run.dir={tmp_path}/other"],
+        ):
+            outcome = command(train, *words, option)
+            assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
+            assert key in outcome.errors
+            assert f"in the run of {run}/checkpoints/" in outcome.errors
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_run_keeps_the_metric_that_chooses_its_best(command, tiny_plain):
     options = [
         *tiny_plain,
