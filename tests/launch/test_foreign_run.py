@@ -113,13 +113,13 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_ends_in_a_line_within_a_second(bomb, tmp_path):
+def test_a_bomb_ends_in_a_line_within_seconds(bomb, tmp_path):
     content = BOMBS[bomb]
     (tmp_path / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     started = time.process_time()
     with pytest.raises(InputError, match=r"config\.yaml.*") as error:
         read_yaml(tmp_path / "config.yaml")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5  # .3 s on an idle machine, where a busy one has taken 1.1
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
 
