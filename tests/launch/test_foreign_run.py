@@ -119,7 +119,7 @@ def test_a_bomb_ends_in_a_line_within_seconds(bomb, tmp_path):
     started = time.process_time()
     with pytest.raises(InputError, match=r"config\.yaml.*") as error:
         read_yaml(tmp_path / "config.yaml")
-    assert time.process_time() - started < 5  # .3 s on an idle machine, where a busy one has taken 1.1
+    assert time.process_time() - started < 5  # .7 s here; what it guards against takes minutes
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
 
