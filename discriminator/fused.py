@@ -5,7 +5,8 @@ from discriminator.loss.table_loss import TableLoss
 from embedding.model import KGEModel
 from embedding.scoring.candidates import share_pools
 from graph.batch import Batch, Negatives
-from kernels.contrast import can_contrast
+from kernels.contrast import can_contrast, has_contrast
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 
 
@@ -27,7 +28,8 @@ def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
         return f"the loss {type(loss).__name__} compares positives with all entities"
     if loss.kernel is None:
         return f"the loss {type(loss).__name__} has no kernel with these options"
-    if model.scoring.comparison is None:
+    comparison = model.scoring.comparison
+    if comparison is None or not has_contrast(comparison, model.entity.weight):
         return f"{type(model.scoring).__name__} has no fused comparison with these options"
     return None
 
@@ -44,8 +46,8 @@ def _why_not_step(batch: Batch, negatives: Negatives) -> str | None:
 
 def _why_not_machine(model: KGEModel) -> str | None:
     rows, comparison = model.entity.weight, model.scoring.comparison
-    if not usable(rows):
-        return "kernels need a C++ compiler, and float32 or float64 rows on the CPU"
+    if not usable(rows) and not usable_on_gpu(rows):
+        return "kernels need a C++ compiler, or a GPU and Triton, and float32 or float64 rows"
     if comparison is None or not can_contrast(comparison, rows):
         return "this build of torch has no MKL matrix product that a kernel can call"
     return None

@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 import kernels.counter_random
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -86,6 +87,10 @@ def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, hig
     """`random_integers` for the counters combine(outer, inner), inner = 0 .. count - 1."""
     if usable(outer):
         return kernels.counter_random.random_integers(stream_key, outer.contiguous(), count, high)
+    if usable_on_gpu(outer):
+        import kernels.gpu.counter_random as gpu
+
+        return gpu.random_integers(stream_key, outer, count, high)
     return random_integers(stream_key, _pairs(outer, count), high)
 
 
@@ -93,6 +98,10 @@ def paired_uniform(stream_key: int, outer: Int64[Tensor, " C"], count: int) -> F
     """`random_uniform` for the counters combine(outer, inner), inner = 0 .. count - 1."""
     if usable(outer):
         return kernels.counter_random.random_uniform(stream_key, outer.contiguous(), count)
+    if usable_on_gpu(outer):
+        import kernels.gpu.counter_random as gpu
+
+        return gpu.random_uniform(stream_key, outer, count)
     return random_uniform(stream_key, _pairs(outer, count))
 
 

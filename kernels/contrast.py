@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
@@ -14,7 +15,7 @@ from kernels.shapes import expect_shape, per_chunk
 
 _PIECE = 256
 """Queries handled together; must equal PIECE in contrast.cpp."""
-_COMPARISONS = (Comparison.DOT, Comparison.L2)
+_ON_CPU = (Comparison.DOT, Comparison.L2)
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,16 @@ class Contrast:
     """Gradient by the candidates, in P parts, one for each 256 queries of a chunk; add them up."""
 
 
+def has_contrast(kind: Comparison, rows: Tensor) -> bool:
+    """Whether there is a kernel for this comparison where these rows are; whether it can be used is `can_contrast`."""
+    return kind in _ON_CPU or usable_on_gpu(rows)
+
+
 def can_contrast(kind: Comparison, rows: Tensor) -> bool:
-    """Whether `contrast` can compute this comparison of such rows: it needs matrix products that a kernel can call."""
-    return kind in _COMPARISONS and usable(rows) and products() is not None
+    """Whether `contrast` can compute this comparison of such rows; a CPU needs products that a kernel can call."""
+    if usable_on_gpu(rows):
+        return True
+    return kind in _ON_CPU and usable(rows) and products() is not None
 
 
 def contrast(
@@ -58,6 +66,10 @@ def contrast(
         RuntimeError: `products()` is None.
         ValueError: shapes do not fit.
     """
+    if usable_on_gpu(query, rows):
+        import kernels.gpu.contrast as gpu
+
+        return gpu.contrast(kind, loss, margin, temperature, query, rows, place, target, known, weight)
     (chunks, candidates), (queries, width) = place.shape, query.shape
     size = per_chunk(queries, chunks)
     expect_shape("rows", rows, len(rows), width)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.shapes import expect_shape
 
@@ -19,6 +20,10 @@ def draw(
         given = logits, uniform.contiguous(), log_prob, pick
         call(f"draw_{type_name(logits)}", *given, *logits.shape, uniform.shape[1], torch.get_num_threads())
         return log_prob, pick
+    if usable_on_gpu(logits):
+        import kernels.gpu.draws as gpu
+
+        return gpu.draw(logits, uniform)
     log_prob = logits.log_softmax(1)
     cumulative = log_prob.double().exp().cumsum(1)
     # Scaled by the last entry, so that rounding stays inside the row. nan scores do not; the trainer then stops.
@@ -42,6 +47,10 @@ def sampled_policy_gradient(
         name, draws = f"sampled_policy_gradient_{type_name(log_prob)}", pick.shape[1]
         call(name, *given, *log_prob.shape, draws, torch.get_num_threads())
         return out
+    if usable_on_gpu(log_prob):
+        import kernels.gpu.draws as gpu
+
+        return gpu.sampled_policy_gradient(log_prob, pick, advantage, weight)
     gradient = -log_prob.exp() * advantage.sum(1, keepdim=True)
     return weight[:, None] * gradient.scatter_add_(1, pick, advantage)
 
@@ -57,5 +66,9 @@ def exact_policy_gradient(
         given = log_prob, reward.contiguous(), weight, out
         call(f"exact_policy_gradient_{type_name(log_prob)}", *given, *log_prob.shape, torch.get_num_threads())
         return out
+    if usable_on_gpu(log_prob):
+        import kernels.gpu.draws as gpu
+
+        return gpu.exact_policy_gradient(log_prob, reward, weight)
     share = log_prob.exp()
     return weight[:, None] * share * (reward - (share * reward).sum(1, keepdim=True))

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name
 from kernels.shapes import expect_shape, per_chunk
 
@@ -32,6 +33,10 @@ def pair_scores(
     kind: Comparison, query: Float[Tensor, "B E"], rows: Float[Tensor, "U E"], place: Int64[Tensor, "C N"]
 ) -> Float[Tensor, "B N"]:
     """The scores of each query with rows[place] of its chunk; the B queries form C equal chunks."""
+    if usable_on_gpu(query, rows):
+        import kernels.gpu.pairs as gpu
+
+        return gpu.pair_scores(kind, query, rows, place)
     (chunks, candidates), (queries, width) = place.shape, query.shape
     expect_shape("rows", rows, len(rows), width)
     out = query.new_empty((queries, candidates))
@@ -49,6 +54,10 @@ def query_gradient(
     score: Float[Tensor, "B N"],
 ) -> Float[Tensor, "B E"]:
     """The gradient by each query of the sum of coefficient * score."""
+    if usable_on_gpu(query, rows):
+        import kernels.gpu.pairs as gpu
+
+        return gpu.query_gradient(kind, query, rows, place, coefficient, score)
     (chunks, candidates), (queries, width) = place.shape, query.shape
     expect_shape("rows", rows, len(rows), width)
     expect_shape("coefficient", coefficient, queries, candidates)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import address, call, type_name, usable
 from kernels.pairs import Comparison
 from kernels.shapes import expect_int32, expect_shape, per_chunk
@@ -116,7 +117,7 @@ def sum_rows(
     if not sources:
         return rows.new_empty(0, dtype=torch.int64), rows.new_empty((0, rows.shape[1]), dtype=dtype)
     if not usable(rows):
-        return _sum_rows_plain(_places(sources), sources, dtype)
+        return _sum_gathered(_places(sources), torch.cat([_gathered(source, rows) for source in sources]), dtype)
     row, order, begin = group_rows(_places(sources), len(rows))
     out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
     _call_sum(_words(sources, rows), rows, rows, row, order, begin, out)
@@ -132,9 +133,9 @@ def sum_occurrences(
     place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
     """The distinct places, ascending, and the sum of the values of each, in float64 rounded to `dtype`."""
-    source = GatheredGradient(place, value.contiguous())
     if not usable(value):
-        return _sum_rows_plain(place, [source], dtype)
+        return _sum_gathered(place, value, dtype)
+    source = GatheredGradient(place, value.contiguous())
     row, order, begin = group_rows(place, num_rows)
     out = value.new_empty((len(row), value.shape[1]), dtype=dtype)
     _call_sum(_words([source], value), value, None, row, order, begin, out)
@@ -182,11 +183,24 @@ def distinct_rows(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tens
     return row, number
 
 
-def _sum_rows_plain(
-    place: Int64[Tensor, " K"], sources: list[RowGradientSource], dtype: torch.dtype
+def _gathered(source: RowGradientSource, rows: Float[Tensor, "U E"]) -> Float[Tensor, "K E"]:
+    """The gradient of each occurrence, where no kernel of the CPU makes it while it sums."""
+    if isinstance(source, GatheredGradient):
+        return source.value
+    # Only kernels make a PairGradient, so this one was made on a GPU.
+    import kernels.gpu.pairs as gpu
+
+    made = gpu.candidate_gradient(source.kind, source.query, rows, source.place, source.coefficient, source.score)
+    return made.flatten(0, 1)
+
+
+def _sum_gathered(
+    place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
-    # Only kernels make a PairGradient, so without kernels all sources are gathered rows.
-    value = torch.cat([source.value for source in sources if isinstance(source, GatheredGradient)])
+    if usable_on_gpu(value):
+        import kernels.gpu.rows as gpu
+
+        return gpu.sum_occurrences(place, value, dtype)
     row, index = torch.unique(place, return_inverse=True)
     total = torch.zeros((len(row), value.shape[1]), dtype=torch.float64, device=value.device)
     return row, total.index_add_(0, index, value.double()).to(dtype)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.rows import RowGradient
 from kernels.shapes import expect_shape
@@ -63,6 +64,12 @@ def rowwise_adagrad(
         )
         return
     row, value = gradient.row, gradient.value
+    if usable_on_gpu(weight, value):
+        import kernels.gpu.updates as gpu
+
+        limit = {"widths": ball.widths, "max_norm": ball.max_norm}
+        gpu.rowwise_adagrad(weight, square_sum, row, value, lr=lr, eps=eps, **limit)
+        return
     square = value.double().square().mean(1, keepdim=True).to(weight.dtype)
     total = square_sum.index_add_(0, row, square)[row]
     _replace(weight, row, weight[row] - lr * value / (total.sqrt() + eps), ball)
@@ -117,6 +124,13 @@ def adam(
         call(f"adam_{type_name(weight)}", weight, mean, square, *_words(gradient, weight), *options)
         return
     row, value = gradient.row, gradient.value
+    if usable_on_gpu(weight, value):
+        import kernels.gpu.updates as gpu
+
+        limit = {"widths": ball.widths, "max_norm": ball.max_norm}
+        factors = {"rate": rate, "root": root, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        gpu.adam(weight, mean, square, row, value, everywhere=everywhere, **factors, **limit)
+        return
     if everywhere:
         value = torch.zeros_like(weight).index_copy_(0, row, value)
         row = torch.arange(len(weight), device=weight.device)

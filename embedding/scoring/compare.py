@@ -12,6 +12,7 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import by_chunk, in_blocks
 from graph.errors import InputError
 from kernels.euclidean import euclidean_gradients, euclidean_scores
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.rows import PairGradient
@@ -37,7 +38,7 @@ def inner_products(
     if candidates.shared_by(len(query)):
         rows, used = candidates.rows(), _training_type(query, dtype)
         return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
-    if usable(query):
+    if usable(query) or usable_on_gpu(query):
         return _in_place(Comparison.DOT, query, candidates)
     rows = candidates.rows()
     return (by_chunk(query, len(rows)) @ rows.transpose(1, 2)).flatten(0, 1)
@@ -45,7 +46,7 @@ def inner_products(
 
 def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
     """Minus the L1 distance of each query to each candidate of its chunk."""
-    if usable(query):
+    if usable(query) or usable_on_gpu(query):
         return _in_place(Comparison.L1, query, candidates)
     rows = candidates.rows()
     return -torch.cdist(by_chunk(query, len(rows)), rows, p=1).flatten(0, 1)
@@ -59,7 +60,10 @@ def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.d
         rows = candidates.rows()
         used = _training_type(query, dtype)
         return cast(Tensor, _Euclidean.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
-    if _training_type(query, dtype) != query.dtype:
+    rounded = _training_type(query, dtype) != query.dtype
+    if usable_on_gpu(query) and not rounded:
+        return _in_place(Comparison.L2, query, candidates)
+    if rounded:
         square = query.square().sum(1)[:, None] - 2 * inner_products(query, candidates, dtype)
         square = square + candidates.rows().square().sum(2).repeat_interleave(len(query) // len(candidates.place), 0)
         return -square.clamp(min=1e-6).sqrt()  # at least 1e-6: the square root has no finite gradient at 0
@@ -71,7 +75,7 @@ def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.d
 
 def minus_modulus(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
     """Minus the sum of the moduli of the complex differences. Rows hold all real parts, then all imaginary parts."""
-    if usable(query):
+    if usable(query) or usable_on_gpu(query):
         return _in_place(Comparison.MODULUS, query, candidates)
     return in_blocks(lambda q, c: -modulus_sum(q[:, :, None] - c[:, None]), (query,), candidates)
 

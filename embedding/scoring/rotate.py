@@ -11,6 +11,7 @@ from embedding.scoring.compare import minus_modulus, modulus_sum
 from embedding.scoring.complex_numbers import product
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
+from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 
@@ -22,6 +23,7 @@ class RotatE(QueryScoring):
 
     combination = Combination.ROTATION
     entity_components = 2
+    comparison = Comparison.MODULUS
 
     def __init__(self, dim: int) -> None:
         if dim % 2:

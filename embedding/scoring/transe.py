@@ -28,7 +28,8 @@ class TransE(QueryScoring):
         self.norm, self.product_type = norm, product_type(precision)
         if norm == 1 and self.product_type is not None:
             raise InputError(f"precision must be float32 where norm is 1, which takes no product, got {precision!r}")
-        self.comparison = Comparison.L2 if norm == 2 and self.product_type is None else None
+        exact = Comparison.L1 if norm == 1 else Comparison.L2
+        self.comparison = exact if self.product_type is None else None
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     @property

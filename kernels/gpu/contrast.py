@@ -1,0 +1,156 @@
+"""Scores queries against shared pools and computes the loss and its gradients, one program for each query.
+
+A second kernel then sums the gradients of the candidates. All four comparisons are handled, unlike on the CPU.
+"""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from kernels.contrast import Contrast
+from kernels.gpu.compare import MODULUS, load_rows, over_score, pull, pull_complex, scores
+from kernels.gpu.numbers import bits, number
+from kernels.gpu.pairs import candidate_gradient
+from kernels.losses import RowLoss
+from kernels.pairs import Comparison
+from kernels.shapes import expect_shape, per_chunk
+
+MOST_CANDIDATES = 2048
+"""A program keeps the scores of all candidates of its query in registers."""
+_BLOCK = 2048
+"""Numbers of rows that a program handles at a time: as many as its registers hold."""
+
+
+@triton.jit
+@no_type_check
+def _softplus(x):
+    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+@no_type_check
+def _sigmoid(x):
+    small = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+@triton.jit(do_not_specialize=["margin", "temperature"])
+@no_type_check
+def _contrast(
+    query, rows, place, target, known, weight, positive, negative, losses, by_positive, coefficient, by_query,
+    size, candidates, width, margin, temperature,
+    KIND: tl.constexpr, SOFTMAX: tl.constexpr, MASKED: tl.constexpr, N: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.arange(0, N)
+    inside = n < candidates
+    row = tl.load(place + b // size * candidates + n, mask=inside, other=0)
+    score = scores(query + b * width, rows, row, inside, width, KIND, N, E)
+    tl.store(negative + b * candidates + n, score, mask=inside)
+    # The target, as a block of one row.
+    one = tl.arange(0, 1)
+    true_row = tl.load(target + b + one)
+    truth = tl.sum(scores(query + b * width, rows, true_row, one == 0, width, KIND, 1, E), 0)
+    tl.store(positive + b, truth)
+    counts = inside
+    if MASKED:
+        counts = inside & (tl.load(known + b * candidates + n, mask=inside, other=1) == 0)
+    share_of = tl.load(weight + b)
+    lowest = -float("inf")
+    if SOFTMAX:
+        top = tl.maximum(tl.max(tl.where(counts, score, lowest), 0), truth)
+        power = tl.where(counts, tl.exp(score - top), 0.0)
+        true_power = tl.exp(truth - top)
+        total = tl.sum(power, 0) + true_power
+        tl.store(losses + b, tl.log(total) + (top - truth))
+        slope = share_of * power / total
+        true_slope = share_of * (true_power / total - 1.0)
+    else:
+        margin = number(margin, score)
+        logit = number(temperature, score) * score
+        top = tl.max(tl.where(counts, logit, lowest), 0)
+        power = tl.where(counts, tl.exp(logit - top), 0.0)
+        # Where all negatives are known, no share has weight.
+        total = tl.sum(power, 0)
+        share = power / tl.where(total == 0, 1.0, total)
+        tl.store(losses + b, _softplus(-margin - truth) + tl.sum(share * _softplus(margin + score), 0))
+        slope = share_of * share * _sigmoid(margin + score)
+        true_slope = -share_of * _sigmoid(-margin - truth)
+    slope = tl.where(counts, slope, 0.0)
+    tl.store(coefficient + b * candidates + n, slope, mask=inside)
+    tl.store(by_positive + b, true_slope)
+    # The gradient by the query, from its candidates and its target.
+    factor = over_score(slope, score, KIND)
+    true_factor = over_score(true_slope, truth, KIND) + tl.zeros((1,), dtype=score.dtype)
+    part = width // 2 if KIND == MODULUS else width
+    for start in range(0, part, E):
+        e = start + tl.arange(0, E)
+        here = e < part
+        own = tl.load(query + b * width + e, mask=here, other=0.0)[None, :]
+        other = load_rows(rows, row, inside, e, here, width)
+        answer = load_rows(rows, true_row, one == 0, e, here, width)
+        if KIND == MODULUS:
+            turned_own = tl.load(query + b * width + part + e, mask=here, other=0.0)[None, :]
+            turned_other = load_rows(rows, row, inside, part + e, here, width)
+            turned_answer = load_rows(rows, true_row, one == 0, part + e, here, width)
+            by_real, by_imaginary = pull_complex(own, turned_own, other, turned_other, factor)
+            from_real, from_imaginary = pull_complex(own, turned_own, answer, turned_answer, true_factor)
+            tl.store(by_query + b * width + e, by_real + from_real, mask=here)
+            tl.store(by_query + b * width + part + e, by_imaginary + from_imaginary, mask=here)
+        else:
+            total_pull = pull(own, other, factor, KIND) + pull(own, answer, true_factor, KIND)
+            tl.store(by_query + b * width + e, total_pull, mask=here)
+
+
+def contrast(
+    kind: Comparison,
+    loss: RowLoss,
+    margin: float,
+    temperature: float,
+    query: Float[Tensor, "B E"],
+    rows: Float[Tensor, "U E"],
+    place: Int64[Tensor, "C N"],
+    target: Int64[Tensor, " B"],
+    known: Bool[Tensor, "B N"] | None,
+    weight: Float[Tensor, " B"],
+) -> Contrast:
+    """As `kernels.contrast.contrast`, with one part of gradients by candidates for each chunk.
+
+    Raises:
+        ValueError: shapes do not fit, or there are more than 2,048 candidates.
+    """
+    (chunks, candidates), (queries, width) = place.shape, query.shape
+    size = per_chunk(queries, chunks)
+    expect_shape("rows", rows, len(rows), width)
+    expect_shape("target", target, queries)
+    expect_shape("known", known, queries, candidates)
+    expect_shape("weight", weight, queries)
+    if candidates > MOST_CANDIDATES:
+        raise ValueError(f"{candidates} candidates: at most {MOST_CANDIDATES}")
+    negative = query.new_empty((queries, candidates))
+    coefficient, by_query = torch.empty_like(negative), torch.empty_like(query)
+    positive, losses, by_positive = (torch.empty_like(weight) for _ in range(3))
+    if queries:
+        block = max(triton.next_power_of_2(candidates), 16)
+        options = {
+            "KIND": kind.number,
+            "SOFTMAX": loss == RowLoss.SOFTMAX,
+            "MASKED": known is not None,
+            "N": block,
+            "E": numbers_of_block(kind, block),
+        }
+        mask = weight if known is None else known.view(torch.uint8)
+        given = query, rows, place, target, mask, weight
+        out = positive, negative, losses, by_positive, coefficient, by_query
+        _contrast[(queries,)](*given, *out, size, candidates, width, bits(margin), bits(temperature), **options)
+    by_candidate = candidate_gradient(kind, query, rows, place, coefficient, negative)
+    return Contrast(positive, negative, losses, by_positive, by_query, by_candidate[:, None])
+
+
+def numbers_of_block(kind: Comparison, block: int) -> int:
+    """How many numbers of each row are handled at a time; complex ones are two each."""
+    return min(max((_BLOCK // 2 if kind == Comparison.MODULUS else _BLOCK) // block, 4), 64)

@@ -1,0 +1,105 @@
+"""Compiles every Triton kernel for GPUs that need not be there, and prints what each takes: a line of JSON for each.
+
+A process of its own, because Triton's interpreter can't be switched off again: `python -m tests.kernels.gpu.compiled`.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels.gpu import contrast, counter_random, draws, pairs, ranks, rows, updates
+from kernels.pairs import Comparison
+
+NEWEST = 90
+"""H100. What is compiled for A100 and B200 is a part."""
+OTHERS = (80, 100)
+FLOAT, DOUBLE, WORD = "*fp32", "*fp64", "*i64"
+_INTEGERS = {"size", "candidates", "width", "pool", "draws", "rows", "stride", "first", "total", "count"}
+_WORDS = {"stream", "high", "margin", "temperature", "lr", "eps", "bound", "rate", "root", "beta1", "beta2", "decay"}
+_PLACES = {"place", "target", "outer", "pick", "order", "begin", "row", "source_of", "answer", "offset", "known_query"}
+_COUNTS = {"greater", "equal", "bad"}
+
+
+def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
+    """Name, kernel, its compile-time arguments, and the types of arguments whose names do not tell."""
+    blocks = {"N": pairs._OTHERS, "S": pairs._OTHERS}
+    for kind, name in enumerate(("dot", "l1", "l2", "modulus")):
+        for kernel in (pairs._pair_scores, pairs._query_gradient, pairs._candidate_gradient):
+            numbers = pairs._NUMBERS // 2 if kernel is pairs._pair_scores else pairs._NUMBERS
+            yield f"{kernel.__name__[1:]} {name}", kernel, {"KIND": kind, "E": numbers} | blocks, {}
+        numbers = contrast.numbers_of_block(Comparison(name), 256)
+        for softmax in (True, False):
+            options = {"KIND": kind, "SOFTMAX": softmax, "MASKED": True, "N": 256, "E": numbers}
+            yield f"contrast {name} {'softmax' if softmax else 'self_adversarial'}", contrast._contrast, options, {}
+    for uniform in (False, True):
+        out = {"out": DOUBLE if uniform else WORD}
+        yield f"random {'uniform' if uniform else 'integers'}", counter_random._random, _random_options(uniform), out
+    pool = {"M": 256, "D": draws._DRAWS}
+    yield "draw", draws._draw, pool, {"uniform": DOUBLE}
+    yield "sampled policy gradient", draws._sampled, pool, {}
+    yield "exact policy gradient", draws._exact, pool, {}
+    yield "count ranks", ranks._count, {"BLOCK": ranks._BLOCK}, {"rows": "i32"}
+    yield "sum rows", rows._sum, {"E": rows._NUMBERS}, {}
+    for ends in ((), (200,)):
+        clip = " clipped" if ends else ""
+        yield f"rowwise adagrad{clip}", updates._adagrad, {"ENDS": ends, "E": 256}, {}
+        yield f"adam{clip}", updates._adam, {"ENDS": ends, "E": 256, "EVERYWHERE": False}, {}
+
+
+def _random_options(uniform: bool) -> dict[str, Any]:
+    return {"UNIFORM": uniform, "BLOCK": counter_random._BLOCK}
+
+
+def _type(name: str) -> str:
+    if name in _INTEGERS:
+        return "i32"
+    if name in _WORDS:
+        return "i64"
+    if name == "known":
+        return "*u8"
+    return WORD if name in _PLACES | _COUNTS else FLOAT
+
+
+def compiled(
+    name: str, kernel: Any, constants: dict[str, Any], types: dict[str, str], capability: int
+) -> dict[str, Any]:
+    """What a kernel takes on a GPU."""
+    constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
+    if "rows" in kernel.arg_names and "rows" not in types:
+        types = {"rows": FLOAT} | types
+    signature = {each: "constexpr" if each in constants else types.get(each, _type(each)) for each in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    made = triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4, "enable_fp_fusion": True}
+    )
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    return {"kernel": name, "capability": capability, **found}
+
+
+def main() -> None:
+    """Compiles all, the newest first."""
+    warnings.simplefilter("ignore")
+    for name, *rest in kernels():
+        some = OTHERS if name.endswith((" l1", "l1 softmax", "draw", "ranks", "rows", "adam", "integers")) else ()
+        for capability in (NEWEST, *some):
+            print(json.dumps(compiled(name, *rest, capability)))
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
