@@ -11,6 +11,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from embedding.shared_memory import SharedMemory
+from graph.transfer import sent
 
 _shared: SharedMemory | None = None
 
@@ -34,7 +35,8 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
         row: distinct rows of the whole table, ascending, so that they are grouped by owner.
         block: rows that a rank owns; rank k owns [k * block, (k + 1) * block).
     """
-    wanted = torch.bincount(row // block, minlength=dist.get_world_size()).tolist()
+    stop = torch.arange(1, dist.get_world_size() + 1, device=row.device) * block
+    wanted = torch.searchsorted(row, stop).diff(prepend=stop.new_zeros(1)).tolist()
     arrived, asked = _all_to_all(row, wanted, None)
     return Route(wanted, asked, arrived - dist.get_rank() * block)
 
@@ -117,7 +119,7 @@ def _all_to_all(
         if arrived is not None:
             return arrived
     if receive is None:
-        count = torch.tensor(send, device=value.device)
+        count = sent(torch.tensor(send), value.device)
         received = torch.empty_like(count)
         dist.all_to_all_single(received, count)
         receive = received.tolist()

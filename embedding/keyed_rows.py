@@ -44,9 +44,9 @@ class KeyedRows:
                 The result is the same on any number of ranks if all orders in the global batch differ.
 
         Raises:
-            OverflowError: a number does not fit int32.
+            OverflowError: a number does not fit int32, which is looked for unless rows are ids.
         """
-        row = _as_int32(row)
+        row = _as_int32(row) if self.num_ids is None else row.int()
         if self.site.world_size > 1:
             by_key = key.argsort()
             route = plan_route(key[by_key], self.block)
@@ -55,9 +55,11 @@ class KeyedRows:
         place = order.argsort()
         place = place[key[place].argsort(stable=True)]
         key = key[place]
-        kept = torch.ones_like(key, dtype=torch.bool)
-        kept[1:] = key[1:] != key[:-1]  # the first row of each key has the smallest order
-        self.row[key[kept]] = row[place[kept]]
+        # The first row of each key has the smallest order. It is stored as often as the key occurs: to keep only the
+        # first of them, a GPU would have to tell the host how many there are.
+        number = torch.arange(len(key), device=key.device)
+        number[1:].masked_fill_(key[1:] == key[:-1], 0)
+        self.row[key] = row[place[number.cummax(0).values]]
 
 
 def _as_int32(row: Int64[Tensor, "B width"]) -> Int32[Tensor, "B width"]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from kernels.rows import GatheredGradient, RowGradientSource, sum_rows
+from kernels.rows import GatheredGradient, RowGradientSource, sum_rows, whole_sum
 
 
 class Lookup:
@@ -93,6 +93,11 @@ class Lookup:
         self.expect_unchanged()
         return sum_rows(self.sources, self.rows, dtype)
 
+    def whole_gradient(self) -> Float[Tensor, "U E"]:
+        """The same sums in the rows' type, as a tensor of all rows: zeros where there is no gradient."""
+        self.expect_unchanged()
+        return whole_sum(self.sources, self.rows, self.rows.dtype)
+
 
 class _Gather(torch.autograd.Function):
     @staticmethod
@@ -122,6 +127,6 @@ class _RowsOf(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, *_: Tensor) -> tuple[Tensor, None]:
         lookup: Lookup = ctx.lookup()  # pyright: ignore[reportAttributeAccessIssue]
-        place, value = lookup.gradient(lookup.rows.dtype)
+        gradient = lookup.whole_gradient()
         lookup.sources.clear()
-        return torch.zeros_like(lookup.rows).index_copy_(0, place, value), None
+        return gradient, None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graph.counter_random import paired_integers, paired_uniform, stream
 from graph.shards import Resident
+from graph.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,14 @@ class Batch:
         return replace(self, **rows, chunk=of(self.chunk, 1), head_chunks=head_chunks)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-        tensors = {name: getattr(self, name).to(device) for name in ("head", "relation", "tail", "weight", "chunk")}
-        return replace(self, **tensors)
+        """The same batch on another device; from the CPU to a GPU in one copy, which the host does not wait for."""
+        if self.head.device == device:
+            return self
+        names = ("weight", "head", "relation", "tail", "chunk")  # weight first, so that it is aligned as if alone
+        words = [getattr(self, name).view(torch.int64) for name in names]
+        pieces = sent(torch.cat(words), device).split([len(each) for each in words])
+        tensors = dict(zip(names, pieces, strict=True))
+        return replace(self, **{**tensors, "weight": tensors["weight"].view(torch.float64)})
 
     def share_of_mean(self, value: Float[Tensor, " B"]) -> Float64[Tensor, ""]:
         """This batch's share of the weighted mean over the global batch; the shares of all ranks sum to the mean."""

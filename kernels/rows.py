@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from kernels.gpu.available import usable_on_gpu
@@ -142,6 +142,27 @@ def sum_occurrences(
     return row, out
 
 
+def whole_sum(
+    sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
+) -> Float[Tensor, "U E"]:
+    """What `sum_rows` gives, as a tensor of all rows: zeros where there is no gradient."""
+    if sources and not usable(rows):
+        value = torch.cat([_gathered(source, rows) for source in sources])
+        return _whole_sum_of_gathered(_places(sources), value, len(rows), dtype)
+    row, value = sum_rows(sources, rows, dtype)
+    return torch.zeros_like(rows, dtype=dtype).index_copy_(0, row, value)
+
+
+def whole_sum_of_occurrences(
+    place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int
+) -> Float64[Tensor, "U E"]:
+    """What `sum_occurrences` gives in float64, as a tensor of all rows: zeros where nothing occurs."""
+    if not usable(value):
+        return _whole_sum_of_gathered(place, value, num_rows, torch.float64)
+    row, total = sum_occurrences(place, value, num_rows, torch.float64)
+    return total.new_zeros((num_rows, total.shape[1])).index_copy_(0, row, total)
+
+
 def _words(sources: list[RowGradientSource], rows: Float[Tensor, "_ E"]) -> Int64[Tensor, "S _"]:
     """An array of `Source` of rows.h; errors if the sources are not of rows of this type and width."""
     return torch.tensor([source.words(rows.dtype, rows.shape[1]) for source in sources], dtype=torch.int64)
@@ -204,3 +225,15 @@ def _sum_gathered(
     row, index = torch.unique(place, return_inverse=True)
     total = torch.zeros((len(row), value.shape[1]), dtype=torch.float64, device=value.device)
     return row, total.index_add_(0, index, value.double()).to(dtype)
+
+
+def _whole_sum_of_gathered(
+    place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
+) -> Float[Tensor, "U E"]:
+    # Nobody asks which rows there are, so on a GPU the host does not wait.
+    if usable_on_gpu(value):
+        import kernels.gpu.rows as gpu
+
+        return gpu.whole_sum(place, value, num_rows, dtype)
+    total = torch.zeros((num_rows, value.shape[1]), dtype=torch.float64, device=value.device)
+    return total.index_add_(0, place, value.double()).to(dtype)

@@ -7,6 +7,7 @@ import torch
 from discriminator.discriminator import Verdict
 from generator.sampler import NegativeSampler, Reward
 from graph.batch import Batch, Negatives
+from graph.transfer import sent
 from trainer.runtime import Runtime
 
 
@@ -36,7 +37,7 @@ def sums_and_means(
             )
     if negatives.log_prob is not None:
         shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
-    said = verdict.loss.new_tensor(votes)
+    said = sent(torch.tensor(votes, dtype=verdict.loss.dtype), verdict.loss.device)
     added = runtime.add(torch.cat([said, torch.stack(list(shares.values()))])).tolist()
     return added[: len(votes)], dict(zip(shares, added[len(votes) :], strict=True))
 

@@ -10,7 +10,7 @@ from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
-from kernels.rows import GatheredGradient, sum_occurrences
+from kernels.rows import GatheredGradient, whole_sum_of_occurrences
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class _RelationRows(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, None, None]:
         (relation,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         size: int = ctx.num_relations  # pyright: ignore[reportAttributeAccessIssue]
-        row, value = sum_occurrences(relation, gradient[0], size, torch.float64)
-        return value.new_zeros((size, value.shape[1])).index_copy_(0, row, value), None, None
+        return whole_sum_of_occurrences(relation, gradient[0], size), None, None
 
 
 class _Combined(torch.autograd.Function):

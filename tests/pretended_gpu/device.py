@@ -69,6 +69,11 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self.counts = counts
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here, and to tell the compiler so takes longer than the rest of this class.
+        return False
+
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -23,9 +23,12 @@ SMALL = (
     "recipe=none",
     "graph=synthetic",
     "graph.num_people=100",
-    "trainer.batch_size=512",
+    "graph.hidden_share=0.5",
+    "graph.valid_share=0.03",
+    "graph.test_share=0.03",
+    "trainer.batch_size=320",
     "trainer.valid_every=1",
-    "trainer.log_every=2",
+    "trainer.log_every=3",
     "trainer.log_digests=true",
     "discriminator.dim=8",
 )
@@ -43,38 +46,48 @@ class Trained:
     """All tensors of the last checkpoint: models, optimisers, and the sampler's state."""
 
 
-def built(options: Sequence[str], folder: Path, *, device: str, resumed: bool = False) -> tuple[Run, Trainer]:
+def built(
+    options: Sequence[str], folder: Path, runtime: Runtime, *, epochs: int, resumed: bool = False
+) -> tuple[Run, Trainer]:
     """A run of these options, before its first step."""
-    runtime = Runtime.start(device=device, timeout_seconds=1.0)
     config = composed("train", *SMALL, *options)
     note_typed(config, [*SMALL, *options])
+    config.trainer.epochs = epochs
     run = build_run(config, runtime, trains=True, loaded=resumed)
     return run, build_trainer(run, folder, resumed=resumed)
 
 
-def train(options: Sequence[str], folder: Path, *, device: str) -> Trained:
+def alone(device: str) -> Runtime:
+    """The only rank of a run, on "cuda" or "cpu"."""
+    return Runtime.start(device=device, timeout_seconds=1.0)
+
+
+def train(options: Sequence[str], folder: Path, runtime: Runtime) -> Trained:
     """Trains one epoch, ends, goes on from the checkpoint with another epoch, and ranks the test triples."""
-    _, trainer = built([*options, "trainer.epochs=1"], folder, device=device)
+    _, trainer = built(options, folder, runtime, epochs=1)
     _fit(trainer, folder)
-    run, trainer = built([*options, "trainer.epochs=2"], folder, device=device, resumed=True)
+    run, trainer = built(options, folder, runtime, epochs=2, resumed=True)
     checkpoint = find_checkpoint(folder, "latest", "resume")
     trainer.resume(checkpoint, trainer.checkpointer.read_manifest(checkpoint))
     _fit(trainer, folder)
     test = run.evaluator(run.all_known).evaluate(run.discriminator, run.graph.test).as_dict()
-    return Trained(read_steps(folder), test, _saved(folder))
+    # "cost/" are times and memory, of `quality=sampled`.
+    steps = [{key: line[key] for key in line if not key.startswith("cost/")} for line in read_steps(folder)]
+    return Trained(steps, test, _saved(folder))
 
 
-def count_steps(options: Sequence[str], folder: Path, counts: Counts, *, steps: int) -> None:
-    """Counts so many steps of the last stage, after a first one, which may do work that the others need not."""
-    _, trainer = built([*options, "trainer.epochs=2"], folder, device="cuda")
+def count_steps(options: Sequence[str], folder: Path, runtime: Runtime, counts: Counts, *, steps: int) -> None:
+    """Counts so many steps of the last stage, after two: in the first samplers may refresh, then DDP makes buckets."""
+    _, trainer = built(options, folder, runtime, epochs=2)
     stage = trainer.stages[-1]
-    trainer.train_step(stage, 0)
-    counts.clear()
-    for number in range(1, 1 + steps):
+    for number in range(2 + steps):
+        if number == 2:
+            counts.clear()
         trainer.train_step(stage, number)
 
 
 def _fit(trainer: Trainer, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     title = Title(name="", group=None, job_type="train", tags=())
     for tracker in trainer.trackers:
         tracker.start(folder, {}, title=title, run_id=None, from_step=trainer.cursor.step)

@@ -16,7 +16,7 @@ from graph.batch import Batch
 from tests.pretended_gpu.budgets import BUDGETS, complaint
 from tests.pretended_gpu.collectives import nccl_rules
 from tests.pretended_gpu.counting import Counts
-from tests.pretended_gpu.drive import count_steps
+from tests.pretended_gpu.drive import alone, count_steps
 from tests.pretended_gpu.pretending import pretended_gpu
 from tests.pretended_gpu.refusals import RefusedError
 
@@ -26,7 +26,7 @@ THIS = "tests/pretended_gpu/test_controls.py"
 
 def step_with(folder: Path) -> Counts:
     with pretended_gpu() as counts:
-        count_steps(BUDGET.options, folder, counts, steps=1)
+        count_steps(BUDGET.options, folder, alone("cuda"), counts, steps=1)
     return counts
 
 
