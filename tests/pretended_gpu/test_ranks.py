@@ -1,0 +1,75 @@
+"""Two ranks, real processes, that talk through gloo as if it were NCCL."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from tests.pretended_gpu.budgets import OF_TWO_RANKS, complaint
+from tests.pretended_gpu.collectives import nccl_rules
+from tests.pretended_gpu.device import GPU, on_gpu
+from tests.pretended_gpu.drive import Trained, alone, built, count_steps, train
+from tests.pretended_gpu.pretending import pretended_gpu
+from tests.ranks import run_on_ranks
+from trainer.runtime import Runtime
+
+RUNS = {
+    "kbgan": ("generator=kbgan", "generator.pool_size=8", "generator.dim=8", "dtype=float64"),
+    "nscaching": ("generator=nscaching", "optimizer=rowwise_adagrad", "loss=softmax", "dtype=float64"),
+    "all entities": (
+        *("generator=uniform", "generator.num_negatives=1", "discriminator=conve", "discriminator.scoring.height=2"),
+        *("discriminator.scoring.num_filters=4", "loss=one_vs_all", "optimizer=lazy_adam", "dtype=float64"),
+    ),
+}
+STEPS = 2
+
+
+def pretending_rank(rank: int, world_size: int) -> Runtime:
+    """What `Runtime.start` would make with NCCL: gloo stands in for it, and waits without a timeout on the CPU."""
+    runtime = Runtime(rank, world_size, GPU)
+    runtime._patient = dist.new_group(backend="gloo")
+    return runtime
+
+
+def train_on_ranks(
+    rank: int, world_size: int, options: tuple[str, ...], folder: Path
+) -> tuple[Trained, Counter[str], list[str]]:
+    with pretended_gpu(), nccl_rules() as calls:
+        trained = train(options, folder, pretending_rank(rank, world_size))
+        run, _ = built(options, folder / "other", pretending_rank(rank, world_size), epochs=1)
+        dense = run.discriminator.dense_tensors()
+        return trained, calls, [name for name, value in dense.items() if not on_gpu.has(value)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_collectives_are_what_nccl_takes_and_the_run_is_that_of_one_rank(name, tmp_path: Path):
+    two = run_on_ranks(2, train_on_ranks, RUNS[name], tmp_path / "two")
+    one = train(RUNS[name], tmp_path / "one", alone("cpu"))
+    for trained, calls, on_cpu in two:
+        assert calls["all_to_all_single"] and calls["all_reduce"] and calls["broadcast"]
+        assert not on_cpu  # DDP sends them when it begins
+        assert trained.test["both"]["mrr"] == pytest.approx(one.test["both"]["mrr"], rel=1e-6)
+    expect_like(two[0][0].steps, one.steps)
+
+
+def expect_like(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
+    assert [line["step"] for line in steps] == [line["step"] for line in others]
+    for line, like in zip(steps, others, strict=True):
+        for key, value in like.items():
+            assert line[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), key
+
+
+def count_on_ranks(rank: int, world_size: int, options: tuple[str, ...], folder: Path) -> Any:
+    with pretended_gpu() as counts, nccl_rules():
+        count_steps(options, folder, pretending_rank(rank, world_size), counts, steps=STEPS)
+        return counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_TWO_RANKS)
+def test_a_step_of_two_ranks_waits_as_often_as_its_budget_says(name, tmp_path: Path):
+    for counts in run_on_ranks(2, count_on_ranks, OF_TWO_RANKS[name].options, tmp_path):
+        assert (said := complaint(counts, STEPS, OF_TWO_RANKS[name])) is None, said
