@@ -142,9 +142,7 @@ def sum_occurrences(
     return row, out
 
 
-def whole_sum(
-    sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
-) -> Float[Tensor, "U E"]:
+def whole_sum(sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype) -> Float[Tensor, "U E"]:
     """What `sum_rows` gives, as a tensor of all rows: zeros where there is no gradient."""
     if sources and not usable(rows):
         value = torch.cat([_gathered(source, rows) for source in sources])

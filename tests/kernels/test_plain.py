@@ -28,7 +28,7 @@ from generator.sampler import NegativeSampler, Reward
 from generator.uniform import UniformSampler
 from graph.known import KnownTriples
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
-from kernels.rows import GatheredGradient, sum_occurrences, sum_rows
+from kernels.rows import GatheredGradient, sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, randn, without_kernels
 from tests.worlds import (
     adam,
@@ -101,6 +101,9 @@ def test_sums_of_copied_rows(width: int, dtype: torch.dtype):
         assert_same_both_ways(sum_rows, sources, rows, out)
         assert_same_both_ways(sum_rows, [], rows, out)
         assert_same_both_ways(sum_occurrences, sources[0].place, sources[0].value, 9, out)
+        assert_same_both_ways(whole_sum, sources, rows, out)
+        assert_same_both_ways(whole_sum, [], rows, out)
+    assert_same_both_ways(whole_sum_of_occurrences, sources[0].place, sources[0].value, 11)
 
 
 @every_width

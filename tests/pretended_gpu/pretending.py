@@ -10,6 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from kernels.gpu import available
 from tests.pretended_gpu.counting import Counts
 from tests.pretended_gpu.device import CPU, GPU, Watch, on_gpu, pinned
 from tests.pretended_gpu.refusals import RefusedError
@@ -51,6 +52,8 @@ def _pretend_cuda(patch: pytest.MonkeyPatch) -> None:
     }
     for name, answer in answers.items():
         patch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    # Triton would compile for a real GPU: its kernels have tests of their own.
+    patch.setattr(available, "has_triton", lambda: False)
 
 
 def _pretend_attributes(patch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import kernels.gpu.updates
 import kernels.ranks
 import kernels.updates
 from kernels.gpu.ranks import count_ranks
-from kernels.gpu.rows import sum_occurrences
+from kernels.gpu.rows import sum_occurrences, whole_sum
 from kernels.library import usable
 from kernels.ranks import LeftOut, RankCounts
 from kernels.rows import RowGradient
@@ -41,6 +41,16 @@ def test_sums_are_those_in_float64(dtype: torch.dtype):
     assert_close(found, total[row])
     row, found = sum_occurrences(place[:0], value[:0], dtype)
     assert (len(row), len(found)) == (0, 0)
+
+
+@both_types
+def test_sums_of_all_rows_are_zeros_where_nothing_occurs(dtype: torch.dtype):
+    place, value = integers(7, 20) + 1, randn(20, WIDTH, dtype=dtype)
+    total = torch.zeros((9, WIDTH), dtype=torch.float64).index_add_(0, place, value.double())
+    found = whole_sum(place, value, 9, dtype)
+    assert_close(found, total)
+    assert not found[[0, 8]].any()
+    assert whole_sum(place[:0], value[:0], 2, dtype).equal(torch.zeros((2, WIDTH), dtype=dtype))
 
 
 @both_types
