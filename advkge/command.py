@@ -37,11 +37,13 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"error: there is no command {name[:80]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(1)
+    from launch.before_torch import has_said_all
     from launch.this_command import installed_as
 
     sys.argv = [installed_as(name), *rest]
-    run: Callable[[], None] = importlib.import_module(f"launch.{name}").main
-    run()
+    if not has_said_all(name, rest):
+        run: Callable[[], None] = importlib.import_module(f"launch.{name}").main
+        run()
 
 
 def _listed() -> str:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-from graph.errors import InputError
+from embedding.lost_rank import LostRankError
 from kernels.library import call, load
 
 log = logging.getLogger(__name__)
@@ -47,14 +47,6 @@ class _Region:
         half = (len(memory) - _LINE) // (2 * _LINE) * _LINE
         first, second, _ = memory[_LINE:].split([half, half, len(memory) - _LINE - 2 * half])
         return cls(memory[:8].view(torch.int64), (first, second))
-
-
-class LostRankError(InputError):
-    """Another rank did not take part in an exchange: it hangs, or has died."""
-
-    def __init__(self, message: str, *, hangs: bool) -> None:
-        super().__init__(message)
-        self.hangs = hangs
 
 
 class SharedMemory:

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-
-from torch.distributed import Store, TCPStore
+from typing import TYPE_CHECKING
 
 from launch.early_signals import launched_from_here
 from launch.last_line import claim, claimed
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
 
 _LOOK_EVERY = 0.05
 _GRACE = 15.0
@@ -46,6 +48,8 @@ class Ending:
 
 def run_processes(command: Sequence[str], ranks: int) -> Ending:
     """Runs a command once for each rank of a run, and waits until all have ended."""
+    from torch.distributed import TCPStore  # not earlier: it takes seconds
+
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     processes: list[subprocess.Popen[bytes]] = []
     with _noting_signals() as asked:
@@ -70,7 +74,7 @@ def run_processes(command: Sequence[str], ranks: int) -> Ending:
 
 
 def _watch(
-    processes: Sequence[subprocess.Popen[bytes]], store: Store, asked: "Sequence[_Signal]"
+    processes: Sequence[subprocess.Popen[bytes]], store: "Store", asked: "Sequence[_Signal]"
 ) -> tuple[int | None, list[int]]:
     """Waits until all ranks have ended.
 

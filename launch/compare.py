@@ -22,11 +22,12 @@ from launch.arguments import for_shell
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
 from launch.main import main_of
-from launch.options import check_values, shortened
+from launch.options import check_values
 from launch.paths import absolute, make_absolute
 from launch.saved_run import load_run, trained_on
 from launch.schema import SavedRunOptions
 from launch.splits import needs_split
+from launch.texts import shortened
 from launch.this_command import this_command
 from reporting.comparison import Comparison, as_csv, as_json, as_text, compare
 from reporting.comparison_page import as_page

@@ -12,7 +12,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from embedding.shared_memory import LostRankError
+from embedding.lost_rank import LostRankError
 from graph.errors import InputError
 from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
 from launch.suggestions import explain_unknown_option, explain_wrong_value

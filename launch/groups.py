@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 from launch.arguments import for_shell, override
-from launch.options import check_text, shortened
+from launch.texts import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
 _OPTIONAL = ("encoder", "average", "quality", "experiment")
@@ -22,7 +22,7 @@ _LISTS = ("term", "tracker")
 """Groups of which a run may choose several."""
 _FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are used before there is a config to check."""
-_FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
+FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
 """Arguments that add choices outside of conf/."""
 
 
@@ -36,7 +36,7 @@ def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> lis
         InputError: a choice that its group does not have; lists the choices.
     """
     settled = list(arguments)
-    foreign = any(argument.lstrip("+~").startswith(_FOREIGN) for argument in arguments)
+    foreign = any(argument.lstrip("+~").startswith(FOREIGN) for argument in arguments)
     for argument in arguments:
         key, _, value = argument.lstrip("+~").partition("=")
         if key in _FOLDERS:

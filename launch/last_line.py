@@ -11,12 +11,14 @@ import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
-
-from torch.distributed import DistError, Store, TCPStore
+from typing import TYPE_CHECKING
 
 from launch.early_signals import has_launcher
 
-_own_store: list[TCPStore] = []
+if TYPE_CHECKING:  # a process that is no rank ends with its line before torch is imported, which takes seconds
+    from torch.distributed import Store, TCPStore
+
+_own_store: "list[TCPStore]" = []
 """The store that this process has for all ranks, if any. torch's own process group takes the same."""
 _MOMENT = 1.0
 """Seconds."""
@@ -32,11 +34,13 @@ def rank_number() -> int:
     return int(os.environ["RANK"]) if is_rank() else 0
 
 
-def launcher_store(seconds: float = 300.0) -> TCPStore:
+def launcher_store(seconds: float = 300.0) -> "TCPStore":
     """The launcher's store. It may stay when torchrun restarts the ranks, with what was written before.
 
     Where the launcher has none, which torchrun says by a variable and other launchers by its absence, rank 0 has it.
     """
+    from torch.distributed import TCPStore
+
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if rank_number() == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and not _own_store:
         _own_store.append(TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True))
@@ -47,6 +51,8 @@ def may_say(line: str) -> bool:
     """True if this process should print the line, because no other has printed what ends the run."""
     if not is_rank():
         return True
+    from torch.distributed import DistError
+
     try:
         first = claim(launcher_store(5.0), line)
     except DistError:  # the launcher is gone, and its store with it
@@ -70,6 +76,8 @@ def who_is_lost(reason: str) -> str:
     Args:
         reason: the error that this rank saw.
     """
+    from torch.distributed import DistError
+
     lost = ""
     try:
         store = launcher_store(5.0)
@@ -82,13 +90,13 @@ def who_is_lost(reason: str) -> str:
     return f"{lost or 'another rank'} does not answer rank {rank_number()}: {reason}"
 
 
-def claim(store: Store, line: str) -> bool:
+def claim(store: "Store", line: str) -> bool:
     """Records `line` as what ends the run; false if another line was recorded before."""
     mine = f"{uuid.uuid4()}\n{line}"
     return store.compare_set(_key(), "", mine).decode() == mine
 
 
-def claimed(store: Store) -> str | None:
+def claimed(store: "Store") -> str | None:
     """The recorded line, if any."""
     said = store.compare_set(_key(), "", "").decode()
     return said.partition("\n")[2] if said else None

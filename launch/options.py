@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
 from types import NoneType, UnionType
@@ -23,6 +22,7 @@ from embedding.scoring.scoring import ScoringFunction
 from generator.baseline import Baseline
 from generator.sampler import NegativeSampler
 from graph.errors import InputError
+from launch.texts import NAME_BYTES, check_text, shortened
 from trainer.averaging.average import Average
 from trainer.observer import Observer
 from trainer.tracking.tracker import Tracker
@@ -60,8 +60,6 @@ _INTEGERS = 2**31
 _SEEDS = 2**63  # as in a checkpoint's manifest
 _WIDTHS = 2**20
 """A larger dimension must be a mistake: it would take minutes until memory runs out."""
-_NAME_BYTES = 255
-_PATH_BYTES = 4095
 
 
 def check_options(config: DictConfig) -> None:
@@ -127,30 +125,6 @@ def _check_number(key: str, value: float) -> None:
         raise InputError(f"{key} must be below {limit}, got {shortened(value)}")
 
 
-def check_text(key: str, value: str) -> None:
-    """Raises InputError for a text that can be neither a name nor a path."""
-    if "\0" in value:
-        raise InputError(f"{key} must not have a character 0, got {shortened(value)}")
-    if len(value.encode(errors="surrogateescape")) > _PATH_BYTES or any(
-        len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in value.split("/")
-    ):
-        raise InputError(
-            f"{key} must be a name of at most {_NAME_BYTES} bytes, or a path of such names, "
-            f"got {len(value)} characters, {shortened(value)}"
-        )
-
-
-def shortened(value: object) -> str:
-    """A value for an error message; a long one is cut."""
-    text = _digits(value) if isinstance(value, int) else repr(value)
-    return text if len(text) <= 60 else f"{text[:56]} ..."
-
-
-def _digits(value: int) -> str:
-    limit = sys.get_int_max_str_digits()
-    return str(value) if limit == 0 or abs(value) < 10 ** min(limit - 1, 100) else hex(value)
-
-
 def _places(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Config key and group of each choice at the top level, in `terms`, in `trackers` and in `pretrain`."""
     yield from ((group, group) for group in _CHOSEN if group in config)
@@ -174,7 +148,7 @@ def _check_choice(key: str, group: str, node: Any, *, given: bool = False) -> No
 
 def _spelling(key: str, group: str, node: Any = None) -> str:
     """How to type a choice."""
-    name = node if isinstance(node, str) and len(node) < _NAME_BYTES else "NAME"
+    name = node if isinstance(node, str) and len(node) < NAME_BYTES else "NAME"
     if group == "term":
         return f"term=[{name}]"
     return f"{group}={name}" if key == group else f"{group}@{key}={name}"

@@ -33,7 +33,11 @@ def explain_unknown_option(reason: str, command: str) -> str | None:
     found = _UNKNOWN.search(reason)
     if found is None:
         return None
-    key = found[1] or found[2]
+    return no_such_option(found[1] or found[2], command)
+
+
+def no_such_option(key: str, command: str) -> str:
+    """The error text for an unknown option of a command, with suggestions. Composes the command's config."""
     if key == "graph.path" and command in ("train", "search", "scorecard"):
         return "graph.path needs graph=folder: type graph=folder graph.path=DIR"
     keys = [known for known in _keys(_compose(command)) if known.startswith("hydra") <= key.startswith("hydra")]

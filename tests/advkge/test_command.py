@@ -1,4 +1,5 @@
 import importlib
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -60,6 +61,44 @@ def test_each_command_has_its_own_help(name, typed):
     about, _, options = said.partition("Options and their defaults")
     assert f"advkge {name} " in about  # an example that can be typed
     assert len(about.splitlines()) <= 10 and len(options.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 0, "usage: advkge COMMAND"),
+        (["trian"], 1, "there is no command 'trian'"),
+        (["predict", "--help"], 0, "advkge predict run=RUN head=NAME"),
+        (["train", "--epochs=3"], 1, "options have no dashes"),
+        (["train", "generator=kbgn"], 1, "there is no such generator"),
+        (["search", "generator=kbgn,uniform"], 1, "there is no such generator"),
+        (["report", "rn=x"], 1, "rn: there is no such option; did you mean run?"),
+        (["prepare", "pth=x"], 1, "pth: there is no such option; did you mean path?"),
+    ],
+)
+def test_help_and_typos_do_not_wait_for_torch(words, code, says):
+    program = (
+        "import sys; sys.argv[0] = 'advkge'; from advkge.command import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "False"), done.stderr
+    assert says in done.stdout + done.stderr
+
+
+def test_what_is_right_is_not_refused_before_torch(typed, monkeypatch):
+    run = []
+    monkeypatch.setattr("launch.train.main", lambda: run.append(sys.argv[1:]))
+    words = [
+        *["graph=umls", "+generator.own=1", "~average", "hydra.run.dir=x", "hydra/launcher=joblib", "resume=auto"],
+        *["generator=mixture", "generator@generator.parts.easy=uniform", "generator.parts.easy.num_negatives=4"],
+        *["baseline@generator.baseline=per_query", "trainer.epochs=1,2", "--multirun"],
+    ]
+    assert typed("train", *words) == (0, "", "")
+    assert run == [words]
 
 
 @pytest.mark.parametrize(

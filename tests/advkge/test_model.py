@@ -109,3 +109,10 @@ def test_options_are_written_as_hydra_reads_them():
 
 def test_a_model_shows_what_it_is(model):
     assert repr(model).startswith("<advkge.Model DistMult of family: 128 entities, 20 relations, ")
+
+
+def test_the_package_lists_what_it_has():
+    assert set(advkge.__all__) <= set(dir(advkge))
+    assert all(hasattr(advkge, name) for name in advkge.__all__)
+    with pytest.raises(AttributeError, match="module 'advkge' has no attribute 'lod'"):
+        advkge.lod  # noqa: B018

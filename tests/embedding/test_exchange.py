@@ -16,7 +16,8 @@ from torch import Tensor
 import embedding.exchange
 import embedding.shared_memory
 from embedding.exchange import add_over_ranks, deliver_rows, fetch_rows, gather_ranks, plan_route, share_memory
-from embedding.shared_memory import LostRankError, SharedMemory
+from embedding.lost_rank import LostRankError
+from embedding.shared_memory import SharedMemory
 from kernels.library import call
 from tests.ranks import run_on_ranks
 
