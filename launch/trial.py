@@ -34,11 +34,12 @@ def run_trial(
 
     Args:
         metric: a key of metrics.jsonl; higher is better.
+        threads: of the run, unless the user has set OMP_NUM_THREADS.
         is_hopeless: takes the number of a validation, counted from 0, and its metric.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(_SCRIPT), *options, override("hydra.run.dir", str(folder))]
-    environment = {**launched_from_here(), "OMP_NUM_THREADS": str(threads)}
+    environment = {"OMP_NUM_THREADS": str(threads), **launched_from_here()}  # as the user has set it, if at all
     pruned = False
     with (folder / "log.txt").open("w") as log:
         print("$", *command[1:], file=log, flush=True)

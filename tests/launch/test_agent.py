@@ -95,6 +95,15 @@ def test_the_rank_that_had_to_be_killed_is_named_and_not_the_one_that_waited_for
     assert capfd.readouterr().err == f"error: {ending.error}\n"
 
 
+@pytest.mark.parametrize(("typed", "used"), [("5", "5"), (None, str(max(1, (os.cpu_count() or 1) // 2)))])
+def test_ranks_have_the_threads_that_the_user_set(typed, used, run, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if typed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", typed)
+    run("(folder / 'threads').write_text(os.environ['OMP_NUM_THREADS'])", "pass")
+    assert (tmp_path / "threads").read_text() == used
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_all_ranks_which_save_and_end(number, run, tmp_path, capfd):
     signalled_when_ready(tmp_path, 2, number)

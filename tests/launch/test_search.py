@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from graph.errors import InputError
-from launch import search
+from launch import search, trial
 from launch.search_space import Dimension, as_options, split_space
 from launch.trial import Outcome, run_trial, validations
 from tests.warm_start import WarmPopen, children_of, is_running, wait_until
@@ -221,3 +221,15 @@ def test_a_signal_ends_a_search_and_its_runs(tmp_path: Path, environment, number
         assert code == 128 + signal.SIGTERM
         *_, last = (tmp_path / "said").read_text().splitlines()
         assert last.startswith("stopped by signal 15; go on with: python ")
+
+
+@pytest.mark.parametrize(("typed", "used"), [("5", "5"), (None, "3")])
+def test_a_trial_has_the_threads_that_the_user_set(typed, used, tmp_path, monkeypatch):
+    program = tmp_path / "run.py"
+    program.write_text("import os; print('threads:', os.environ['OMP_NUM_THREADS'])")
+    monkeypatch.setattr(trial, "_SCRIPT", program)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if typed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", typed)
+    run_trial([], tmp_path / "trial", "valid/mrr", 3, lambda *_: False)
+    assert (tmp_path / "trial" / "log.txt").read_text().splitlines()[-1] == f"threads: {used}"
