@@ -15,7 +15,8 @@ from torch import Tensor
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.lines import LONGEST_LINE, lines_of
-from graph.format.text_check import decode, line_fault, shown
+from graph.format.text_check import decode, shown
+from graph.format.wrong_lines import LineFault
 from graph.knowledge_graph import KnowledgeGraph
 from graph.name_lookup import NameLookup
 
@@ -78,15 +79,15 @@ def read_queries(path: Path) -> list[Query]:
 
 def _parsed(path: Path, number: int, line: bytes) -> Query:
     if len(line) > LONGEST_LINE:
-        raise line_fault(path, number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a query")
+        raise LineFault(path, number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a query")
     cells = decode(path, number, line).split("\t")
     if len(cells) != 3:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         commas = b"\t" not in line and line.count(b",") >= 2
         advice = "; this line has commas: put a tab in the place of each that separates" if commas else ""
-        raise line_fault(path, number, f"{found}, expected head, relation and tail, separated by tabs{advice}")
+        raise LineFault(path, number, f"{found}, expected head, relation and tail, separated by tabs{advice}")
     if cells.count(MARK) > 1:
-        raise line_fault(
+        raise LineFault(
             path, number, f"{cells.count(MARK)} question marks, expected one at most: {shown(' '.join(cells))}"
         )
     head, relation, tail = (None if cell == MARK else cell for cell in cells)

@@ -19,6 +19,7 @@ import json
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from torch import Tensor
 from graph.errors import InputError
 from graph.format.source import SPLITS, ReadOptions
 from graph.format.unsplit import recognise_any
+from graph.format.wrong_lines import WrongLinesError
 from graph.header import header_splits
 from graph.knowledge_graph import KnowledgeGraph
 from graph.portrait import portrait_of
@@ -86,6 +88,8 @@ def _check(config: DictConfig) -> None:
     check_options(config)
     if config.suffix not in _SUFFIXES:
         raise InputError(f"suffix must be one of {', '.join(_SUFFIXES)}, got {config.suffix!r}")
+    if config.wrong_lines not in ("error", "skip"):
+        raise InputError(f"wrong_lines must be error or skip, got {config.wrong_lines!r}")
     check_ratio(list(config.ratio))
     names = list(config.names)
     if len(set(names)) != 3 or not all(name and "/" not in name and not name.startswith(".") for name in names):
@@ -96,10 +100,17 @@ def _check(config: DictConfig) -> None:
 
 def prepare(config: DictConfig, path: Path) -> tuple[Prepared, KnowledgeGraph]:
     """Reads the triples at a path and makes or keeps splits; also returns their statistics."""
-    options = ReadOptions(*(config.graph[key] for key in ("format", "columns", "header", "literals", "strip")))
+    wrong = Counter[str]()
+    typed = (config.graph[key] for key in ("format", "columns", "header", "literals", "strip"))
+    options = ReadOptions(*typed, wrong_lines=wrong if config.wrong_lines == "skip" else None)
     with _timed(f"reading {path}"):
         found = recognise_any(path, options.format)
-        graph, notes = read_found(path.name, found, options)
+        try:
+            graph, notes = read_found(path.name, found, options)
+        except WrongLinesError as error:
+            if config.wrong_lines == "skip":  # none is right
+                raise
+            raise InputError(f"{error}; wrong_lines=skip leaves such lines out") from error
     for note in notes:
         log.log(note.level, "%s", note.text)
     read = {split: len(getattr(graph, split)) for split in found.splits}
@@ -121,7 +132,7 @@ def prepare(config: DictConfig, path: Path) -> tuple[Prepared, KnowledgeGraph]:
             how += f"; {are}, because {len(graph.train):,} triples are too few"
     refuse_what_text_can_not_hold(graph)
     with _timed("counting leaks, degrees and classes of relations"):
-        return Prepared(path.name, how, read, removed, portrait_of(graph)), graph
+        return Prepared(path.name, how, read, dict(wrong), removed, portrait_of(graph)), graph
 
 
 def _write(config: DictConfig, folder: Path, prepared: Prepared, graph: KnowledgeGraph) -> None:

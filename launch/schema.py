@@ -234,6 +234,7 @@ class PrepareOptions:
     together: bool = MISSING
     suffix: str = MISSING
     names: list[str] = MISSING
+    wrong_lines: str = MISSING
     graph: Any = MISSING
 
 

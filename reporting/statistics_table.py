@@ -27,6 +27,8 @@ class Prepared:
     """One sentence: whether the splits are those of the source, or how they were drawn."""
     read: dict[str, int]
     """Triples read, by split; all are "train" if the source has no splits."""
+    wrong_lines: dict[str, int]
+    """Lines that are no triples and were left out, by reason."""
     removed: Removed
     portrait: Portrait
 
@@ -40,6 +42,7 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
         "source": prepared.source,
         "how": prepared.how,
         "read": prepared.read,
+        "wrong_lines": prepared.wrong_lines,
         "removed": asdict(prepared.removed),
         **portrait,
         "cardinality": prepared.portrait.cardinality,
@@ -48,9 +51,10 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
 
 
 def removed_rows(prepared: Prepared) -> list[tuple[str, int]]:
-    """What was left out, in words, and how many triples."""
+    """What was left out, in words, and how many lines or triples."""
     removed = prepared.removed
     return [
+        *((f"lines that are no triple ({reason})", count) for reason, count in prepared.wrong_lines.items()),
         ("duplicates", removed.duplicates),
         ("valid triples that train has", removed.repeated_valid),
         ("test triples that train or valid has", removed.repeated_test),

@@ -17,7 +17,8 @@ from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.layout import single_spaces
 from graph.format.lines import LONGEST_LINE, lines_of, open_stream
-from graph.format.text_check import WHITE, check_name, count_of, decode, line_fault, shown
+from graph.format.text_check import WHITE, check_name, count_of, decode, shown
+from graph.format.wrong_lines import LineFault
 
 pc: Any = pyarrow.compute
 
@@ -119,7 +120,7 @@ def _check_lines(path: Path, *, strip: bool) -> None:
     places = [place for place in (0, 1) if all(cells[place].isdecimal() for _, cells in rows)]
     if not places:
         number, cells = next((n, cells) for n, cells in rows if not any(cell.isdecimal() for cell in cells))
-        raise line_fault(path, number, f"expected a name and its id, got {shown(' '.join(cells))}")
+        raise LineFault(path, number, f"expected a name and its id, got {shown(' '.join(cells))}")
     exact = [place for place in places if {int(cells[place]) for _, cells in rows} == set(range(len(rows)))]
     if len(exact) == 2 and _id_place(path) is None:
         raise InputError(f"{path}: both columns have ids 0 to {len(rows) - 1}, so names and ids can't be told apart")
@@ -131,11 +132,11 @@ def _check_lines(path: Path, *, strip: bool) -> None:
         check_name(path, number, name, "name", strip=strip)
         name = name.strip(WHITE) if strip else name
         if name in seen:
-            raise line_fault(path, number, f"the name {shown(name)} is also on line {seen[name]}, expected each once")
+            raise LineFault(path, number, f"the name {shown(name)} is also on line {seen[name]}, expected each once")
         if identifier in at:
-            raise line_fault(path, number, f"the id {identifier} is also on line {at[identifier]}, expected each once")
+            raise LineFault(path, number, f"the id {identifier} is also on line {at[identifier]}, expected each once")
         if identifier >= len(rows):
-            raise line_fault(path, number, f"the id {identifier} is not one of 0 to {len(rows) - 1}")
+            raise LineFault(path, number, f"the id {identifier} is not one of 0 to {len(rows) - 1}")
         seen[name] = at[identifier] = number
 
 
@@ -153,10 +154,10 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
                 blank = blank or number
                 continue
             if blank:
-                raise line_fault(path, blank, f"a blank line before line {number}, expected a name and its id")
+                raise LineFault(path, blank, f"a blank line before line {number}, expected a name and its id")
             cells = text.split("\t") if "\t" in text else text.split()
             if len(cells) != 2:
-                raise line_fault(path, number, f"expected a name and its id separated by a tab, got {shown(text)}")
+                raise LineFault(path, number, f"expected a name and its id separated by a tab, got {shown(text)}")
             rows.append((number, cells))
     except (EOFError, OSError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -11,7 +11,8 @@ from graph.errors import InputError
 from graph.format.dictionary import read_dictionary
 from graph.format.openke import OPENKE
 from graph.format.source import Format, Found, ReadOptions
-from graph.format.text_check import COLUMN_NAMES, line_fault, shown
+from graph.format.text_check import COLUMN_NAMES, shown
+from graph.format.wrong_lines import LineFault
 
 pc: Any = pyarrow.compute
 
@@ -41,7 +42,7 @@ def number_names(found: Found, entities: Encoding, relations: Encoding, options:
             what = f"an id of 0 to {len(names) - 1}, as" if format.by_id else "a name"
             found_name = f"the {COLUMN_NAMES[letter]} is {name}"
             file = found.splits[split][0]
-            raise line_fault(file, line, f"{found_name}, expected {what} in {path.name}{_advice(format)}")
+            raise LineFault(file, line, f"{found_name}, expected {what} in {path.name}{_advice(format)}")
         encoding.renumber(names, new_id)
     return format
 

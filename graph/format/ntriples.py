@@ -9,6 +9,7 @@ Escapes (\u00e9) are decoded, so that each IRI has one name.
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.lines import LONGEST_LINE, blocks_of_lines, lines_of, open_stream, read_carefully
 from graph.format.source import Ending, Format, Note, Pieces, ReadOptions
-from graph.format.text_check import WHITE, decode, line_fault, shown
+from graph.format.text_check import WHITE, decode, shown
+from graph.format.wrong_lines import LineFault, Without, WrongLines
 
 # Four hex digits of a character, without the halves of surrogate pairs; eight digits go up to 10FFFF.
 _FOUR = r"(?:[0-9A-CE-Fa-ce-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})"
@@ -40,6 +42,7 @@ _NOTHING = r"^[ \t]*(#.*)?$"
 _ESCAPE = re.compile(rf'{_UCHAR}|\\[tbnrf"\'\\]')
 _ONE_CHARACTER = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _NO_SEPARATOR = "\x1f"
+_NO_TRIPLE = "no triple"
 pc: Any = pyarrow.compute
 
 
@@ -51,15 +54,24 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     [path] = paths
     if options.columns not in (None, "hrt"):
         raise InputError(f"graph.columns: N-Triples are hrt, got {options.columns}")
-    literals, kept, has_blank = 0, 0, False
-    for lines in read_carefully(path, lambda careful: _lines(path, careful=careful), lambda: _check_lines(path)):
-        triples = _parse(path, lines["line"].combine_chunks())
+    literals, kept, has_blank, wrong = 0, 0, False, WrongLines()
+
+    def check() -> None:
+        nonlocal wrong
+        wrong = _check_lines(path, of_bytes=options.wrong_lines is not None)
+        if wrong and options.wrong_lines is None:
+            raise wrong.error()
+
+    for lines in read_carefully(path, lambda careful: _lines(path, Without(wrong.numbers), careful=careful), check):
+        triples = _parse(path, lines["line"].combine_chunks(), options.wrong_lines)
         is_literal = pc.starts_with(triples.field("t"), '"')
         literals += pc.sum(is_literal).as_py() or 0
         part = triples if options.literals else triples.filter(pc.invert(is_literal))
         has_blank = has_blank or any(pc.any(pc.starts_with(part.field(side), "_:")).as_py() for side in "ht")
         kept += len(part)
         yield pa.table([_named(path, part.field(letter)) for letter in "hrt"], names=list("hrt"))
+    if options.wrong_lines is not None:
+        options.wrong_lines.update(wrong.reasons)
     if not kept:
         has = "no triple" if not literals else f"no triple but {literals:,} whose tail is a literal, which are left out"
         raise InputError(f"{path} has {has}" + ("; graph.literals=true keeps them" if literals else ""))
@@ -80,9 +92,9 @@ def _notes(path: Path, literals: int, *, kept: bool, has_blank: bool) -> list[No
     return notes
 
 
-def _lines(path: Path, *, careful: bool) -> Iterator[pa.Table]:
-    """The lines that are not blank, a block at a time."""
-    with open_stream(path, None, careful=careful) as stream:
+def _lines(path: Path, right: Without, *, careful: bool) -> Iterator[pa.Table]:
+    """The lines that are not blank, a block at a time; those that `right` keeps, if `careful`."""
+    with open_stream(path, right if careful else None, careful=careful) as stream:
         for block in blocks_of_lines(stream, LONGEST_LINE):
             if not block.strip(b"\r\n"):
                 continue
@@ -97,14 +109,19 @@ def _lines(path: Path, *, careful: bool) -> Iterator[pa.Table]:
             )
 
 
-def _parse(path: Path, lines: pa.Array) -> pa.StructArray:
-    """The triples of a block, as text fields h, r and t."""
+def _parse(path: Path, lines: pa.Array, skipped: Counter[str] | None) -> pa.StructArray:
+    """The triples of a block, as text fields h, r and t; `skipped` counts wrong lines, None: they are an error."""
     triples = pc.extract_regex(lines, _TRIPLE)
     fits = pc.is_valid(triples)
     if not pc.all(fits).as_py():
         others = lines.filter(pc.invert(fits))
-        if not pc.all(pc.match_substring_regex(others, _NOTHING)).as_py():
-            _check_lines(path)
+        wrong = pc.invert(pc.match_substring_regex(others, _NOTHING))
+        if skipped is not None:
+            if count := pc.sum(wrong).as_py():
+                skipped[_NO_TRIPLE] += count
+        elif pc.any(wrong).as_py():
+            if faults := _check_lines(path):
+                raise faults.error()
             raise InputError(f"{path} has a line that is not N-Triples")
         triples = triples.filter(fits)
     return triples
@@ -130,19 +147,31 @@ def _unescape(match: re.Match[str]) -> str:
     return chr(int(digits, 16)) if letter in "uU" else _ONE_CHARACTER[letter]
 
 
-def _check_lines(path: Path) -> None:
-    """Raises InputError for the first line that is not a triple, a comment or blank."""
-    number = 0
+def _check_lines(path: Path, *, of_bytes: bool = False) -> WrongLines:
+    """The lines that are not a triple, a comment or blank; if `of_bytes`, only those that are not UTF-8.
+
+    Raises:
+        InputError: the file is of another kind, can't be read, or is empty.
+    """
+    number, wrong = 0, WrongLines()
     try:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
         for number, line in enumerate(lines_of(path), start=1):
-            text = decode(path, number, line)
+            try:
+                text = decode(path, number, line)
+            except LineFault as fault:
+                wrong.add(fault)
+                continue
+            if of_bytes:
+                continue
             one = pa.array([text], pa.large_string())
             if pc.match_substring_regex(one, _TRIPLE)[0].as_py() or pc.match_substring_regex(one, _NOTHING)[0].as_py():
                 continue
-            raise line_fault(path, number, f"expected a triple <head> <relation> <tail> . got {shown(text)}")
+            what = f"expected a triple <head> <relation> <tail> . got {shown(text)}"
+            wrong.add(LineFault(path, number, what, _NO_TRIPLE))
     except (EOFError, OSError) as error:
         raise InputError(f"{path} cannot be read after line {number}: {error}") from error
     if number == 0:
         raise InputError(f"{path} is empty, expected at least one triple")
+    return wrong

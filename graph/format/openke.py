@@ -11,7 +11,8 @@ from graph.format.layout import Layout
 from graph.format.lines import lines_of
 from graph.format.source import Ending, Format, Pieces, ReadOptions
 from graph.format.text import read_text
-from graph.format.text_check import count_of, decode, line_fault, shown
+from graph.format.text_check import count_of, decode, shown
+from graph.format.wrong_lines import LineFault
 
 
 def _patterns(split: str) -> list[str]:
@@ -27,9 +28,9 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     first = decode(path, 1, next(lines_of(path)))
     count = count_of(first)
     if count is None:
-        raise line_fault(path, 1, f"expected the number of triples, got {shown(first)}")
+        raise LineFault(path, 1, f"expected the number of triples, got {shown(first)}")
     if count != rows:
-        raise line_fault(path, 1, f"it says {count} triples, but {rows} follow")
+        raise LineFault(path, 1, f"it says {count} triples, but {rows} follow")
     return Ending()
 
 

@@ -1,6 +1,7 @@
 """Types that all formats share: the options for reading, a format, and the files found in a folder."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ class ReadOptions:
     header: bool | str
     literals: bool
     strip: bool
+    wrong_lines: Counter[str] | None = field(default=None, repr=False)  # no part of the key of a graph cache
+    """Text and N-Triples only. A counter: wrong lines are left out, and counted there by reason. None: an error."""
 
     def __post_init__(self) -> None:
         if self.columns is not None and sorted(str(self.columns)) != ["h", "r", "t"]:

@@ -5,6 +5,7 @@ memory is that of a block.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from graph.format.layout import Layout
 from graph.format.lines import LONGEST_LINE, blocks_of_lines, lines_of, open_stream, read_carefully
 from graph.format.source import Ending, Format, Note, Pieces, ReadOptions, strip_note
 from graph.format.text_check import WHITE, cells_of, check_lines, decode
+from graph.format.wrong_lines import Without, WrongLines
 
 # Each block has its own dictionary of names until they are numbered, so small blocks would repeat most names.
 _BLOCK_BYTES = LONGEST_LINE
@@ -37,34 +39,45 @@ def _read(paths: Sequence[Path], options: ReadOptions) -> Pieces:
     has_header = options.header is True
     layout = Layout(options.columns or "hrt", separator, first_lines=int(has_header), strip=options.strip)
     if not has_header:
-        return (yield from read_text(path, layout))
+        return (yield from read_text(path, layout, options.wrong_lines))
     header = tuple(cells_of(path, 1, decode(path, 1, next(lines_of(path), b"")), separator))
     if options.columns is None:
         layout = replace(layout, columns=order_of(header) or layout.columns)
-    ending = yield from read_text(path, layout)
+    ending = yield from read_text(path, layout, options.wrong_lines)
     return replace(ending, header=header)
 
 
 TEXT = Format("text", "names as text", _patterns, _read)
 
 
-def read_text(path: Path, layout: Layout) -> Pieces:
+def read_text(path: Path, layout: Layout, skipped: Counter[str] | None = None) -> Pieces:
     """The triples of one text file.
 
+    Args:
+        skipped: where wrong lines that are left out are counted; None: they are an error.
     Raises:
-        InputError: names the first wrong line.
+        InputError: names the first wrong lines, or has no right one.
     """
     clean = None if layout.clean is None else _Clean(layout.clean)
-    changed, notes = 0, []
+    changed, notes, wrong = 0, [], WrongLines()
+
+    def check() -> None:
+        nonlocal wrong
+        wrong = check_lines(path, layout)
+        if wrong and skipped is None:
+            raise wrong.error()
+
     # If no line is wrong, the careful way goes on: there were blank lines at the end, zeros after a gzip stream, or
     # unusual right names.
     tables = read_carefully(
-        path, lambda careful: _parse(path, layout, clean, careful=careful), lambda: check_lines(path, layout)
+        path, lambda careful: _parse(path, layout, clean, Without(wrong.numbers), careful=careful), check
     )
     for table in tables:
         piece, of_piece = _stripped(table) if layout.strip else (table, 0)
         changed += of_piece
         yield piece
+    if skipped is not None:
+        skipped.update(wrong.reasons)
     if changed:
         notes.append(strip_note(path, changed))
     if layout.separator == "," and clean is not None and clean.changed:
@@ -74,15 +87,22 @@ def read_text(path: Path, layout: Layout) -> Pieces:
     return Ending(notes)
 
 
-def _parse(path: Path, layout: Layout, clean: "_Clean | None", *, careful: bool) -> Iterator[pa.Table]:
-    """The triples, a block at a time. Raises an error of pyarrow for what may be wrong, unless `careful`."""
+def _parse(path: Path, layout: Layout, clean: "_Clean | None", right: Without, *, careful: bool) -> Iterator[pa.Table]:
+    """The triples, a block at a time. Raises an error of pyarrow for what may be wrong, unless `careful`.
+
+    Args:
+        right: keeps the lines that are not wrong, as far as these are known, which they are if `careful`.
+    """
     quoted = layout.separator == ","
     # 64-bit offsets, because the names of 100 million entities take more than 2 GiB.
     encoded = pa.dictionary(pa.int32(), pa.large_string())
     if clean is not None:
         clean.refuses_loose_quotes = quoted and not careful
     skipped = layout.first_lines
-    with open_stream(path, clean, careful=careful) as stream:
+    lines = clean
+    if careful:
+        lines = right if clean is None else lambda block: clean(right(block))
+    with open_stream(path, lines, careful=careful) as stream:
         for block in blocks_of_lines(stream, _BLOCK_BYTES, lines=skipped + 1):
             if careful and not block.strip():
                 continue

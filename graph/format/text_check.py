@@ -1,16 +1,18 @@
-"""Finds the first wrong line of a file of triples. It is slow and runs only after the fast reader finds a fault."""
+"""Finds the wrong lines of a file of triples. It is slow and runs only after the fast reader finds a fault."""
 
 import codecs
 import csv
 import gzip
 import re
 import zlib
+from array import array
 from pathlib import Path
 
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.layout import Layout, skip_spaces_around_names
 from graph.format.lines import LONGEST_LINE, lines_of
+from graph.format.wrong_lines import LineFault, WrongLines
 
 COLUMN_NAMES = {"h": "head", "r": "relation", "t": "tail"}
 # White space by Unicode, and other invisible marks, such as a byte order mark between joined files.
@@ -20,12 +22,15 @@ _NTRIPLES = re.compile(r"\s*(<[^<>]*>|_:\S+)[\s,]*<[^<>]*>[\s,]*(<[^<>]*>|_:\S+|
 _SHOWN = 80
 
 
-def check_lines(path: Path, layout: Layout) -> None:
-    """Reads the file line by line and raises InputError for the first wrong line; returns if all lines are right.
+def check_lines(path: Path, layout: Layout) -> WrongLines:
+    """Reads the file line by line and returns its wrong lines.
 
     Lines are counted from 1 in the unpacked text. Blank lines are allowed only at the end of the file.
+
+    Raises:
+        InputError: the file is of another kind, can't be read, or has neither triples nor wrong lines.
     """
-    first_blank, line_number, triples = None, 0, 0
+    wrong, blank, line_number, triples = WrongLines(), array("q"), 0, 0
     try:
         if kind := foreign_kind(path):
             raise InputError(f"{path} is {kind}")
@@ -33,12 +38,17 @@ def check_lines(path: Path, layout: Layout) -> None:
             if line_number <= layout.first_lines:
                 continue
             if line == b"" or (line_number == 1 and line == codecs.BOM_UTF8):
-                first_blank = first_blank or line_number
+                blank.append(line_number)
                 continue
-            if first_blank:
-                raise line_fault(path, first_blank, f"a blank line before line {line_number}, expected a triple")
-            _check_line(path, line_number, line, layout)
-            triples += 1
+            for number in blank:
+                what = f"a blank line before line {line_number}, expected a triple"
+                wrong.add(LineFault(path, number, what, "a blank line"))
+            del blank[:]
+            try:
+                _check_line(path, line_number, line, layout)
+                triples += 1
+            except LineFault as fault:
+                wrong.add(fault)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         state = "truncated" if isinstance(error, EOFError) else f"corrupt ({error})"
         raise InputError(
@@ -46,14 +56,12 @@ def check_lines(path: Path, layout: Layout) -> None:
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not triples:
+    if not triples and not wrong:
         found = "has nothing after its first line" if layout.first_lines else "is empty"
         raise InputError(f"{path} {found}, expected at least one triple")
-
-
-def line_fault(path: Path, line_number: int, what: str) -> InputError:
-    """The error for a line of a file; lines are counted from 1."""
-    return InputError(f"{path}, line {line_number}: {what}")
+    if not triples:
+        raise wrong.error()
+    return wrong
 
 
 def shown(text: str) -> str:
@@ -69,15 +77,15 @@ def decode(path: Path, line_number: int, line: bytes) -> str:
         found = f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8, expected UTF-8 text"
         if path.suffix != ".gz":
             found += f"; if it is Latin-1, write it anew by iconv -f latin1 -t utf-8 {path.name}"
-        raise line_fault(path, line_number, found) from error
+        raise LineFault(path, line_number, found, "not UTF-8") from error
 
 
 def _check_line(path: Path, line_number: int, line: bytes, layout: Layout) -> None:
     if len(line) > LONGEST_LINE:
-        raise line_fault(path, line_number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a triple")
+        raise LineFault(path, line_number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a triple")
     text = decode(path, line_number, line)
     if _NTRIPLES.fullmatch(text):
-        raise line_fault(path, line_number, "this is N-Triples, expected a name that ends in .nt or .nt.gz")
+        raise LineFault(path, line_number, "this is N-Triples, expected a name that ends in .nt or .nt.gz")
     cells = cells_of(path, line_number, text, layout.separator)
     if len(cells) != 3:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
@@ -87,7 +95,7 @@ def _check_line(path: Path, line_number: int, line: bytes, layout: Layout) -> No
             comma = " -d," if layout.separator == "," else ""
             advice += f"; leave out the other columns, as by cut{comma} -f1-3 {path.name}"
             advice += ", or put names with commas in quotes" if comma else ""
-        raise line_fault(path, line_number, f"{found}, {expected}{advice}")
+        raise LineFault(path, line_number, f"{found}, {expected}{advice}")
     for cell, letter in zip(cells, layout.columns, strict=True):
         check_name(path, line_number, cell, COLUMN_NAMES[letter], strip=layout.strip)
 
@@ -102,7 +110,7 @@ def cells_of(path: Path, line_number: int, text: str, separator: str) -> list[st
         return next(csv.reader([skip_spaces_around_names(text.encode()).decode()], strict=True)) or [""]
     except csv.Error as error:
         rule = "expected a value with quotes to begin and end with one, on the same line"
-        raise line_fault(path, line_number, f"bad quoting ({error}), {rule}") from error
+        raise LineFault(path, line_number, f"bad quoting ({error}), {rule}", "bad quoting") from error
 
 
 def count_of(text: str) -> int | None:
@@ -113,10 +121,11 @@ def count_of(text: str) -> int | None:
 def check_name(path: Path, line_number: int, name: str, column: str, *, strip: bool) -> None:
     """Raises InputError for an empty name, and unless `strip` for white space at an end of the name."""
     if not name.strip(WHITE):
-        raise line_fault(path, line_number, f"the {column} is empty, expected a name")
+        raise LineFault(path, line_number, f"the {column} is empty, expected a name")
     if name != name.strip(WHITE) and not strip:
         found = f"the {column} {shown(name)} has white space at its edge"
-        raise line_fault(path, line_number, f"{found}, expected a name without; graph.strip=true cuts it off")
+        advice = "expected a name without; graph.strip=true cuts it off"
+        raise LineFault(path, line_number, f"{found}, {advice}", f"white space at the edge of the {column}")
 
 
 def _other_separator(text: str, separator: str) -> str:

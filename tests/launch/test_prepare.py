@@ -170,3 +170,28 @@ def test_splits_that_stay_empty_are_told(command, tmp_path):
     outcome = command(prepare, f"path={tmp_path / 'few.tsv'}", "out=out")
     assert outcome.code == 0, outcome.errors
     assert "valid and test are empty, because 5 triples are too few" in outcome.output
+
+
+def test_wrong_lines_are_listed_or_left_out_and_counted(command, tmp_path):
+    rows = lines(facts())
+    (tmp_path / "clean.tsv").write_text(rows)
+    (tmp_path / "raw.tsv").write_text("torn\n" + rows.replace("\n", "\nonly\ttwo\n", 2))
+    outcome = command(prepare, f"path={tmp_path / 'raw.tsv'}", "out=prepared")
+    assert outcome.code == 1
+    assert "line 1: 1 column, expected 3 separated by a tab" in outcome.errors
+    assert outcome.errors.endswith(
+        "; 3 lines of the file are wrong: 1 (1 column), 3 (2 columns), 5 (2 columns); "
+        "wrong_lines=skip leaves such lines out\n"
+    )
+    outcome = command(prepare, f"path={tmp_path / 'raw.tsv'}", "out=prepared", "wrong_lines=skip")
+    assert outcome.code == 0, outcome.errors
+    assert (
+        "left out: 1 lines that are no triple (1 column)\nleft out: 2 lines that are no triple (2 columns)\n"
+        in outcome.output
+    )
+    said = json.loads((tmp_path / "prepared" / "statistics.json").read_text())
+    assert said["wrong_lines"] == {"1 column": 1, "2 columns": 2}
+    assert command(prepare, f"path={tmp_path / 'clean.tsv'}", "out=clean").code == 0
+    assert content(tmp_path / "prepared") == content(tmp_path / "clean")
+    outcome = command(prepare, f"path={tmp_path / 'raw.tsv'}", "out=prepared", "wrong_lines=ignore")
+    assert outcome.errors == "error: wrong_lines must be error or skip, got 'ignore'\n"
