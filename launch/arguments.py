@@ -67,7 +67,6 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         SystemExit: an unknown flag.
     """
     known, others = get_args_parser().parse_known_args(list(arguments))
-    _refuse_dashes(list(arguments), others)
     overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
     left = list(overrides)
     flags = []
@@ -78,16 +77,6 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             flags.append(word)
     checked = [_check(line, is_sweep=known.multirun) for line in overrides]
     return Arguments(checked, flags, is_sweep=known.multirun, wants_help=known.help)
-
-
-def _refuse_dashes(arguments: Sequence[str], unknown: Sequence[str]) -> None:
-    """Raises InputError for an option that was typed as of other programs, `--k 5` or `--k=5`."""
-    for word in unknown:
-        if word.startswith("--") and word != "--":
-            key, equals, value = word.removeprefix("--").partition("=")
-            behind = next(iter(arguments[arguments.index(word) + 1 :]), "-")
-            value = value if equals else "VALUE" if behind.startswith("-") or "=" in behind else behind
-            raise InputError(f"{_shortened(word)}: options have no dashes; type {for_shell(f'{key}={value}')}")
 
 
 def is_path(key: str) -> bool:

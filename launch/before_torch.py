@@ -18,6 +18,7 @@ from launch.closed_pipe import unread_output_dropped
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.groups import FOREIGN, settle_choices
 from launch.help import help_of
+from launch.plain_words import refuse_plain_words
 from launch.suggestions import CONF, no_such_option
 
 _OF_GROUPS = ("train", "search", "scorecard", "prepare")
@@ -27,7 +28,9 @@ _WORD = re.compile(r"\w+(?=:)")
 
 def has_said_all(command: str, words: Sequence[str]) -> bool:
     """Prints the help of a command, or ends it by one line for words that are wrong; false if it is to be run."""
+    schema.register()
     with unread_output_dropped(), one_line_errors():
+        refuse_plain_words(words, command)
         # The values of a search may be intervals, which this reads as no option.
         wants_help = {"--help", "-h"} & set(words) if command == "search" else read_arguments(words).wants_help
         if wants_help:
@@ -43,7 +46,6 @@ def _help(command: str) -> None:
     if command != "train":
         print(help_of(command))
         return
-    schema.register()
     sys.argv[1:] = settle_choices(sys.argv[1:])
     with one_line_config_errors(command):
         _hydra_s_help()
@@ -69,5 +71,4 @@ def _refuse_unknown(command: str, words: Sequence[str]) -> None:
             known.update(field.name for field in fields(each))
     for key in map(key_of, typed):
         if key.partition("@")[0].rpartition(".")[2] not in known:
-            schema.register()
             raise InputError(no_such_option(key, command))

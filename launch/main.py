@@ -8,6 +8,7 @@ from launch.arguments import read_arguments
 from launch.closed_pipe import unread_output_dropped
 from launch.errors import one_line_config_errors, one_line_errors
 from launch.help import help_of
+from launch.plain_words import refuse_plain_words
 from launch.ranks import refuse_sweep
 
 
@@ -16,6 +17,7 @@ def main_of(name: str, run_job: Callable[[], None]) -> None:
     with unread_output_dropped():
         schema.register()
         with one_line_errors():
+            refuse_plain_words(sys.argv[1:], name)
             refuse_sweep(sys.argv[1:], alone=False)
             arguments = read_arguments(sys.argv[1:])
             if arguments.wants_help:

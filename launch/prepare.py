@@ -49,6 +49,7 @@ from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_options, check_values
 from launch.paths import make_absolute
+from launch.plain_words import refuse_plain_words
 from launch.this_command import this_command
 from reporting.files import refuse_other_files, whole_folder
 from reporting.statistics_page import as_page
@@ -177,6 +178,7 @@ def main() -> None:
         schema.register()
         with one_line_errors():
             _words[:] = sys.argv[1:]
+            refuse_plain_words(_words, "prepare")
             arguments = read_arguments(settle_choices(sys.argv[1:], with_recipe=False))
             if arguments.wants_help:
                 print(help_of("prepare"))

@@ -35,6 +35,7 @@ from launch.help import help_of
 from launch.last_line import is_rank
 from launch.parts import instantiate, plain
 from launch.paths import absolute_lines, make_absolute
+from launch.plain_words import refuse_plain_words
 from launch.ranks import prepare_arguments
 from launch.splits import needs_splits
 from launch.this_command import this_command
@@ -173,6 +174,7 @@ def main() -> None:
         _failed_cells.clear()
         schema.register()
         with one_line_errors():
+            refuse_plain_words(sys.argv[1:], "scorecard")
             if read_arguments(sys.argv[1:]).wants_help:
                 print(help_of("scorecard"))
                 return

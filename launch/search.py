@@ -38,6 +38,7 @@ from launch.help import help_of
 from launch.last_line import is_rank
 from launch.options import check_options
 from launch.paths import absolute_lines, make_absolute
+from launch.plain_words import refuse_plain_words
 from launch.ranks import prepare_arguments
 from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
@@ -211,6 +212,7 @@ def main() -> None:
         schema.register()
         _words[:] = sys.argv[1:]
         with one_line_errors():
+            refuse_plain_words(_words, "search")
             dimensions, others = split_space(sys.argv[1:])
             if read_arguments(others).wants_help:
                 print(help_of("search"))

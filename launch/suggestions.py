@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.arguments import key_of, read_arguments
+from launch.arguments import key_of
 
 CONF = Path(__file__).parents[1] / "conf"
 _UNKNOWN = re.compile(r"Could not override '([^'@]+)'|Could not delete from config\. '([^']+)' does not exist")
@@ -40,13 +40,18 @@ def no_such_option(key: str, command: str) -> str:
     """The error text for an unknown option of a command, with suggestions. Composes the command's config."""
     if key == "graph.path" and command in ("train", "search", "scorecard"):
         return "graph.path needs graph=folder: type graph=folder graph.path=DIR"
-    keys = [known for known in _keys(_compose(command)) if known.startswith("hydra") <= key.startswith("hydra")]
+    keys = [known for known in keys_of(command) if known.startswith("hydra") <= key.startswith("hydra")]
     if nearest := nearest_keys(key, keys):
         *others, last = nearest
         return f"{key}: there is no such option; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
     parent = key.rpartition(".")[0]
     beside = [known.rpartition(".")[2] for known in keys if parent and known.rpartition(".")[0] == parent]
     return f"{key}: there is no such option" + (f"; {parent} has {', '.join(beside)}" if beside else "")
+
+
+def keys_of(command: str) -> list[str]:
+    """The keys of all options and sections of a command, with the choices that were typed, and of hydra."""
+    return list(_keys(_compose(command)))
 
 
 def explain_wrong_value(reason: str) -> str | None:
@@ -88,7 +93,8 @@ def _likeness(typed: str, known: str) -> float:
 
 def _compose(command: str) -> DictConfig:
     """The command's config with the chosen groups, if they exist, and with hydra's own options."""
-    choices = [line for line in read_arguments(sys.argv[1:]).overrides if (CONF / key_of(line)).is_dir()]
+    # Not `read_arguments`, because other words may be wrong too.
+    choices = [line for line in sys.argv[1:] if "=" in line and (CONF / key_of(line)).is_dir()]
     for overrides in (choices, []):
         try:
             if GlobalHydra.instance().is_initialized():

@@ -38,6 +38,7 @@ from launch.options import check_options, check_sections
 from launch.own_targets import check_plain
 from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
+from launch.plain_words import refuse_plain_words
 from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.same_model import refuse_another_model
@@ -268,6 +269,7 @@ def main() -> None:
         schema.register()
         with one_line_errors():
             words = sys.argv[1:]
+            refuse_plain_words(words, "train")
             sys.argv[1:] = prepare_arguments(settle_choices(words))
         try:
             with one_line_config_errors("train"):

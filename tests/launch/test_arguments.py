@@ -78,13 +78,3 @@ def test_what_is_no_option_is_one_short_line(line):
 def test_a_run_folder_without_a_name_is_refused(line):  # else a run would be written into the current folder
     with pytest.raises(InputError, match=r"hydra\.(run|sweep)\.dir must be a folder, got "):
         read_arguments([line])
-
-
-@pytest.mark.parametrize(
-    ("words", "instead"),
-    [(["--k", "5"], "k=5"), (["--k=5", "seed=1"], "k=5"), (["--head", "a b"], "'head=a b'"), (["--k"], "k=VALUE")],
-)
-def test_an_option_with_dashes_is_shown_without(words, instead):
-    with pytest.raises(InputError, match="options have no dashes") as error:
-        read_arguments(words)
-    assert str(error.value).endswith(f"; type {instead}")
