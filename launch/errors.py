@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embedding.lost_rank import LostRankError
 from graph.errors import InputError
 from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
-from launch.suggestions import explain_unknown_option, explain_wrong_value
+from launch.suggestions import explain_unknown_option, explain_wrong_value, no_such_choice
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
 
@@ -81,7 +81,7 @@ def one_line_config_errors(command: str) -> Iterator[None]:
         raise
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        reason = f"{group}={choice}: there is no such {group}; there are {', '.join(error.options or [])}"
+        reason = no_such_choice(f"{group}={choice}", group, choice, error.options or [])
     except (HydraException, OmegaConfBaseException) as error:
         errors = [error, *([error.__cause__] if error.__cause__ else [])]
         reason = _cut(": ".join((str(part).splitlines() or [""])[0].rstrip(".") for part in errors))

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 from launch.arguments import for_shell, override
+from launch.suggestions import no_such_choice
 from launch.texts import check_text, shortened
 
 _CONF = Path(__file__).parents[1] / "conf"
@@ -119,7 +120,7 @@ def _check(group: str, key: str, choice: Any) -> None:
     if group == "graph" and _is_folder(choice):
         raise InputError(f"graph={_shown(choice)} is a folder: type {for_shell('graph=folder', _path(choice))}")
     none = f"; {group}=null for none" if group in _OPTIONAL and choice is not None else ""
-    raise InputError(f"{key}={_shown(choice)}: there is no such {group}; there are {', '.join(names)}{none}")
+    raise InputError(no_such_choice(f"{key}={_shown(choice)}", group, str(choice), names) + none)
 
 
 def _is_folder(choice: Any) -> bool:

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -52,6 +52,17 @@ def no_such_option(key: str, command: str) -> str:
 def keys_of(command: str) -> list[str]:
     """The keys of all options and sections of a command, with the choices that were typed, and of hydra."""
     return list(_keys(_compose(command)))
+
+
+def no_such_choice(typed: str, group: str, choice: str, names: Sequence[str]) -> str:
+    """The error text for a choice that a group of conf/ does not have, with those that it has.
+
+    Args:
+        typed: what was typed, such as `discriminator=complx`.
+    """
+    near = get_close_matches(choice.lower(), names, n=3)
+    meant = f"did you mean {' or '.join(near)}? There" if near else "there"
+    return f"{typed}: there is no such {group}; {meant} are {', '.join(names)}"
 
 
 def explain_wrong_value(reason: str) -> str | None:

@@ -95,7 +95,9 @@ def test_what_cant_be_asked_is_said(ask, message, model):
 
 
 def test_a_run_that_refuses_says_why(tmp_path, warm_module):
-    with pytest.raises(advkge.InputError, match=r"^graph=umsl: there is no such graph; there are codexm, "):
+    with pytest.raises(
+        advkge.InputError, match=r"^graph=umsl: there is no such graph; did you mean umls\? There are codexm, "
+    ):
         advkge.train("umsl", show=False, folder=tmp_path / "run")
 
 

@@ -160,6 +160,11 @@ def test_choices_are_settled(typed: list[str], settled: list[str]):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        (
+            "discriminator=complx",
+            "discriminator=complx: there is no such discriminator; did you mean complex? There are",
+        ),
+        ("term=[n33,l2]", "term=n33: there is no such term; did you mean n3? There are l2, n3"),
         ("placement=null", "placement=null: there is no such placement; there are metis, random"),
         ("quality=true", "quality=true: there is no such quality; there are sampled; quality=null for none"),
         ("graph=/tmp", "graph=/tmp is a folder: type graph=folder graph.path=/tmp"),
