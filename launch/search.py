@@ -40,6 +40,7 @@ from launch.options import check_options
 from launch.paths import absolute_lines, make_absolute
 from launch.plain_words import refuse_plain_words
 from launch.ranks import prepare_arguments
+from launch.refused_run import leaving_nothing_if_refused
 from launch.search_report import REPEATS, run_trials, write_report
 from launch.search_space import Dimension, as_options, split_space
 from launch.splits import needs_splits
@@ -47,6 +48,8 @@ from launch.this_command import this_command
 from launch.trial import kill_running, run_trial
 
 log = logging.getLogger(__name__)
+_folder: list[Path] = []
+"""The folder of the search, once it is known."""
 _space: list[Dimension] = []
 _words: list[str] = []
 """What was typed."""
@@ -66,6 +69,7 @@ def run_job(config: DictConfig) -> None:
             raise InputError("a search starts its runs itself; type: python launch/search.py ...")
         make_absolute(config)
         job = HydraConfig.get()
+        _folder[:] = [Path(job.runtime.output_dir)]
         check_options(config)
         _check(config.search)
         if config.search.metric is None:
@@ -211,6 +215,7 @@ def main() -> None:
     with unread_output_dropped():
         schema.register()
         _words[:] = sys.argv[1:]
+        _folder.clear()
         with one_line_errors():
             refuse_plain_words(_words, "search")
             dimensions, others = split_space(sys.argv[1:])
@@ -219,7 +224,7 @@ def main() -> None:
                 return
             _space[:] = dimensions
             sys.argv[1:] = prepare_arguments(settle_choices(others))
-        with one_line_config_errors("search"):
+        with leaving_nothing_if_refused(sys.argv[1:], _folder), one_line_config_errors("search"):
             run_job()
 
 

@@ -40,6 +40,7 @@ from launch.parts import plain
 from launch.paths import absolute_lines, make_absolute
 from launch.plain_words import refuse_plain_words
 from launch.ranks import MOST_RANKS, prepare_arguments, run_ranks
+from launch.refused_run import leaving_nothing_if_refused
 from launch.resumed import derived_options, keep_what_is_done, refuse_what_is_too_late, refuse_what_was_forgotten
 from launch.same_model import refuse_another_model
 from launch.saved_options import saved_options
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 _command: list[int] = []
 """The process of the command itself."""
 _failed_jobs: list[Path] = []
+_folder: list[Path] = []
+"""The folder of a single run, once it is known."""
 _sweep: list[Path] = []
 """The folder of the sweep whose jobs are run, if they are of one."""
 
@@ -68,6 +71,8 @@ def run_job(config: DictConfig) -> None:
     folder = Path(job.runtime.output_dir)
     if job.mode == RunMode.MULTIRUN:
         _sweep[:] = [Path(job.sweep.dir).absolute()]
+    else:
+        _folder[:] = [folder]
     try:
         # Before ranks start, so that an error is one line, without a launcher's report of failed ranks.
         check_sections(config)
@@ -265,6 +270,7 @@ def main() -> None:
     with unread_output_dropped():
         _command[:] = [os.getpid()]
         _failed_jobs.clear()
+        _folder.clear()
         _sweep.clear()
         schema.register()
         with one_line_errors():
@@ -272,7 +278,7 @@ def main() -> None:
             refuse_plain_words(words, "train")
             sys.argv[1:] = prepare_arguments(settle_choices(words))
         try:
-            with one_line_config_errors("train"):
+            with leaving_nothing_if_refused(sys.argv[1:], _folder), one_line_config_errors("train"):
                 run_job()
         except FailedJobError as error:  # hydra tells of one
             print(f"error: at least one job of the sweep failed: {error}", file=sys.stderr)
