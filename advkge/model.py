@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from launch.schema import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 _TIMEOUT = 60.0
+Names = str | Sequence[str]
+"""One name, or a name for each triple."""
 
 
 @dataclass(frozen=True)
@@ -108,27 +110,39 @@ class Model:
         best = self._asked.completions.relations(h, t, count=_at_least_1(k), allowed=allowed)
         return self._answers(best, self.relation_names)
 
-    def score(self, triples: Iterable[tuple[str, str, str]]) -> NDArray[np.float64]:
-        """The scores [T] of triples, as tails of (head, relation); higher is more plausible.
+    @overload
+    def score(self, triples: Iterable[tuple[str, str, str]], /) -> NDArray[np.float64]: ...
+    @overload
+    def score(self, head: str, relation: str, tail: str, /) -> float: ...  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def score(self, head: Names, relation: Names, tail: Names, /) -> NDArray[np.float64]: ...
+    def score(self, head: Any, relation: Any = None, tail: Any = None, /) -> Any:
+        """The score of a triple, or the scores [T] of several, as tails of (head, relation); higher is more plausible.
 
         Args:
-            triples: (head, relation, tail) of each, by name.
+            head: a name, or one for each triple. Or all triples, (head, relation, tail) of each, and nothing else.
+            relation: a name, or one for each triple. A single name among lists is that of all triples.
+            tail: the same.
         Raises:
-            InputError: the graph has no such name.
+            InputError: the graph has no such name, or the lists have different lengths.
 
         Example:
+            model.score("Austria", "borders", "Italy")
+            model.score("Austria", "borders", ["Italy", "Spain"])
             model.score([("Austria", "borders", "Italy"), ("Austria", "borders", "Spain")])
         """
+        triples = _triples(head, relation, tail)
         rows = [
             (
-                self._asked.ids.entity(h, "head"),
-                self._asked.ids.relation(r, "relation"),
-                self._asked.ids.entity(t, "tail"),
+                self._asked.ids.entity(_name(h, "head", self.entity_names), "head"),
+                self._asked.ids.relation(_name(r, "relation", self.relation_names), "relation"),
+                self._asked.ids.entity(_name(t, "tail", self.entity_names), "tail"),
             )
             for h, r, t in triples
         ]
         ids = torch.tensor(rows, dtype=torch.int64).view(-1, 3)
-        return self._asked.completions.plain_scores(*ids.unbind(1)).numpy()
+        scores = self._asked.completions.plain_scores(*ids.unbind(1)).numpy()
+        return float(scores[0]) if all(isinstance(part, str) for part in (head, relation, tail)) else scores
 
     def similar(
         self,
@@ -149,11 +163,11 @@ class Model:
             raise InputError(f"by must be cosine, l2 or dot, got {by!r}")
         model, run = self._asked.run.discriminator, self._asked.run
         if entity is not None:
-            number = self._asked.ids.entity(entity, "entity")
+            number = self._asked.ids.entity(_name(entity, "entity", self.entity_names), "entity")
             found = similar_entities(model, number, count=_at_least_1(k), by=by, runtime=run.runtime)
             return _nearest(found, self.entity_names)
         assert relation is not None
-        number = self._asked.ids.relation(relation, "relation")
+        number = self._asked.ids.relation(_name(relation, "relation", self.relation_names), "relation")
         return _nearest(similar_relations(model, number, count=_at_least_1(k), by=by), self.relation_names)
 
     def embeddings(self, of: Literal["entities", "relations"] = "entities") -> torch.Tensor:
@@ -171,10 +185,10 @@ class Model:
         raise InputError(f"of must be 'entities' or 'relations', got {of!r}")
 
     def _entity(self, name: str, place: str) -> torch.Tensor:
-        return torch.tensor([self._asked.ids.entity(name, place)])
+        return torch.tensor([self._asked.ids.entity(_name(name, place, self.entity_names), place)])
 
     def _relation(self, name: str) -> torch.Tensor:
-        return torch.tensor([self._asked.ids.relation(name, "relation")])
+        return torch.tensor([self._asked.ids.relation(_name(name, "relation", self.relation_names), "relation")])
 
     @staticmethod
     def _answers(best: Best, names: Sequence[str]) -> list[Answer]:
@@ -210,6 +224,37 @@ def _at_least_1(k: int) -> int:
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
     return k
+
+
+def _name(given: Any, place: str, names: Sequence[str]) -> str:
+    """Raises InputError for what is no text, such as an id, which pyarrow would refuse by an error of its own."""
+    if isinstance(given, str):
+        return given
+    of = "relation_names" if place == "relation" else "entity_names"
+    raise InputError(f"{place} must be a name, such as {names[0]!r}, got {given!r}; the name of id i is model.{of}[i]")
+
+
+def _triples(head: Any, relation: Any, tail: Any) -> list[tuple[Any, ...]]:
+    """The triples that `Model.score` was given, in whatever form."""
+    if relation is None and tail is None and not isinstance(head, str):
+        triples = [tuple(triple) if isinstance(triple, list | tuple) else (triple,) for triple in head]
+        if wrong := [triple for triple in triples if len(triple) != 3]:
+            raise InputError(f"score needs triples (head, relation, tail), got {wrong[0]!r} among them")
+        return triples
+    parts = {"head": head, "relation": relation, "tail": tail}
+    if missing := [name for name, part in parts.items() if part is None]:
+        raise InputError(f"score needs a head, a relation and a tail, or a list of triples; without {missing[0]}")
+    lists = {name: list(part) for name, part in parts.items() if _is_list(part)}
+    if len(set(map(len, lists.values()))) > 1:
+        lengths = ", ".join(f"{len(part)} of {name}" for name, part in lists.items())
+        raise InputError(f"score needs lists of the same length, got {lengths}")
+    count = len(next(iter(lists.values()))) if lists else 1
+    columns = [lists.get(name, [part] * count) for name, part in parts.items()]
+    return list(zip(*columns, strict=True))
+
+
+def _is_list(part: Any) -> bool:
+    return isinstance(part, Iterable) and not isinstance(part, str)
 
 
 def _nearest(found: Nearest, names: Sequence[str]) -> list[Similar]:

@@ -1,9 +1,10 @@
 """Trains from Python: in a process of its own, as `python launch/train.py` does."""
 
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import launch.train
 from advkge.model import Model, load
 from graph.errors import InputError
 from launch.arguments import override
+
+_ERROR = "error: "
+"""How the line begins that ends a run."""
 
 
 def train(
@@ -39,6 +43,7 @@ def train(
     Example:
         model = advkge.train("umls", "rotate", trainer__epochs=20)
     """
+    _refuse_commands({"graph": graph, "discriminator": discriminator})
     folder = Path(folder) if folder is not None else Path("outputs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
     folder = folder.absolute()
     given = {key.replace("__", "."): value for key, value in options.items()}
@@ -47,29 +52,38 @@ def train(
     else:
         given = {"graph": str(graph), **given}
     given |= {"discriminator": discriminator, "hydra.run.dir": str(folder)}
-    _run(
-        [override(key, value) if isinstance(value, str) else f"{key}={_text(value)}" for key, value in given.items()],
-        show=show,
-    )
+    _run([_option(key, value) for key, value in given.items()], show=show)
     return load(folder)
+
+
+def _refuse_commands(given: Mapping[str, str | Path]) -> None:
+    """Raises InputError for `train("graph=umls")`, which is the form of the command line."""
+    for value in given.values():
+        key, equals, rest = str(value).partition("=")
+        if equals and isinstance(value, str) and re.fullmatch(r"\w+([./@]\w+)*", key) and not Path(value).exists():
+            word = key.replace(".", "__")
+            typed = f"{word}={rest!r}" if word.isidentifier() else f"**{{{key!r}: {rest!r}}}"
+            raise InputError(f"{value!r} is an option of the command line; from Python, type advkge.train({typed})")
 
 
 def _run(arguments: Sequence[str], *, show: bool) -> None:
     command = [sys.executable, launch.train.__file__, *arguments]
-    last = ""
+    last, errors = "", list[str]()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 last = line.rstrip() or last
-                if show:
+                if line.startswith(_ERROR):
+                    errors.append(line.rstrip().removeprefix(_ERROR))  # what is raised is not printed too
+                elif show:
                     print(line, end="", flush=True)
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)  # it saves a checkpoint
             process.wait()
             raise
     if process.returncode:
-        raise InputError(last.removeprefix("error: "))
+        raise InputError("; ".join(errors) or last)
 
 
 def _option(key: str, value: Any) -> str:

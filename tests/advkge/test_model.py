@@ -68,6 +68,17 @@ def test_heads_relations_and_scores_agree(model):
     np.testing.assert_allclose(model.score([(head, relation, tail), (tail, relation, head)]), expected, rtol=1e-5)
 
 
+def test_a_triple_or_lists_of_names_are_scored(model):
+    head, relation, tail, other = *model.entity_names[3:4], *model.relation_names[1:2], *model.entity_names[5:7]
+    both = model.score([(head, relation, tail), (head, relation, other)])
+    one = model.score(head, relation, tail)
+    assert isinstance(one, float)
+    assert one == pytest.approx(both[0])
+    np.testing.assert_allclose(model.score(head, relation, [tail, other]), both)
+    np.testing.assert_allclose(model.score([head, head], [relation, relation], [tail, other]), both)
+    assert model.score(head, relation, []).shape == (0,)
+
+
 def test_similar_entities_are_near_by_the_rows(model):
     rows = model.embeddings().double()
     distance = torch.linalg.vector_norm(rows - rows[0], dim=1)
@@ -85,6 +96,18 @@ def test_similar_entities_are_near_by_the_rows(model):
         (lambda model: model.heads("nothing", model.entity_names[0]), "relation: .* has no relation 'nothing'"),
         (lambda model: model.tails(model.entity_names[0], model.relation_names[0], k=0), "k must be at least 1, got 0"),
         (lambda model: model.similar(), "similar needs an entity or a relation, got entity=None and relation=None"),
+        (
+            lambda model: model.similar(3),
+            r"entity must be a name, .*, got 3; the name of id i is model.entity_names\[i\]",
+        ),
+        (lambda model: model.tails("nobody", 3), "head: .* has no entity 'nobody'"),
+        (lambda model: model.heads(3, "x"), r"relation must be a name, .*, got 3; .* model.relation_names\[i\]"),
+        (lambda model: model.score("a", "b"), "score needs a head, a relation and a tail, .*; without tail"),
+        (lambda model: model.score(["a"], "b", ["c", "d"]), "lists of the same length, got 1 of head, 2 of tail"),
+        (
+            lambda model: model.score(("a", "b", "c")),
+            r"score needs triples .*, got \('a',\) among",
+        ),
         (lambda model: model.similar("x", by="cos"), "by must be cosine, l2 or dot, got 'cos'"),
         (lambda model: model.embeddings("tails"), "of must be 'entities' or 'relations', got 'tails'"),
     ],
@@ -99,6 +122,26 @@ def test_a_run_that_refuses_says_why(tmp_path, warm_module):
         advkge.InputError, match=r"^graph=umsl: there is no such graph; did you mean umls\? There are codexm, "
     ):
         advkge.train("umsl", show=False, folder=tmp_path / "run")
+
+
+def test_the_error_of_a_run_is_raised_and_not_printed_too(tmp_path, warm_module, capsys):
+    with pytest.raises(advkge.InputError, match=r"^discriminator\.dim must be at least 1, got -1$"):
+        advkge.train(discriminator__dim=-1, folder=tmp_path / "run")
+    assert "must be" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [
+        (["graph=umls"], "'graph=umls' is an option of the command line; from Python, type advkge.train(graph='umls')"),
+        (["umls", "trainer.epochs=3"], "type advkge.train(trainer__epochs='3')"),
+        (["umls", "term@terms.x=n3"], "type advkge.train(**{'term@terms.x': 'n3'})"),
+    ],
+)
+def test_an_option_of_the_command_line_is_shown_as_python_has_it(typed, instead):
+    with pytest.raises(advkge.InputError) as error:
+        advkge.train(*typed)
+    assert str(error.value).endswith(instead)
 
 
 def test_options_are_written_as_hydra_reads_them():
