@@ -66,7 +66,7 @@ def run_job(config: DictConfig) -> None:
     """Makes one search."""
     with one_line_errors(), one_line_config_errors("search"):
         if is_rank():
-            raise InputError("a search starts its runs itself; type: python launch/search.py ...")
+            raise InputError(f"a search starts its runs itself; type: {for_shell(*this_command(), *_words)}")
         make_absolute(config)
         job = HydraConfig.get()
         _folder[:] = [Path(job.runtime.output_dir)]

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from launch.arguments import for_shell
 from launch.search_space import as_options
+from launch.this_command import other_command
 from reporting.files import write_text
 from reporting.search_table import Trial, best_first, draw_search, search_csv, search_table
 
@@ -35,7 +36,7 @@ def write_report(study: optuna.Study, metric: str, given: Sequence[str], folder:
     logarithmic = [key for key, each in distributions.items() if isinstance(each, FloatDistribution) and each.log]
     write_text(folder / "search.svg", draw_search(trials, metric, logarithmic))
     options = [as_options(dict(trial.options)) for trial in best]
-    command = for_shell("python", "launch/train.py", *given, *options[0])
+    command = for_shell(*other_command("train"), *given, *options[0])
     table = search_table(trials, metric, [" ".join(typed) for typed in options])
     return f"{table}\nthe best: {command}\nfolder: {folder}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from advkge import command
-from launch.this_command import installed_as, this_command
+from launch.this_command import installed_as, other_command, this_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,3 +108,12 @@ def test_what_is_right_is_not_refused_before_torch(typed, monkeypatch):
 def test_messages_say_what_was_typed(script, expected, monkeypatch):
     monkeypatch.setattr(sys, "argv", [script, "graph=umls"])
     assert this_command() == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("launch/search.py", ["python", "launch/train.py"]), (installed_as("search"), ["advkge", "train"])],
+)
+def test_another_command_is_said_as_this_one_was_typed(script, expected, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "graph=umls"])
+    assert other_command("train") == expected

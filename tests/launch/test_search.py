@@ -148,7 +148,7 @@ def test_a_search_goes_on_and_ends_with_a_table(command, tmp_path: Path):
     assert sum(row["optimizer.lr"] == killed["optimizer.lr"] for row in rows) == 2
     assert len({row["optimizer.lr"] for row in rows}) == 2
     best = max((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["valid/mrr"]))
-    assert f"the best: python launch/train.py {' '.join(RUN)}" in outcome.output
+    assert f"the best: python {Path(search.__file__).with_name('train.py')} {' '.join(RUN)}" in outcome.output
     assert f"loss={best['loss']}" in outcome.output.split("the best: ")[1].splitlines()[0]
     metric = max(validations(folder / "trials" / f"{int(best['trial']):04d}", "valid/mrr"))
     assert float(best["valid/mrr"]) == pytest.approx(metric, abs=1e-6)
