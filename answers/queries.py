@@ -15,7 +15,7 @@ from torch import Tensor
 from graph.errors import InputError
 from graph.format.file_kind import foreign_kind
 from graph.format.lines import LONGEST_LINE, lines_of
-from graph.format.text_check import decode, shown
+from graph.format.text_check import cells_of, decode, shown
 from graph.format.wrong_lines import LineFault
 from graph.knowledge_graph import KnowledgeGraph
 from graph.name_lookup import NameLookup
@@ -54,9 +54,10 @@ def typed_query(head: str | None, relation: str | None, tail: str | None) -> Que
 
 
 def read_queries(path: Path) -> list[Query]:
-    """The queries of a text file, which may be packed as .gz: a line has head, relation and tail, separated by tabs.
+    """The queries of a text file, which may be packed as .gz: a line has head, relation and tail.
 
-    One of them may be `?`, which the query asks for. Blank lines are passed over.
+    They are separated by tabs, or by commas, with the usual quotes, if the name ends in .csv or .csv.gz. One of them
+    may be `?`, which the query asks for. Blank lines are passed over.
 
     Raises:
         InputError: the file can't be read, a line is wrong, or there is no query. Names the line.
@@ -80,12 +81,14 @@ def read_queries(path: Path) -> list[Query]:
 def _parsed(path: Path, number: int, line: bytes) -> Query:
     if len(line) > LONGEST_LINE:
         raise LineFault(path, number, f"is longer than {LONGEST_LINE >> 20} MiB, expected a query")
-    cells = decode(path, number, line).split("\t")
+    separator = "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
+    cells = cells_of(path, number, decode(path, number, line), separator)
     if len(cells) != 3:
         found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
         commas = b"\t" not in line and line.count(b",") >= 2
-        advice = "; this line has commas: put a tab in the place of each that separates" if commas else ""
-        raise LineFault(path, number, f"{found}, expected head, relation and tail, separated by tabs{advice}")
+        advice = "; this line has commas: such a file is named .csv" if commas and separator == "\t" else ""
+        by = "tabs" if separator == "\t" else "commas"
+        raise LineFault(path, number, f"{found}, expected head, relation and tail, separated by {by}{advice}")
     if cells.count(MARK) > 1:
         raise LineFault(
             path, number, f"{cells.count(MARK)} question marks, expected one at most: {shown(' '.join(cells))}"

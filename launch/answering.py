@@ -109,6 +109,7 @@ def _give(answered: Answered, out: str | None, runtime: Runtime) -> None:
     if out is None:
         print(text_table(answered.records))
     else:
-        print(f"wrote {write_records(Path(out), answered.records):,} lines to {out}")
+        replaced = ", in place of the file that was there" if Path(out).exists() else ""
+        print(f"wrote {write_records(Path(out), answered.records):,} lines to {out}{replaced}")
     for note in answered.notes:
         print(note)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from answers.best import Allowed
+from answers.best import Allowed, Best
 from answers.calibration import METHODS, Calibration, calibrate, require_scikit_learn
 from answers.left_out import notes_of
 from answers.progress import progress_bar
@@ -75,7 +75,7 @@ def predict(options: PredictOptions, runtime: Runtime) -> Answered:
     if options.queries is None and options.known == "leave_out" and bool((ids == ASKED).any()):
         notes[:0] = notes_of(asked.completions, ids[0], asked.run.graph, asked.run.context.statistics)
     allowed = Allowed(known=options.known == "show", loops=options.loops == "show", unseen=options.among == "all")
-    return Answered(_Answers(asked, ids, options.k, allowed, calibration).records(), notes)
+    return Answered(_Answers(asked, ids, options.k, allowed, calibration, notes).records(), notes)
 
 
 def _queries(options: PredictOptions) -> list[Query]:
@@ -97,12 +97,15 @@ class _Answers:
         count: int,
         allowed: Allowed,
         calibration: Calibration | None,
+        notes: list[str],
     ) -> None:
         self.asked = asked
         self.ids = ids
         self.count = count
         self.allowed = allowed
         self.calibration = calibration
+        self.notes = notes  # which are printed after the lines
+        self.num_answers, self.num_unseen = 0, 0
         whole = (ids != ASKED).all(1)
         self.has_ranks, self.has_rank = bool(whole.any()), not bool(whole.all())
 
@@ -118,6 +121,11 @@ class _Answers:
                 for lines in self._of_part(ids):
                     yield from lines
                 progress(len(ids))
+        if self.num_unseen:
+            number = f"{self.num_unseen:,} of {self.num_answers:,} answers"
+            never = "never have this place of the relation in train"
+            place = self.notes.index(self.asked.source)
+            self.notes.insert(place, f"{number} {never}; among=seen_in_slot leaves them out")
 
     def _of_part(self, ids: Int64[Tensor, "q 3"]) -> list[list[Line]]:
         """The lines of each of some queries."""
@@ -141,6 +149,8 @@ class _Answers:
             best = of.relations(head, tail, **options)
         else:
             best = of.tails(head, relation, **options)
+        if column != 1:
+            self._count_unseen(best, relation, column)
         columns = [best.answer, best.score, best.known, *self._probabilities(best.score)]
         there = best.score.isfinite().sum(1).tolist()
         for query, count, *values in zip(place.tolist(), there, *(each.tolist() for each in columns), strict=True):
@@ -150,6 +160,12 @@ class _Answers:
                     break
                 triple[column] = answer
                 of_query[query].append(self._line(triple, rank, None, others))
+
+    def _count_unseen(self, best: Best, relation: Int64[Tensor, " q"], column: int) -> None:
+        slots, there = self.asked.completions.slots, best.score.isfinite()
+        slot = relation + (0 if column == 0 else slots.num_relations)
+        self.num_answers += int(there.sum())
+        self.num_unseen += int((there & ~slots.sets.contains(slot, best.answer)).sum())
 
     def _score(self, ids: Int64[Tensor, "q 3"], place: Tensor, of_query: list[list[Line]]) -> None:
         """The lines of whole triples."""

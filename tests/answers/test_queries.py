@@ -30,6 +30,18 @@ def test_a_line_asks_for_any_place_or_for_none(packed: bool, tmp_path: Path):
     assert ids_of(path) == [[0, 0, -1], [-1, 1, 1], [0, -1, 5], [1, 1, 0]]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_csv_has_commas_and_quotes(packed: bool, tmp_path: Path):
+    text = 'Ann,likes,?\n?, knows ,Bob\r\n\nAnn,?,"New York, NY"\n'
+    path = tmp_path / ("queries.csv.gz" if packed else "queries.csv")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert ids_of(path) == [[0, 0, -1], [-1, 1, 1], [0, -1, 5]]
+    path = tmp_path / "wrong.csv"
+    path.write_text("Ann,likes\n")
+    with pytest.raises(InputError, match=r"line 1: 2 columns, expected head, relation and tail, separated by commas$"):
+        ids_of(path)
+
+
 def test_names_may_be_written_as_exports_write_them(tmp_path: Path):
     path = tmp_path / "queries.tsv"
     path.write_text("a\\tb\tlikes\ttwo\\nlines\nC:\\\\new\tlikes\tC:\\new\n")
@@ -45,8 +57,8 @@ def test_names_may_be_written_as_exports_write_them(tmp_path: Path):
         ),
         (
             b"Ann,likes,?\n",
-            "FILE, line 1: 1 column, expected head, relation and tail, separated by tabs; this line has commas: put a "
-            "tab in the place of each that separates",
+            "FILE, line 1: 1 column, expected head, relation and tail, separated by tabs; this line has commas: such a "
+            "file is named .csv",
         ),
         (b"Ann\tlikes\n", "FILE, line 1: 2 columns, expected head, relation and tail, separated by tabs"),
         (b"?\tlikes\t?\n", "FILE, line 1: 2 question marks, expected one at most: '? likes ?'"),

@@ -75,9 +75,21 @@ def test_facts_of_all_splits_are_known(command, finished, facts, tmp_path):
 
 def test_only_entities_of_the_slot_if_wanted(command, finished, facts, tmp_path):
     head, relation, _ = facts["train"][0]
-    asked = [f"run={finished}", f"head={head}", f"relation={relation}", "k=200", f"out={tmp_path}/best.tsv"]
-    assert command(predict, *asked, "among=seen_in_slot", "known=show", "loops=show").code == 0
-    assert {line["tail"] for line in read(tmp_path / "best.tsv")} == {t for _, r, t in facts["train"] if r == relation}
+    out = tmp_path / "best.tsv"
+    asked = [f"run={finished}", f"head={head}", f"relation={relation}", "k=200", f"out={out}"]
+    asked += ["known=show", "loops=show"]
+    outcome = command(predict, *asked, "among=seen_in_slot")
+    seen = {t for _, r, t in facts["train"] if r == relation}
+    assert {line["tail"] for line in read(out)} == seen
+    assert outcome.output.splitlines()[0] == f"wrote {len(seen)} lines to {out}"
+    assert "seen_in_slot" not in outcome.output
+    # Without the option, it is named, once.
+    said = command(predict, *asked).output.splitlines()
+    assert said[:2] == [
+        f"wrote 128 lines to {out}, in place of the file that was there",
+        f"{128 - len(seen)} of 128 answers never have this place of the relation in train; among=seen_in_slot leaves "
+        "them out",
+    ]
 
 
 def test_relations_and_whole_triples_can_be_asked(command, finished, facts):
