@@ -3,12 +3,14 @@
 hydra itself gives a Python traceback for `average=null` and `quality=true`, and lists no names for `term=[n4]`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, OverrideType, QuotedString
 from hydra.errors import HydraException
 
 from graph.errors import InputError
@@ -21,6 +23,8 @@ _OPTIONAL = ("encoder", "average", "quality", "experiment")
 """Groups that a run need not choose from."""
 _LISTS = ("term", "tracker")
 """Groups of which a run may choose several."""
+_PART = re.compile(r"(?:generator|pretrain\.\w+\.sampler)\.parts\.(\w+)")
+"""Where a sampler is that is a part of a mixture."""
 _FOLDERS = ("resume", "hydra.run.dir", "hydra.sweep.dir")
 """Options that are used before there is a config to check."""
 FOREIGN = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
@@ -56,7 +60,19 @@ def settle_choices(arguments: Sequence[str], *, with_recipe: bool = True) -> lis
         elif not foreign:
             for choice in _choices(override):
                 _check(group, override.get_key_element(), choice)
+    if "experiment" not in map(_group_of, settled):  # it may have parts of its own
+        settled = list(map(_added, settled))
     return _with_recipe(settled) if with_recipe else settled
+
+
+def _added(argument: str) -> str:
+    """A choice for a new part of a mixture as hydra has it, `+generator@generator.parts.NAME=...`."""
+    override = _parsed(argument)
+    if override is None or override.type != OverrideType.CHANGE or override.key_or_group != "generator":
+        return argument
+    part = _PART.fullmatch(override.package or "")
+    own = yaml.safe_load((_CONF / "generator" / "mixture.yaml").read_text())["parts"] if part else {}
+    return f"+{argument}" if part and part[1] not in own else argument
 
 
 def _with_recipe(arguments: list[str]) -> list[str]:

@@ -228,7 +228,7 @@ def _check_value(key: str, value: Any, annotation: Any) -> None:
             raise InputError(f"{key}._target_ must name a ScoringFunction, got {shortened(value._target_)}")
         _check_node(key, target, value)
     elif made is not None:
-        _check_choice(key, _GROUPS[made], value)
+        _check_choice(key, _GROUPS[made], value, given=made is NegativeSampler)
     else:
         _check_type(key, value, kinds)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
@@ -30,7 +30,17 @@ def instantiate(config: DictConfig, **options: Any) -> Any:
 
 def build_sampler(config: DictConfig, context: SamplerContext, key: str) -> NegativeSampler:
     """Makes a sampler from its config; `key` is its config key, for errors."""
+    _complete_later(config)
     return name_key(key, lambda: instantiate(config, _partial_=True)(context))
+
+
+def _complete_later(config: DictConfig) -> None:
+    """Lets a mixture make its parts, and a curriculum its hard sampler, whether or not `_partial_` was typed."""
+    for part in [*(config.get("parts") or {}).values(), config.get("hard")]:
+        if isinstance(part, DictConfig):
+            with open_dict(part):
+                part._partial_ = True
+            _complete_later(part)
 
 
 def build_loss(config: DictConfig, known: KnownTriples) -> Loss | TableLoss:

@@ -100,10 +100,6 @@ def config_of(*options: str) -> DictConfig:
             ["graph=folder", f"graph.path=x/{LONG}"],
             "graph.path must be a name of at most 255 bytes, .* got 5002 characters",
         ),
-        (
-            ["generator=mixture", "+generator@generator.parts.more=typed"],
-            r"generator.parts.more needs \+generator.parts.more._partial_=true beside its choice",
-        ),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -121,6 +117,7 @@ def test_says_which_option_is_wrong_and_why(options: list[str], message: str):
     [
         ["seed=9223372036854775807"],
         ["generator=mixture", "+generator@generator.parts.more=typed", "+generator.parts.more._partial_=true"],
+        ["generator=mixture", "+generator@generator.parts.more=typed"],
         ["discriminator@generator.model=complex", "optimizer@generator.optimizer=lazy_adam"],
         ["generator=curriculum", "generator.pool_size=[4,8]"],
         ["loss=k_vs_all", "discriminator=transr", "quality=sampled"],
@@ -150,6 +147,9 @@ def test_takes_what_is_right(options: list[str]):
         (["discriminator=rotate", "recipe=transe"], ["discriminator=rotate", "recipe=transe"]),
         (["discriminator=rotate", "experiment=demo"], ["discriminator=rotate", "experiment=demo"]),
         (["discriminator@generator.model=complex"], ["discriminator@generator.model=complex"]),
+        (["generator@generator.parts.more=typed"], ["+generator@generator.parts.more=typed"]),
+        (["+generator@generator.parts.more=typed"], ["+generator@generator.parts.more=typed"]),
+        (["generator@generator.parts.hard=typed"], ["generator@generator.parts.hard=typed"]),
         (["discriminator=mine", "--config-dir=here"], ["discriminator=mine", "recipe=none", "--config-dir=here"]),
     ],
 )
