@@ -1,8 +1,27 @@
 """Lines of advice that a run gives: before it begins, and at its end."""
 
+from collections.abc import Mapping, Sequence
+
+from launch.arguments import key_of
 from trainer.loop import Trainer
 
 _FEW_STEPS = 10
+
+
+def about_graph(choices: Mapping[str, str | None], typed: Sequence[str]) -> str | None:
+    """What to say of a run on the built-in graph that nobody asked for; None for any other.
+
+    Args:
+        choices: the choice of each group of conf/.
+        typed: the overrides of the command line.
+    """
+    named = any(key_of(line).split(".")[0] in ("graph", "experiment", "resume", "grow") for line in typed)
+    if named or choices.get("graph") != "synthetic":
+        return None
+    return (
+        "no graph was named, so this is graph=synthetic, a small one that is built in; for your own triples type "
+        "graph=folder graph.path=DIR, with the folder that advkge prepare made"
+    )
 
 
 def before_training(trainer: Trainer, batch_size: int | None) -> str | None:

@@ -8,11 +8,13 @@ if __name__ == "__main__":
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 import yaml
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from graph.errors import InputError
 from launch import early_signals, schema
-from launch.advice import after_training, before_training, ends_with_its_rate
+from launch.advice import about_graph, after_training, before_training, ends_with_its_rate
 from launch.agreed import agree_on_beginning, refuse_other_checkpoints
 from launch.arguments import for_shell, key_of, override
 from launch.as_typed import as_typed
@@ -54,6 +56,8 @@ from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime, check_timeout
 
 log = logging.getLogger(__name__)
+_JOB = "ADVKGE_JOB"
+"""Environment variable of the processes of a job of a sweep: its number."""
 _command: list[int] = []
 """The process of the command itself."""
 _failed_jobs: list[Path] = []
@@ -97,7 +101,8 @@ def run_job(config: DictConfig) -> None:
             note_typed(config, as_typed(typed))
             train(config, folder)
         return
-    ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
+    with _numbered(job):
+        ending = run_ranks(Path(__file__), absolute_lines(typed, config), folder, config.launch.ranks)
     if ending.stopped_by is not None and not ending.said_how_to_resume:
         log.info("stopped by signal %d; %s", ending.stopped_by, _how_to_go_on(folder))
     if job.mode == RunMode.RUN:
@@ -107,6 +112,17 @@ def run_job(config: DictConfig) -> None:
         raise SystemExit(128 + ending.asked)
     elif ending.error is not None or ending.stopped_by is not None:
         _note_failed(folder)  # its error has been printed
+
+
+@contextmanager
+def _numbered(job: HydraConf) -> Iterator[None]:
+    """Lets the processes of a job know its number in the sweep."""
+    if job.mode == RunMode.MULTIRUN:
+        os.environ[_JOB] = str(job.job.num)
+    try:
+        yield
+    finally:
+        os.environ.pop(_JOB, None)
 
 
 def _note_failed(folder: Path) -> None:
@@ -142,7 +158,7 @@ def train(config: DictConfig, folder: Path) -> None:
         run = build_run(config, runtime, trains=True, loaded=checkpoint is not None)
         trainer = build_trainer(run, folder, resumed=checkpoint is not None, disks=begin.disks)
         refuse_senseless(config, trainer)
-        _tell(runtime, run.graph.summary())
+        _tell_of_graph(runtime, run.graph.summary(), about_graph(HydraConfig.get().runtime.choices, typed))
         _tell(runtime, grow(config, run, trainer))
         if config.resume is not None:
             refuse_what_was_forgotten(config, typed, derived, Path(config.resume))
@@ -192,6 +208,15 @@ def _tell(runtime: Runtime, line: str | None) -> None:
     """Logs a line, if there is one, on rank 0."""
     if line is not None and runtime.is_first:
         log.info("%s", line)
+
+
+def _tell_of_graph(runtime: Runtime, summary: str, hint: str | None) -> None:
+    """Logs what the graph is; its first line is enough for all runs of a sweep but the first."""
+    if os.environ.get(_JOB, "0") == "0":
+        _tell(runtime, summary)
+        _tell(runtime, hint)
+    else:
+        _tell(runtime, summary.partition("\n")[0])
 
 
 def _advise_to_go_on(trainer: Trainer, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import re
 import shutil
 import signal
@@ -218,6 +219,42 @@ def test_a_sweep_on_ranks_into_folders_named_by_their_options(command, tiny_plai
     assert [name.partition("seed=")[2][:2] for name in found] == ["0,", "1,"]
     rows = list(csv.DictReader((tmp_path / "a=b, [Ü]" / "sweep.csv").read_text().splitlines()))
     assert [(row["run"], row["seed"], row["finished"]) for row in rows] == [(found[0], "0", "1"), (found[1], "1", "1")]
+
+
+def test_a_part_of_a_mixture_needs_a_name_and_no_more(command, tiny_plain, tmp_path):
+    words = ["generator=mixture", "generator@generator.parts.typical=typed", "generator.parts.typical.num_negatives=4"]
+    words += ["~generator.parts.easy", "generator.parts.hard.num_negatives=2", "trainer.epochs=1"]
+    outcome = command(train, *tiny_plain, *words, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    parts = OmegaConf.load(tmp_path / "run" / "config.yaml").generator.parts
+    assert {name: part._target_.rpartition(".")[2] for name, part in parts.items()} == {
+        "typical": "TypedSampler",
+        "hard": "NSCachingSampler",
+    }
+    # A run that goes on has the same parts.
+    assert command(train, "resume=run", "trainer.epochs=2").code == 0
+
+
+@pytest.mark.usefixtures("warm")
+def test_runs_of_a_sweep_describe_their_graph_once(command, tiny_plain):
+    words = [*tiny_plain, "generator=uniform", "trainer.epochs=0", "seed=0,1", "hydra.sweep.dir=sweep"]
+    outcome = command(train, "--multirun", "hydra/job_logging=default", *words)
+    assert outcome.code == 0, outcome.errors
+    for handler in logging.getLogger().handlers:  # of the last job, in this process
+        handler.close()
+    said = "".join(path.read_text() for path in sorted(Path("sweep").rglob("train.log")))
+    assert said.count("family: 128 entities") == 2
+    assert said.count("true but in no split") == 1
+
+
+@pytest.mark.parametrize(("graph", "said"), [([], 1), (["graph=synthetic"], 0), (["graph.num_people=100"], 0)])
+def test_a_run_without_a_graph_says_that_it_has_the_built_in_one(graph, said, command, caplog):
+    caplog.set_level(logging.INFO, "launch.train")
+    words = ["recipe=none", "generator=uniform", "trainer.epochs=0", "launch.device=cpu", "hydra.run.dir=run"]
+    assert command(train, *words, *graph).code == 0
+    lines = [line for line in caplog.messages if line.startswith("no graph was named, so this is graph=synthetic")]
+    assert len(lines) == said
+    assert all("graph=folder graph.path=DIR" in line for line in lines)
 
 
 @pytest.mark.usefixtures("warm")
