@@ -82,6 +82,8 @@ class Shown:
     """The first column of its first table."""
     sorted: list[str]
     """The same after a click on the head of that table's second column."""
+    broken: list[str]
+    """Words of usual length, in tables and cards, that are broken in the middle."""
 
 
 _LOOK = """
@@ -94,7 +96,18 @@ const frames = pages.map(([name, html, width]) => new Promise((done) => {
     const page = frame.contentDocument, root = page.scrollingElement;
     const table = page.querySelector("table.sortable");
     const first = () => [...table.tBodies[0].rows].map((row) => row.cells[0].innerText);
-    const shown = { width: root.clientWidth, scroll_width: root.scrollWidth, column: first() };
+    const broken = [];
+    for (const place of page.querySelectorAll("td, th, .card div, h1, h2, h3")) {
+      const texts = page.createTreeWalker(place, 4);
+      while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/[A-Za-z0-9_]+/g)) {
+        const range = page.createRange();
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        const lines = new Set([...range.getClientRects()].map((each) => Math.round(each.top)));
+        if (lines.size > 1 && word[0].length <= 18) broken.push(word[0]);
+      }
+    }
+    const shown = { broken, width: root.clientWidth, scroll_width: root.scrollWidth, column: first() };
     table.querySelectorAll("th button")[1].click();
     seen[`${name} ${width}`] = { ...shown, sorted: first() };
     done();
