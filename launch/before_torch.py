@@ -3,9 +3,11 @@
 Only `advkge COMMAND` comes here. Each command checks its words again, and more of them, when it is started as a file.
 """
 
+import io
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 
 import hydra
@@ -20,6 +22,7 @@ from launch.groups import FOREIGN, settle_choices
 from launch.help import help_of
 from launch.plain_words import refuse_plain_words
 from launch.suggestions import CONF, no_such_option
+from launch.this_command import this_command
 
 _OF_GROUPS = ("train", "search", "scorecard", "prepare")
 """Commands with options of groups of conf/, such as `graph=umls`."""
@@ -47,8 +50,10 @@ def _help(command: str) -> None:
         print(help_of(command))
         return
     sys.argv[1:] = settle_choices(sys.argv[1:])
-    with one_line_config_errors(command):
+    said = io.StringIO()
+    with one_line_config_errors(command), redirect_stdout(said), suppress(SystemExit):  # how hydra ends its help
         _hydra_s_help()
+    print(said.getvalue().replace("python launch/train.py", " ".join(this_command())).rstrip())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")

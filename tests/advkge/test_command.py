@@ -68,6 +68,7 @@ def test_each_command_has_its_own_help(name, typed):
     [
         ([], 0, "usage: advkge COMMAND"),
         (["trian"], 1, "there is no command 'trian'"),
+        (["train", "--help"], 0, "Goes on with a run: advkge train resume=RUN"),
         (["predict", "--help"], 0, "advkge predict run=RUN head=NAME"),
         (["train", "--epochs=3"], 1, "options have no dashes"),
         (["train", "generator=kbgn"], 1, "there is no such generator"),
