@@ -1,18 +1,14 @@
 """Entity rows in files that are mapped into memory, so that a table may be larger than memory.
 
-The rows are tensors like any others: look-ups, kernels and updates do not know that they lie in a file. What is in
-memory is the system's affair, and `DiskStorage.enter` tells it: shards that leave are written and dropped, and those
-that come next are read ahead, both by one thread. So memory holds the shards of a state, one that comes and one that
-goes. A row that is used without its shard is read when it is touched, and is right too; it only takes longer.
+The rows are tensors like any others: look-ups, kernels and updates do not know that they lie in a file. The shards of a
+state are held in memory of their own at the same addresses, as `DiskStorage.enter` says: shards that leave are written,
+and those that come next are read ahead, both by one thread. So memory holds the shards of a state, one that comes and
+one that goes. A row that is used without its shard is read when it is touched, and is right too; it only takes longer.
 
 The files have no names: they are gone, and their room is free, when the process ends, however it ends.
 """
 
-import ctypes
-import mmap
-import os
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,62 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from embedding.mapped_file import MappedFile
 from graph.errors import InputError
 from graph.partition import EntityPlacement
 from graph.shards import Resident, row_bounds
 
 _SPAN_BYTES = 1 << 26
 """Bytes of rows that are passed before they are dropped."""
-_READ_BYTES = 1 << 22
-_SYNC = 4
-"""MS_SYNC: wait until the pages are on the disk."""
-
-
-class _MappedFile(mmap.mmap):
-    """A file without a name, mapped; its rows have `row_bytes`."""
-
-    row_bytes: int
-    file: int
-    address: int
-
-    @classmethod
-    def make(cls, folder: Path, size: int, row_bytes: int) -> "_MappedFile":
-        file, name = tempfile.mkstemp(dir=folder, prefix="rows-")
-        try:
-            Path(name).unlink()
-            # All its room now: a disk that is full later would be a bus error.
-            os.posix_fallocate(file, 0, size)
-            made = cls(file, size)
-        except OSError:
-            os.close(file)
-            raise
-        made.row_bytes, made.file = row_bytes, file
-        weakref.finalize(made, os.close, file)
-        return made
-
-    def drop(self, first: int, stop: int) -> int:
-        """Writes these rows to the disk and takes them out of memory; returns their bytes."""
-        begin = first * self.row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
-        end = min(-(-stop * self.row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE, len(self))
-        if end <= begin:
-            return 0
-        # Not mmap.flush, which holds Python's lock while the disk writes.
-        if _C.msync(ctypes.c_void_p(self.address + begin), ctypes.c_size_t(end - begin), _SYNC):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        self.madvise(mmap.MADV_DONTNEED, begin, end - begin)
-        os.posix_fadvise(self.file, begin, end - begin, os.POSIX_FADV_DONTNEED)
-        return end - begin
-
-    def fetch(self, first: int, stop: int) -> int:
-        """Reads these rows into the system's cache, from where the mapping takes them; returns their bytes."""
-        begin, end, block = first * self.row_bytes, stop * self.row_bytes, bytearray(_READ_BYTES)
-        for start in range(begin, end, _READ_BYTES):
-            os.preadv(self.file, [memoryview(block)[: min(_READ_BYTES, end - start)]], start)
-        return end - begin
-
-
-_C = ctypes.CDLL(None, use_errno=True)
 
 
 class DiskStorage:
@@ -109,7 +56,7 @@ class DiskStorage:
         self.bytes_read = 0
         """Bytes of shards that came into memory, and of those that left it, on this rank."""
         self.bytes_written = 0
-        self._files: dict[int, weakref.ref[_MappedFile]] = {}
+        self._files: dict[int, weakref.ref[MappedFile]] = {}
         self._state: Resident | None = None
         self._held: set[int] = set()
         self._changed = set(range(len(self.shards)))
@@ -126,7 +73,7 @@ class DiskStorage:
         if not size:
             return torch.zeros((count, width), dtype=dtype)
         try:
-            file = _MappedFile.make(self.folder, size, width * dtype.itemsize)
+            file = MappedFile.make(self.folder, size, width * dtype.itemsize)
         except OSError as error:
             raise InputError(
                 f"placement.folder: {self.folder} can't take {size / 1e9:.3g} GB of rows: {error.strerror}"
@@ -150,6 +97,8 @@ class DiskStorage:
     def enter(self, state: Resident) -> None:
         """Tells which shards the next steps use. Does nothing if they are in memory already.
 
+        Until `wait`, only rows of `state.shards` may be changed: those that follow are being read.
+
         Raises:
             InputError: a shard could not be written or read.
         """
@@ -158,15 +107,22 @@ class DiskStorage:
         self.wait()
         self._state = state
         self._changed |= {*state.shards}
-        leaving, coming = self._held - {*state.shards}, {*state.shards, *state.following} - self._held
+        needed, leaving = {*state.shards} - self._held, self._held - {*state.shards}
+        coming = {*state.following} - {*state.shards} - self._held
         self._held = {*state.shards, *state.following}
+        try:
+            for shard in sorted(needed):
+                self._read(shard)
+        except OSError as error:
+            raise self._explained(error) from error
         self._work = [
             *(self._thread.submit(self._read, shard) for shard in sorted(coming)),
             *(self._thread.submit(self._write, shard) for shard in sorted(leaving)),
         ]
 
     def has_changed(self) -> None:
-        """Notes that rows of any shard may have changed."""
+        """Call before rows of any shard are changed. Waits until no shard is being read."""
+        self.wait()
         self._changed = set(range(len(self.shards)))
 
     def take_changed(self) -> set[int]:
@@ -197,12 +153,12 @@ class DiskStorage:
             raise self._explained(error) from error
 
     def _read(self, shard: int) -> None:
-        self.bytes_read += sum(file.fetch(*self.shards[shard]) for file in self._opened())
+        self.bytes_read += sum(file.hold(*self.shards[shard]) for file in self._opened())
 
     def _write(self, shard: int) -> None:
-        self.bytes_written += sum(file.drop(*self.shards[shard]) for file in self._opened())
+        self.bytes_written += sum(file.let_go(*self.shards[shard]) for file in self._opened())
 
-    def _attempt(self, file: _MappedFile, first: int, stop: int) -> None:
+    def _attempt(self, file: MappedFile, first: int, stop: int) -> None:
         try:
             file.drop(first, stop)
         except OSError as error:
@@ -211,11 +167,11 @@ class DiskStorage:
     def _explained(self, error: OSError) -> InputError:
         return InputError(f"placement.folder: a shard in {self.folder} can't be written or read: {error.strerror}")
 
-    def _file(self, rows: Tensor) -> _MappedFile | None:
+    def _file(self, rows: Tensor) -> MappedFile | None:
         found = self._files.get(rows.data_ptr())
         return None if found is None else found()
 
-    def _opened(self) -> list[_MappedFile]:
+    def _opened(self) -> list[MappedFile]:
         """The files that are in use: those of an optimiser that was replaced are gone."""
         return [file for file in (each() for each in list(self._files.values())) if file is not None]
 

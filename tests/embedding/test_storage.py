@@ -45,6 +45,7 @@ def test_rows_are_those_of_a_table_in_memory_whichever_shards_are_in_memory(tmp_
     assert table.weight.equal(plain.weight)
     for state in (state_of((0, 1), (1, 2)), state_of((1, 2), (2, 5)), state_of((2, 5), (2, 5))):
         storage.enter(state)
+        storage.has_changed()
         for each in (table, plain):
             each.weight.mul_(1.5)  # also rows that are not in memory
     storage.wait()
