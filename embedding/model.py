@@ -12,6 +12,8 @@ from embedding.encoder.encoding import Encoding
 from embedding.exchange import add_over_ranks
 from embedding.frozen import FrozenRows
 from embedding.initial import InitialValues
+from embedding.paths.edge_scoring import EdgeScoring
+from embedding.paths.numbered import check_edge_model, no_gradient, number_rows, read_edges
 from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.making import make_scoring, query_network
 from embedding.scoring.network import batch_norms
@@ -94,6 +96,11 @@ class KGEModel:
         self.reciprocal = reciprocal
         self.dropout = RowDropout(name, entity_dropout, relation_dropout)
         self.scoring = make_scoring(name, scoring, dim)
+        self._edges = self.scoring if isinstance(self.scoring, EdgeScoring) else None
+        if self._edges is not None:
+            options = {"max_norm": max_norm, "entity_dropout": entity_dropout, "reciprocal": reciprocal}
+            check_edge_model(name, options, has_encoder=encoder is not None)
+            read_edges(name, self._edges, site)
         self._network = query_network(name, self.scoring, reciprocal=reciprocal)
         self.entity_ball = Ball(tuple(self.scoring.entity_parts.values()), max_norm)
         self.relation_ball = Ball(tuple(self.scoring.relation_parts.values()), max_norm)
@@ -124,6 +131,8 @@ class KGEModel:
             device=site.device,
             storage=site.storage,
         )
+        if not self.has_vectors:
+            number_rows(self.entity)
         num_rows = site.num_relations * (2 if self.reciprocal else 1)
         own, scale = _widths(scoring, scoring.relation_parts), self.relation_init_scale
         initial = InitialValues.of("uniform" if scale is None else self.init, scale, own, num_rows, key=self.name)
@@ -148,10 +157,14 @@ class KGEModel:
     @property
     def learned_rows(self) -> Float[Tensor, "L E"]:
         """The entity rows of this rank's block that optimisers move and checkpoints hold."""
+        if not self.has_vectors:
+            return self.entity.weight[:, :0]
         return self.entity.weight if self.encoding is None else self.encoding.weight
 
     @learned_rows.setter
     def learned_rows(self, rows: Float[Tensor, "L E"]) -> None:
+        if not self.has_vectors:
+            return
         if self.encoding is None:
             self.entity.weight = rows
         else:
@@ -163,6 +176,11 @@ class KGEModel:
         return self.scorer.relation if self.encoding is None else self.encoding.relation
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether an entity's row is a vector that was learned or encoded; else it is the entity's number."""
+        return self._edges is None
+
+    @property
     def samples_neighbours(self) -> bool:
         """Whether a training step makes only the rows that it looks up: see `Encoder`, `fanout`."""
         return self.encoding is not None and self.encoding.encoder.fanout is not None
@@ -170,20 +188,25 @@ class KGEModel:
     def encode(self) -> None:
         """Makes the rows that scoring sees, after the learned ones have changed. Collective.
 
-        Call it before anything but a training step reads rows. Does nothing without an encoder.
+        Call it before anything but a training step reads rows. Without an encoder, only an `EdgeScoring` needs it: it
+        takes all edges again.
         """
+        if self._edges is not None:
+            self._edges.use_all()
         if self.encoding is not None:
             self.encoding.encode()
 
     def begin_step(self, batch: Batch) -> None:
         """Brings the shards of a step into memory, if rows are on disk. Makes the rows that scoring sees in the step,
-        without the edges of its positives, if there is an encoder. Collective.
+        without the edges of its positives, if there is an encoder; an `EdgeScoring` leaves them out too. Collective.
 
         Args:
             batch: the global batch, on any device.
         """
         if self.site.storage is not None and batch.resident is not None:
             self.site.storage.enter(batch.resident)
+        if self._edges is not None:
+            self._edges.leave_out(batch.to(self.site.device))
         if self.encoding is not None:
             self.encoding.begin_step(batch.to(self.site.device))
 
@@ -192,7 +215,8 @@ class KGEModel:
 
         An encoder's parameters and the learned relation rows get their gradients too.
         """
-        return self.entity.take_gradient() if self.encoding is None else self.encoding.take_gradient()
+        gradient = self.entity.take_gradient() if self.encoding is None else self.encoding.take_gradient()
+        return gradient if self.has_vectors else no_gradient(self.learned_rows)
 
     def attach(self, name: str, module: nn.Module) -> None:
         """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.

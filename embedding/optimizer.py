@@ -160,8 +160,8 @@ class _RowAdam(ModelOptimizer):
         return {name: torch.zeros_like(rows) for name in ("exp_avg", "exp_avg_sq")}
 
     def _new_row_state(self) -> State:
-        table = self.model.entity
-        return {name: table.new_rows(table.width) for name in ("exp_avg", "exp_avg_sq")}
+        width = self.model.learned_rows.shape[1]
+        return {name: self.model.entity.new_rows(width) for name in ("exp_avg", "exp_avg_sq")}
 
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from embedding.storage import DiskStorage
 from graph.partition import EntityPlacement
@@ -23,3 +25,5 @@ class ModelSite:
     """Keeps entity rows and their optimiser state on disk; None: they are in memory."""
     fills_entities: bool = True
     """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
+    train: Int[Tensor, "T 3"] | None = None
+    """The triples of train, whose edges an `EdgeScoring` reads; None: there are none to read."""

@@ -100,6 +100,7 @@ def _build(
         seed=config.seed,
         storage=storage,
         fills_entities=fills_entities,
+        train=graph.train,
     )
     key = "discriminator" if encoder is None else "encoder"
     of_encoder = {} if encoder is None else {"encoder": encoder}

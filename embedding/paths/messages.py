@@ -1,0 +1,39 @@
+"""The sum of messages along edges, differentiable; see `kernels.paths.send`."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from kernels.paths import Nodes, OutEdges, send, send_gradient
+
+
+def sum_sent(
+    edges: OutEdges,
+    nodes: Nodes,
+    group: Int64[Tensor, " Q"],
+    state: Float[Tensor, "n D"],
+    weight: Float64[Tensor, "G R D"],
+    count: int,
+) -> Float[Tensor, "m D"]:
+    """The same as `send`, with weights that are rounded to the type of states and whose gradient is in float64."""
+    return cast(Tensor, _Sum.apply(state, weight, edges, nodes, group, count))
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, state: Tensor, weight: Tensor, edges: OutEdges, nodes: Nodes, group: Tensor, count: int
+    ) -> Tensor:
+        rounded = weight.to(state.dtype)
+        ctx.save_for_backward(state, rounded)
+        ctx.chosen = edges, nodes, group  # pyright: ignore[reportAttributeAccessIssue]
+        return send(edges, nodes, group, state, rounded, count)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
+        state, rounded = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        edges, nodes, group = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        return *send_gradient(edges, nodes, group, state, rounded, given[0]), None, None, None, None

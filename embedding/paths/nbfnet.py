@@ -1,0 +1,123 @@
+"""NBFNet (Zhu et al., Neural Bellman-Ford networks: a general graph neural network framework for link prediction,
+NeurIPS 2021, arXiv 2106.06935), with DistMult's messages and sums.
+
+Only entities that are reached from the query's entity are touched, as in RED-GNN (Zhang and Yao, Knowledge graph
+reasoning with relational digraph, WWW 2022, arXiv 2108.06040). So that this changes no score, nothing is added to a
+state that is 0: the state of an entity that is not reached stays 0 in every layer.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, pad
+from torch.utils.checkpoint import checkpoint
+
+from embedding.paths.edge_scoring import EdgeScoring
+from embedding.paths.messages import sum_sent
+from embedding.scoring.dense import affine
+from graph.errors import InputError
+from kernels.paths import reach
+
+_BLOCK_PAIRS = 1 << 20
+"""Pairs of a query and an entity that are scored at a time, without gradients."""
+_LEARNING_PAIRS = 1 << 17
+"""The same with gradients, which need the states of all layers."""
+
+
+class NBFNet(EdgeScoring):
+    """Sums, over the paths from the query's entity to another one, products of weights of the paths' edges.
+
+    With q the relation row of the query, each entity v has a state of `dim` numbers, at first q for the query's entity
+    u and 0 for all others. A layer sums messages and the first state,
+
+        m_v = [v = u] q + sum over edges (w, r, v) of state_w * (W_r q + b_r),
+
+    and adds relu(norm(A [state_v, m_v])) to the state; norm gives the numbers of a vector mean 0 and variance 1. W_r,
+    b_r and A are the layer's own. The score is a . relu(B state_v + C q + c). All entities that are not reached have
+    the same score. Edges are those of train and their inverses, which are relations of their own.
+
+    Args:
+        dim: numbers in a state, and in a relation row.
+        layers: edges of the longest path that is seen.
+    """
+
+    def __init__(self, dim: int, layers: int) -> None:
+        if layers < 1:
+            raise InputError(f"layers must be at least 1, got {layers}")
+        super().__init__(dim, {"query": dim})
+        self.layers = layers
+
+    of_relation: nn.ParameterList
+    relation_bias: nn.ParameterList
+    update: nn.ParameterList
+
+    def make_parameters(self, num_relations: int) -> None:
+        """See `EdgeScoring.make_parameters`. All start as those of a linear layer of torch."""
+        dim, layers = self.dim, range(self.layers)
+        one, two = dim**-0.5, (2 * dim) ** -0.5
+        shapes = {
+            "of_relation": ((dim, num_relations * dim), one),
+            "relation_bias": ((num_relations * dim,), one),
+            "update": ((2 * dim, dim), two),
+        }
+        for name, (shape, bound) in shapes.items():
+            made = [self.dense_parameter(f"{name}.{layer}", shape, -bound, bound) for layer in layers]
+            setattr(self, name, nn.ParameterList(made))
+        self.of_state = self.dense_parameter("of_state", (dim, dim), -two, two)
+        self.of_query = self.dense_parameter("of_query", (dim, dim), -two, two)
+        self.bias = self.dense_parameter("bias", (dim,), -two, two)
+        self.to_score = self.dense_parameter("to_score", (dim, 1), -one, one)
+
+    def relation_init_range(self) -> float:
+        """The square root of 3: variance 1."""
+        return 3**0.5
+
+    def with_all(self, entity: Int64[Tensor, " B"], relation: Float[Tensor, "B R"]) -> Float[Tensor, "B Q"]:
+        """See `EdgeScoring.with_all`. A query that is there twice is scored once."""
+        asked = torch.cat([entity[:, None].to(relation.dtype), relation.detach()], dim=1)
+        first, place = _distinct(asked)
+        learns = torch.is_grad_enabled()
+        pairs = _LEARNING_PAIRS if learns else _BLOCK_PAIRS
+        size = max(1, pairs // max(1, self.edges.num_entities))
+        blocks = list(zip(entity[first].split(size), relation[first].split(size), strict=True))
+        if learns and len(blocks) > 1:  # backward makes the states again, to save memory
+            again = {"use_reentrant": False, "preserve_rng_state": False}
+            made = [cast(Tensor, checkpoint(self._block, *block, **again)) for block in blocks]
+        else:
+            made = [self._block(*block) for block in blocks]
+        return torch.cat(made)[place]
+
+    def _block(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
+        edges = self.edges
+        nodes = reach(edges, entity, self.layers)
+        first, group = _distinct(query.detach())
+        of_group, state = query[first].double(), _grown(query, nodes.ends[0])
+        for layer, count in enumerate(nodes.ends[1:]):
+            weight = torch.addmm(self.relation_bias[layer], of_group, self.of_relation[layer])
+            weight = weight.view(len(first), edges.num_relations, self.dim)
+            message = sum_sent(edges, nodes, group, state, weight, count) + _grown(query, count)
+            state = _grown(state, count)
+            made = affine(torch.cat([state, message], dim=1), self.update[layer], None)
+            state = state + layer_norm(made, (self.dim,)).relu()
+        of_query = affine(query, self.of_query, self.bias)
+        asking, reached = nodes.query.long(), nodes.entity.long()
+        score = affine((affine(state, self.of_state, None) + of_query[asking]).relu(), self.to_score, None)
+        not_reached = affine(of_query.relu(), self.to_score, None)
+        return not_reached.expand(-1, edges.num_entities).index_put((asking, reached), score[:, 0])
+
+
+def _grown(rows: Float[Tensor, "n D"], count: int) -> Float[Tensor, "m D"]:
+    """The rows, and zeros behind them."""
+    return pad(rows, (0, 0, 0, count - len(rows)))
+
+
+def _distinct(rows: Float[Tensor, "n W"]) -> tuple[Int64[Tensor, " d"], Int64[Tensor, " n"]]:
+    """The first place of each distinct row, and for each row the number of its distinct one."""
+    number = torch.arange(len(rows), device=rows.device)
+    if not len(rows):
+        return number, number
+    found, place = torch.unique(rows, dim=0, return_inverse=True)
+    first = number.new_full((len(found),), len(rows)).scatter_reduce_(0, place, number, "amin")
+    return first, place

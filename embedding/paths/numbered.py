@@ -1,0 +1,64 @@
+"""What a model needs whose entity rows are numbers, which nothing moves: see `EdgeScoring`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from embedding.encoder.facts import TrainFacts
+from embedding.paths.edge_scoring import EdgeScoring
+from embedding.site import ModelSite
+from embedding.table import EmbeddingTable
+from graph.errors import InputError
+from kernels.rows import RowGradient, sum_rows
+
+_WITHOUT_VECTORS = {"max_norm": None, "entity_dropout": 0.0}
+"""Options that must have these values, because they are about vectors of entities."""
+
+
+def check_edge_model(name: str, options: Mapping[str, Any], *, has_encoder: bool) -> None:
+    """Raises InputError for options of a model that make no sense without vectors of entities.
+
+    Args:
+        name: the model's name, which is its config key.
+        options: max_norm, entity_dropout and reciprocal.
+    """
+    if has_encoder:
+        raise InputError(f"encoder must be null with this {name}, which learns no entity vectors: leave out encoder")
+    for key, value in _WITHOUT_VECTORS.items():
+        if options[key] != value:
+            given = "null" if value is None else value
+            raise InputError(f"{name}.{key} must be {given}: this model has no entity vectors, got {options[key]}")
+    if not options["reciprocal"]:
+        raise InputError(
+            f"{name}.reciprocal must be true, got False: heads are found as tails of the inverse relation"
+        )
+
+
+def read_edges(name: str, scoring: EdgeScoring, site: ModelSite) -> None:
+    """Gives the scoring function the edges of train.
+
+    Raises:
+        InputError: the type of the rows can't number all entities, or they are on disk.
+    """
+    entities = len(site.placement.row_of_entity)
+    most = round(2 / torch.finfo(site.dtype).eps)
+    if entities > most:
+        raise InputError(f"{name}: dtype=float32 can number {most:,} entities, got {entities:,}; take dtype=float64")
+    if site.storage is not None:
+        raise InputError(f"{name}: placement.storage must be memory: there are no entity vectors to keep on disk")
+    train = torch.empty((0, 3), dtype=torch.int64) if site.train is None else site.train
+    scoring.read(TrainFacts(train, entities, site.num_relations, device=site.device))
+
+
+@torch.no_grad()
+def number_rows(table: EmbeddingTable) -> None:
+    """Makes each row the number of its entity."""
+    table.weight[:, 0] = table.entity.to(table.weight.dtype)
+
+
+def no_gradient(rows: Float[Tensor, "L E"]) -> RowGradient:
+    """The gradient of none of these rows."""
+    return RowGradient(*sum_rows([], rows, rows.dtype))
