@@ -214,6 +214,8 @@ class _Differentiated:
         for total, part in zip(self.total, parts, strict=True):
             if part is not None:
                 total += part
+        if by_row is None:  # a model whose rows are no vectors
+            return
         row = torch.arange(first, first + len(rows), device=rows.device)
         self.model.entity.add_own_gradient(RowGradient(row, by_row.double()))
 

@@ -20,6 +20,7 @@ from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer
+from embedding.paths.nbfnet import NBFNet
 from embedding.scoring.conve import ConvE
 from embedding.scoring.distmult import DistMult
 from embedding.scoring.scoring import ScoringFunction
@@ -86,6 +87,7 @@ def site_of(
         device=runtime.device,
         dtype=dtype,
         seed=seed,
+        train=graph.train,
     )
 
 
@@ -135,6 +137,10 @@ def conve(
     precision: str = "float32",
 ) -> ConvE:
     return ConvE(dim, height, kernel, num_filters, batch_norm, feature_map_dropout, projection_dropout, precision)
+
+
+def nbfnet_of(site: ModelSite, *, dim: int = 6, layers: int = 2, **others: Any) -> KGEModel:
+    return model_of(site, dim=dim, scoring=partial(NBFNet, layers=layers), **{"reciprocal": True} | others)
 
 
 MODEL_OPTIONS: dict[str, Any] = {

@@ -32,9 +32,7 @@ def check_edge_model(name: str, options: Mapping[str, Any], *, has_encoder: bool
             given = "null" if value is None else value
             raise InputError(f"{name}.{key} must be {given}: this model has no entity vectors, got {options[key]}")
     if not options["reciprocal"]:
-        raise InputError(
-            f"{name}.reciprocal must be true, got False: heads are found as tails of the inverse relation"
-        )
+        raise InputError(f"{name}.reciprocal must be true, got False: heads are found as tails of the inverse relation")
 
 
 def read_edges(name: str, scoring: EdgeScoring, site: ModelSite) -> None:

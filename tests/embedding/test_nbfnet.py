@@ -1,0 +1,203 @@
+"""NBFNet against loops over edges and sums over paths, its gradients against finite differences, and its edges."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from discriminator.loss.softmax import Softmax
+from embedding.model import KGEModel
+from embedding.paths import nbfnet
+from embedding.whole_table import log_sum_exp
+from generator.uniform import UniformSampler
+from graph.errors import InputError
+from kernels.paths import Nodes, OutEdges, reach, send
+from tests.encoders import small_graph
+from tests.kernels.arrays import without_kernels
+from tests.ranks import run_on_ranks
+from tests.worlds import adam, batch_of, context_of, families, lazy_adam, nbfnet_of, order_of, player_of, site_of
+from trainer.runtime import Runtime
+
+GRAPH = small_graph()
+FACTS = sorted({tuple(triple) for triple in GRAPH.train.tolist()})
+COUNT = GRAPH.num_relations
+QUERIES = torch.tensor([(0, 0), (9, 2), (4, 4), (0, 0), (6, 5)])
+"""Entity and relation of some queries; from 3 on relations are inverse ones. Entity 9 has no edge."""
+
+
+def edges_of(facts: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
+    return [edge for h, r, t in facts for edge in ((h, r, t), (t, r + COUNT, h))]
+
+
+def plain_scores(model: KGEModel, facts: list[tuple[int, ...]]) -> Tensor:
+    """The scores of `QUERIES` with all entities, vector by vector and edge by edge."""
+    named = {name: value.detach() for name, value in model.scoring.named_parameters()}
+    dim, found = model.scoring.dim, []
+    for head, relation in QUERIES.tolist():
+        q = model.scorer.relation.detach()[relation]
+        state = [q if entity == head else torch.zeros_like(q) for entity in range(10)]
+        for layer in range(2):
+            weight = (q @ named[f"of_relation.{layer}"] + named[f"relation_bias.{layer}"]).view(-1, dim)
+            message = [q if entity == head else torch.zeros_like(q) for entity in range(10)]
+            for source, r, target in edges_of(facts):
+                message[target] = message[target] + state[source] * weight[r]
+            made = [torch.cat(both) @ named[f"update.{layer}"] for both in zip(state, message, strict=True)]
+            state = [old + layer_norm(new, (dim,)).relu() for old, new in zip(state, made, strict=True)]
+        hidden = [(each @ named["of_state"] + q @ named["of_query"] + named["bias"]).relu() for each in state]
+        found.append(torch.stack([each @ named["to_score"][:, 0] for each in hidden]))
+    return torch.stack(found)
+
+
+def scores(model: KGEModel) -> Tensor:
+    entity, relation = QUERIES.unbind(1)
+    rows = model.entity(entity), model.scorer.relation_rows(relation)
+    return model.scoring.tail_query(*rows).detach()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_scores_equal_a_loop_over_edges():
+    model = nbfnet_of(site_of(GRAPH))
+    expected = plain_scores(model, FACTS)
+    torch.testing.assert_close(scores(model), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(without_kernels(scores, model), expected, rtol=1e-10, atol=1e-12)
+    assert expected.std(1)[[0, 2, 4]].min() > 1e-3
+    assert expected[1, :9].unique().numel() == 1
+
+
+def test_messages_alone_are_the_sum_over_paths_of_products_of_weights():
+    model = nbfnet_of(site_of(GRAPH))
+    edges = model.scoring.edges  # pyright: ignore[reportAttributeAccessIssue]
+    heads = torch.tensor([0, 7])
+    nodes, group = reach(edges, heads, 3), torch.tensor([1, 0])
+    weight = torch.randn(2, 2 * COUNT, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    state = torch.ones(2, 4, dtype=torch.float64)
+    for count in nodes.ends[1:]:
+        state = send(edges, nodes, group, state, weight, count)
+    found = torch.zeros(2, 10, 4, dtype=torch.float64).index_put((nodes.query.long(), nodes.entity.long()), state)
+    expected = torch.zeros_like(found)
+    paths = [[edge] for edge in edges_of(FACTS)]
+    for _ in range(2):
+        paths = [[*path, edge] for path in paths for edge in edges_of(FACTS) if edge[0] == path[-1][2]]
+    for query, head in enumerate(heads.tolist()):
+        for path in paths:
+            if path[0][0] == head:
+                product = torch.stack([weight[group[query], relation] for _, relation, _ in path]).prod(0)
+                expected[query, path[-1][2]] += product
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_touching_only_what_is_reached_changes_no_score(monkeypatch: pytest.MonkeyPatch):
+    model = nbfnet_of(site_of(GRAPH), layers=3)
+    found = scores(model)
+
+    def everything(edges: OutEdges, head: Tensor, length: int) -> Nodes:
+        entity = torch.arange(10)
+        others = [entity[entity != own] for own in head]
+        query = torch.cat([torch.arange(len(head)), torch.arange(len(head)).repeat_interleave(9)])
+        entity = torch.cat([head, *others])
+        place = torch.empty((len(head), 10), dtype=torch.int32)
+        place[query, entity] = torch.arange(len(query), dtype=torch.int32)
+        return Nodes(query.int(), entity.int(), place, (len(query),) * (length + 1))
+
+    monkeypatch.setattr(nbfnet, "reach", everything)
+    torch.testing.assert_close(scores(model), found, rtol=1e-12, atol=1e-13)
+
+
+def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else():
+    model = nbfnet_of(site_of(GRAPH))
+    left_out = [(6, 2, 7), (3, 1, 4), (0, 0, 2), (5, 2, 5)]  # (6, 2, 7) is in train twice
+    batch = batch_of(torch.tensor([*left_out, FACTS[0]]), heads=2)
+    batch.weight[-1] = 0.0  # padding
+    model.begin_step(batch)
+    kept = [fact for fact in FACTS if fact not in left_out]
+    torch.testing.assert_close(scores(model), plain_scores(model, kept), rtol=1e-10, atol=1e-12)
+    model.encode()
+    torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [1 << 17, 20], ids=["one block", "blocks"])
+@pytest.mark.parametrize("way", [lambda call: call(), without_kernels], ids=["compiled", "plain"])
+def test_gradients_equal_finite_differences(pairs: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nbfnet, "_LEARNING_PAIRS", pairs)
+    model = nbfnet_of(site_of(GRAPH), relation_dropout=0.3)
+    batch, entity = batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2)
+
+    def loss() -> Tensor:
+        model.begin_step(batch)
+        positive, negative = model.score(batch, entity)
+        return positive.sin().sum() + negative.square().sum() + log_sum_exp(model, batch).sum()
+
+    way(lambda: loss().backward())
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_dense_parameters().items():
+        value, found = parameter.detach(), parameter.grad
+        direction = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        before, losses = value.clone(), []
+        for sign in (1, -1):
+            value.copy_(before + sign * 1e-6 * direction)
+            losses.append(float(loss().detach()))
+        value.copy_(before)
+        assert found is not None
+        expected = (losses[0] - losses[1]) / 2e-6
+        assert float((found * direction).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-6), name
+    assert not len(model.take_gradient().row)
+
+
+def steps(rank: int, world_size: int) -> tuple[list[float], dict[str, Tensor], Tensor]:
+    """Losses of some steps of both sides, what they changed, and scores with shared and own candidates."""
+    runtime, graph = Runtime(rank, world_size, torch.device("cpu")), families()
+    model = nbfnet_of(site_of(graph, runtime), relation_dropout=0.1)
+    player, context = player_of(model, Softmax(), lazy_adam), context_of(graph, model.site)
+    sampler = UniformSampler(context, num_negatives=8, mask_known=True, redraw_known=False)
+    order, losses = order_of(graph, sampler, batch_size=10, chunk_size=2, sides="both"), []
+    for number in range(4):
+        whole = order.batch(number)
+        player.begin_step(whole)
+        batch = runtime.share(whole if number else whole.chunks(0, 2))
+        verdict = player.judge(batch, sampler.propose(batch, partial(player.score_candidates, batch)))
+        losses.append(float(runtime.add(verdict.loss.detach().clone()[None])))
+        player.learn(verdict)
+    model.encode()
+    batch = batch_of(graph.train[:6], heads=1, chunk_size=2)
+    shared = model.score_candidates(batch, torch.arange(12).view(3, 4)).detach()
+    rows = model.entity.gather_all(model.entity.weight)[:, 0]
+    assert torch.equal(rows, torch.arange(graph.num_entities, dtype=rows.dtype))
+    return losses, {key: value.detach().clone() for key, value in model.dense_tensors().items()}, shared
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_several_ranks_learn_as_one(world_size: int):
+    losses, values, scored = steps(0, 1)
+    assert losses[0] != losses[-1]
+    for found in run_on_ranks(world_size, steps):
+        assert found[0] == pytest.approx(losses, rel=1e-11)
+        torch.testing.assert_close(found[1:], (values, scored), rtol=1e-8, atol=1e-11)
+
+
+def test_numbers_of_entities_stay_whatever_the_optimiser_does():
+    model = nbfnet_of(site_of(GRAPH))
+    optimizer = adam(model)
+    optimizer.weight_decay = 0.5  # pyright: ignore[reportAttributeAccessIssue]
+    batch = batch_of(torch.tensor(FACTS[:4]))
+    model.begin_step(batch)
+    model.score(batch, torch.arange(8).view(4, 2))[0].sum().backward()
+    before = model.scorer.relation.detach().clone()
+    optimizer.step()
+    assert torch.equal(model.entity.gather_all(model.entity.weight)[:, 0], torch.arange(10.0, dtype=torch.float64))
+    assert not torch.equal(model.scorer.relation, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": 0}, r"discriminator.scoring.layers must be at least 1, got 0"),
+        ({"reciprocal": False}, r"discriminator.reciprocal must be true, got False"),
+        ({"max_norm": 1.0}, r"discriminator.max_norm must be null: this model has no entity vectors, got 1.0"),
+        ({"entity_dropout": 0.1}, r"discriminator.entity_dropout must be 0.0: .* got 0.1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        nbfnet_of(site_of(GRAPH), **options)
