@@ -179,6 +179,8 @@ class Model:
         """
         model = self._asked.run.discriminator
         if of == "entities":
+            if not model.has_vectors:
+                raise InputError("of='entities': this model learns no entity vectors; there are those of='relations'")
             return model.entity(torch.arange(len(self.entity_names), device=model.site.device)).detach().clone()
         if of == "relations":
             return model.scorer.relation.detach().to(model.site.dtype).clone()
@@ -201,6 +203,7 @@ def load(
     *,
     checkpoint: str | None = None,
     graph: str | Path | None = None,
+    other_graph: str | Path | None = None,
 ) -> Model:
     """Loads the trained model of a run folder into this process.
 
@@ -208,12 +211,15 @@ def load(
         run: the run folder.
         checkpoint: the name of a checkpoint in it; None for the one that the run's result is of.
         graph: for a graph that was read from a folder: where its files are now, if they were moved.
+        other_graph: a folder with train, valid and test files of the same relations and other entities, to ask about
+            these; for a model that learns no entity vectors (nbfnet).
     Raises:
         InputError: no such run, a damaged one, or files of the graph that have changed since training.
     """
     place = GraphPlace(root=None, path=None if graph is None else str(graph), cache=None)
     options = SavedRunOptions(run=str(run), checkpoint=checkpoint, graph=place)
-    return Model(Asked.load(options, Runtime.start(device="cpu", timeout_seconds=_TIMEOUT)))
+    runtime = Runtime.start(device="cpu", timeout_seconds=_TIMEOUT)
+    return Model(Asked.load(options, runtime, other_graph=None if other_graph is None else str(other_graph)))
 
 
 def _allowed(known: bool, loops: bool, seen_in_slot: bool) -> Allowed:

@@ -15,6 +15,7 @@ from answers.progress import progress_bar
 from embedding.best_of_table import best_of_table
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
+from graph.errors import InputError
 from trainer.runtime import Runtime
 
 _Nearness = Callable[[Float64[Tensor, "1 D"], Float64[Tensor, "n D"]], Float64[Tensor, "1 n"]]
@@ -53,8 +54,10 @@ def similar_entities(model: KGEModel, entity: int, *, count: int, by: str, runti
     Args:
         by: a name of `NEARNESS`, which is computed in float64.
     Raises:
-        InputError: a row has numbers that are nan or infinite.
+        InputError: a row has numbers that are nan or infinite, or the model learns no entity vectors.
     """
+    if not model.has_vectors:
+        raise InputError("entity: this model learns no entity vectors, so no entity is near another")
     own = torch.tensor([entity], device=model.site.device)
     row = model.entity(own).double()
 

@@ -52,6 +52,7 @@ class DiverseSampler(NegativeSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context)
+        context.require_vectors()
         if not 0 <= hardness <= 1:
             raise InputError(f"generator.hardness must be from 0 to 1, got {hardness}")
         if repulsion < 0:

@@ -54,6 +54,7 @@ class EANSSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
+        context.require_vectors()
         expect_int32_ids("generator=eans", context.num_entities)
         for name, value in (("clusters", clusters), ("iterations", iterations)):
             require_at_least(f"generator.{name}", value, 1)

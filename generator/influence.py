@@ -79,6 +79,7 @@ class InfluenceSampler(RefreshedSampler):
         mask_known: bool,
     ) -> None:
         super().__init__(context, key="refresh_steps", period=refresh_steps)
+        context.require_vectors()
         for key, value in (("held_out", held_out), ("held_out_negatives", held_out_negatives)):
             require_at_least(f"generator.{key}", value, 1)
         if damping is not None and damping <= 0:

@@ -34,6 +34,7 @@ class NearestSampler(ListedSampler):
 
     def __init__(self, context: SamplerContext, *, metric: str, **options: Any) -> None:
         super().__init__(context, **options)
+        context.require_vectors()
         if metric not in METRICS:
             raise InputError(f"generator.metric must be one of {', '.join(METRICS)}, got {metric!r}")
         self.metric = metric

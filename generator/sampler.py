@@ -52,6 +52,14 @@ class SamplerContext:
     player: KGEModel | None = None
     """The model that is trained on the negatives. Samplers may read its rows, but must not change them."""
 
+    def require_vectors(self) -> None:
+        """Raises InputError if the model that is trained has no vectors of entities, which a sampler compares."""
+        if self.player is not None and not self.player.has_vectors:
+            raise InputError(
+                f"this sampler compares vectors of entities, and {self.player.name} learns none; take one that draws "
+                "or scores candidates, such as uniform, kbgan or nscaching"
+            )
+
 
 @dataclass(frozen=True)
 class Reward:

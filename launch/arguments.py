@@ -25,6 +25,7 @@ PATHS = (
     "valid_negatives",
     "test_negatives",
     "queries",
+    "other_graph",
     "graph.root",
     "graph.path",
     "graph.cache",

@@ -40,7 +40,7 @@ def close_run(run: Run, trainer: Trainer, for_trackers: ForTrackers, folder: Pat
         "triples_per_second": positives / cursor.seconds if cursor.seconds else 0.0,
         "seed": run.config.seed,
         "world_size": run.runtime.world_size,
-        "entity_numbers": run.discriminator.scoring.entity_width,
+        "entity_numbers": run.discriminator.learned_rows.shape[1],
         "made_by": describe(),
     }
     if run.runtime.is_first:  # first, so that no error of a tracker costs the result

@@ -65,6 +65,11 @@ def _check_stage(config: DictConfig, stage: Stage, *, is_last: bool) -> None:
     prefix = "" if is_last else f"pretrain.{stage.trained}: "
     with errors_of("generator" if is_last else f"pretrain.{stage.trained}.sampler"):
         sampler.check_chunk_size(stage.order.chunk_size)
+    if stage.player.terms and not stage.player.model.has_vectors:
+        raise InputError(
+            f"{prefix}term: terms are about vectors of entities, and {stage.trained} has none; leave out terms, "
+            f"term=[], got {', '.join(config.terms)}"
+        )
     if isinstance(loss, TableLoss):
         # These samplers cost almost nothing, and choose the corrupted side, which such a loss needs.
         if not isinstance(sampler, UniformSampler):

@@ -59,6 +59,11 @@ def grow(config: DictConfig, run: Run, trainer: Trainer) -> str | None:
     options = config.grow
     if options.run is None:
         return None
+    if not run.discriminator.has_vectors:
+        raise InputError(
+            f"grow.run={options.run} can't be used with a model without entity vectors: it has none to begin with; "
+            "ask the trained model about the larger graph with other_graph=DIR"
+        )
     place = GraphPlace(root=options.root, path=options.path, cache=config.graph.get("cache"))
     try:
         smaller, checkpoint = load_graph(SavedRunOptions(options.run, None, place), run.runtime)

@@ -5,8 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from embedding.model import KGEModel
+from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from launch.graph_and_model import build_model, build_without_entities
+from launch.parts import learns_vectors
 from trainer.checkpoint import Checkpointer
 from trainer.runtime import Runtime
 from trainer.saved_rows import EncodedRows, TrainedRows, open_trained
@@ -25,8 +27,13 @@ def open_model(
         checkpoint: a folder whose files have been checked.
         runtime: of one rank.
     Raises:
-        InputError: the checkpoint does not fit the config, or is damaged.
+        InputError: the checkpoint does not fit the config, or is damaged; or the model has no entity rows.
     """
+    if not learns_vectors(config.discriminator):
+        raise InputError(
+            f"{checkpoint.parents[1]}: this model learns no entity vectors, so there are none to export; ask it with "
+            "advkge predict, or advkge.load from Python"
+        )
     if config.get("encoder") is None:
         model = build_without_entities(config, graph, runtime)
         return model, open_trained(checkpoint, "discriminator", model, graph.num_entities)

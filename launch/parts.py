@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from discriminator.loss.loss import Loss
 from discriminator.loss.table_loss import TableLoss
 from discriminator.term.term import Term
+from embedding.paths.edge_scoring import EdgeScoring
 from generator.sampler import NegativeSampler, SamplerContext
 from graph.errors import InputError
 from graph.known import KnownTriples
@@ -53,6 +54,11 @@ def build_term(config: DictConfig, context: SamplerContext) -> Term:
     """Makes a term from its config. If its yaml has `_partial_: true`, it also gets the statistics of train."""
     term = instantiate(config)
     return term(context.statistics) if isinstance(term, partial) else term
+
+
+def learns_vectors(discriminator: DictConfig) -> bool:
+    """Whether a model learns a vector for each entity, by its checked config."""
+    return not issubclass(hydra.utils.get_class(discriminator.scoring._target_), EdgeScoring)
 
 
 def name_key(key: str, make: Callable[[], Any]) -> Any:

@@ -11,14 +11,17 @@ from omegaconf.errors import OmegaConfBaseException
 from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+from graph.reading import read_folder
+from graph.same_relations import with_relations_of
 from launch.build import Run, build_run
-from launch.graph_and_model import read_graph
+from launch.graph_and_model import build_model, read_graph
 from launch.opened_model import open_model
 from launch.own_targets import check_plain
-from launch.parts import instantiate
+from launch.parts import instantiate, learns_vectors
 from launch.schema import GONE, RunOptions, SavedRunOptions
 from trainer.checkpoint import Checkpointer
 from trainer.checkpoint_files import is_file
+from trainer.player import load_trained_dense
 from trainer.pointer import find_checkpoint, trained_checkpoint
 from trainer.runtime import Runtime
 from trainer.saved_rows import TrainedRows
@@ -30,13 +33,15 @@ _NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
 
 
-def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
+def load_run(options: SavedRunOptions, runtime: Runtime, *, other_graph: str | None = None) -> tuple[Run, Path]:
     """Loads a run with its trained discriminator. Collective.
 
     Args:
         options: the run folder; the name of a checkpoint, None for the best of the last stage; and where the files of
             the graph are now, None for where they were when the run was trained.
         runtime: the ranks of this command, which may be more or fewer than when the run was trained.
+        other_graph: a folder with train, valid and test files of the same relations and any entities: the run is of
+            this graph then. Only for a model that learns no entity vectors. None: the graph that it was trained on.
     Returns:
         The run, whose `discriminator` has the weights of the checkpoint, or their average if the run made one; and the
         folder of that checkpoint.
@@ -47,10 +52,32 @@ def load_run(options: SavedRunOptions, runtime: Runtime) -> tuple[Run, Path]:
         run, checkpoint = load_run(SavedRunOptions("outputs/...", None, GraphPlace(None, None, None)), runtime)
     """
     found = _find(options, runtime)
+    if other_graph is not None:
+        return found.attempt(lambda: _on_other_graph(found, other_graph, runtime)), found.checkpoint
     run = found.attempt(lambda: build_run(found.config, runtime, loaded=True))
     found.check_graph(run.graph)
     found.checkpointer.load_trained(found.checkpoint, {"discriminator": run.discriminator})
     return run, found.checkpoint
+
+
+def _on_other_graph(found: "_Found", folder: str, runtime: Runtime) -> Run:
+    """See `load_run`, `other_graph`. Collective."""
+    if learns_vectors(found.config.discriminator):
+        raise InputError(
+            f"other_graph: the model of {found.folder} has a vector for each entity of its own graph and none for "
+            f"others; train one that has no entity vectors, discriminator=nbfnet, got {folder}"
+        )
+    trained_on = read_graph(found.config, runtime)
+    found.check_graph(trained_on)
+    try:
+        read = runtime.first_then_others(lambda: read_folder(folder, cache=found.config.graph.get("cache")))
+        graph = with_relations_of(read, trained_on)
+    except InputError as error:
+        raise InputError(f"other_graph={folder}: {error}") from error
+    model = build_model(found.config, graph, runtime, loaded=True)
+    load_trained_dense(found.checkpoint, "discriminator", model)
+    model.encode()
+    return Run(found.config, runtime, graph, model)
 
 
 def open_run(options: SavedRunOptions, runtime: Runtime) -> tuple[KnowledgeGraph, KGEModel, TrainedRows, Path]:

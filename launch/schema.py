@@ -177,6 +177,7 @@ class SavedRunOptions:
 class EvaluateOptions(SavedRunOptions):
     """conf/evaluate.yaml."""
 
+    other_graph: str | None = MISSING
     split: str = MISSING
     filter: str = MISSING
     candidates: str | None = MISSING
@@ -261,6 +262,7 @@ class AnswerOptions(SavedRunOptions):
 class PredictOptions(AnswerOptions):
     """conf/predict.yaml."""
 
+    other_graph: str | None = MISSING
     head: str | None = MISSING
     relation: str | None = MISSING
     tail: str | None = MISSING

@@ -19,7 +19,11 @@ _REST = "others"
 
 
 def draw_map(model: KGEModel, graph: KnowledgeGraph) -> Plot | None:
-    """A plot of a sample of the entities of train, coloured by what they are most often; None for fewer than three."""
+    """A plot of a sample of the entities of train, coloured by what they are most often; None for fewer than three,
+    and for a model without entity vectors.
+    """
+    if not model.has_vectors:
+        return None
     in_train = torch.unique(graph.train[:, [0, 2]]).long()
     entity = in_train[distinct_sample("entities of a map", len(in_train), MOST, 0)]
     if len(entity) < 3:
