@@ -102,8 +102,9 @@ def test_a_graph_of_other_entities_is_ranked_and_asked(run: Path, command, tmp_p
 
 
 def test_relations_get_the_numbers_of_the_other_graph():
-    graph, other = family_graph(num_people=100, hidden_share=0, valid_share=0, test_share=0, seed=0), other_families()
-    mixed = KnowledgeGraph("mixed", graph.entity_names, sorted(graph.relation_names), *[graph.train[:50]] * 3)
+    graph = family_graph(num_people=100, hidden_share=0.0, valid_share=0.1, test_share=0.0, seed=0)
+    other = other_families()
+    mixed = KnowledgeGraph("mixed", graph.entity_names, sorted(graph.relation_names), *[graph.train[:50].long()] * 3)
     found = with_relations_of(mixed, other)
     assert found.relation_names == other.relation_names
     names = [[of.relation_names[int(number)] for number in of.valid[:, 1]] for of in (mixed, found)]
@@ -115,9 +116,9 @@ def test_relations_get_the_numbers_of_the_other_graph():
     ("module", "words", "message"),
     [
         (export, ["out=out"], "this model learns no entity vectors, so there are none to export"),
-        (similar, ["entity=person_1"], "this model learns no entity vectors, so no entity is near another"),
+        (similar, ["entity=person_01"], "this model learns no entity vectors, so no entity is near another"),
         (evaluate, ["other_graph=nowhere"], "nowhere is missing"),
-        (evaluate, ["other_graph=strange"], "has relations that synthetic"),
+        (evaluate, ["other_graph=strange"], "has relations that family does not have (1, such as 'unheard_of')"),
     ],
 )
 def test_what_the_model_can_not_do_is_refused_in_one_line(module, words: list[str], message: str, run: Path, command):
@@ -178,7 +179,7 @@ def test_what_does_not_go_together_is_refused_in_one_line(options: list[str], me
         ["generator=near_miss", "pretrain.discriminator.epochs=0"],
         ["loss=self_adversarial"],
         ["loss=k_vs_all", "generator=uniform", "generator.num_negatives=1"],
-        ["loss=one_vs_all", "generator=uniform", "generator.num_negatives=1", "average=ema"],
+        ["loss=one_vs_all", "generator=uniform", "generator.num_negatives=1", "average=ema", "average.every=1"],
     ],
     ids=lambda options: options[0],
 )
