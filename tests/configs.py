@@ -12,6 +12,10 @@ from omegaconf import DictConfig
 from launch import schema
 
 CONF = Path(__file__).parents[1] / "conf"
+WITH_VECTORS = sorted(
+    path.stem for path in (CONF / "discriminator").glob("*.yaml") if "embedding.paths." not in path.read_text()
+)
+"""The models that learn a vector for each entity; the others read edges."""
 
 
 def composed(file: str, *options: str) -> DictConfig:

@@ -34,13 +34,14 @@ from embedding.scoring.transd import TransD
 from embedding.scoring.transe import TransE
 from embedding.scoring.transr import TransR
 from graph.errors import InputError
+from tests.configs import WITH_VECTORS
 from tests.pairwise import pairwise
 from tests.plain_scores import FORMULAS, SHIPPED
 from tests.worlds import conve as conve_function
 from tests.worlds import tucker as tucker_function
 
 CONF = Path(__file__).parents[2] / "conf" / "discriminator"
-YAMLS = sorted(path.stem for path in CONF.glob("*.yaml"))
+YAMLS = WITH_VECTORS
 # Options worth more than the yaml's own values.
 VARIANTS = {"transe": [{"norm": 1}, {"norm": 2}], "transd": [{"norm": 1}, {"norm": 2}], "conve": [{"num_filters": 2}]}
 
@@ -189,7 +190,7 @@ def test_no_scoring_function_is_missing():
     found, new = set[type](), [ScoringFunction]
     while new:
         base = new.pop()
-        new += [each for each in base.__subclasses__() if each.__module__.startswith("embedding.")]
+        new += [each for each in base.__subclasses__() if each.__module__.startswith("embedding.scoring.")]
         if not getattr(base, "__abstractmethods__", None):
             found.add(base)
     # A yaml is what brings a function into these tests, and into a user's hands.

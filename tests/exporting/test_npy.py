@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from launch.export import write_export
-from tests.configs import CONF
+from tests.configs import WITH_VECTORS
 from tests.plain_scores import FORMULAS
 from tests.trained import renamed, trained_model
 from tests.worlds import batch_of
-
-YAMLS = sorted(path.stem for path in (CONF / "discriminator").glob("*.yaml"))
 
 
 def read_names(path: Path) -> list[str]:
@@ -60,7 +58,7 @@ def test_numpy_gives_the_model_s_scores(name, dtype, tmp_path, out):
     assert scores.std() > 0
 
 
-@pytest.mark.parametrize("name", YAMLS)
+@pytest.mark.parametrize("name", WITH_VECTORS)
 def test_model_says_in_words_how_to_score(name, tmp_path, out):
     run, trained = trained_model(tmp_path, name)
     write_export(trained, out, "npy")
