@@ -20,10 +20,10 @@ from embedding.scoring.dense import affine
 from graph.errors import InputError
 from kernels.paths import reach
 
-_BLOCK_PAIRS = 1 << 20
-"""Pairs of a query and an entity that are scored at a time, without gradients."""
-_LEARNING_PAIRS = 1 << 17
-"""The same with gradients, which need the states of all layers."""
+_BLOCK_PAIRS = 1 << 21
+"""Pairs of a query and an entity whose scores are made at a time, reached or not."""
+_BLOCK_NODES = 1 << 17
+"""About as many of these pairs are reached in a block: with gradients, the states of all layers are kept."""
 
 
 class NBFNet(EdgeScoring):
@@ -78,18 +78,30 @@ class NBFNet(EdgeScoring):
         """See `EdgeScoring.with_all`. A query that is there twice is scored once."""
         asked = torch.cat([entity[:, None].to(relation.dtype), relation.detach()], dim=1)
         first, place = _distinct(asked)
-        learns = torch.is_grad_enabled()
-        pairs = _LEARNING_PAIRS if learns else _BLOCK_PAIRS
-        size = max(1, pairs // max(1, self.edges.num_entities))
-        blocks = list(zip(entity[first].split(size), relation[first].split(size), strict=True))
-        if learns and len(blocks) > 1:  # backward makes the states again, to save memory
+        heads, queries = entity[first], relation[first]
+        blocks = self._blocks(heads)
+        if torch.is_grad_enabled() and len(blocks) > 1:  # backward makes the states again, to save memory
             again = {"use_reentrant": False, "preserve_rng_state": False}
-            made = [cast(Tensor, checkpoint(self._block, *block, **again)) for block in blocks]
+            made = [cast(Tensor, checkpoint(self._score, heads[each], queries[each], **again)) for each in blocks]
         else:
-            made = [self._block(*block) for block in blocks]
+            made = [self._score(heads[each], queries[each]) for each in blocks]
         return torch.cat(made)[place]
 
-    def _block(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
+    def _blocks(self, entity: Int64[Tensor, " d"]) -> list[slice]:
+        """Queries to be scored at a time: so many that few enough pairs are reached. There is at least one block."""
+        size = max(1, _BLOCK_PAIRS // max(1, self.edges.num_entities))
+        blocks = []
+        for first in range(0, len(entity), size) or (0,):
+            heads = entity[first : first + size]
+            reached = reach(self.edges, heads, self.layers).ends[-1]
+            part = max(1, len(heads) // max(1, -(-reached // _BLOCK_NODES)))
+            blocks += [
+                slice(start, min(start + part, first + len(heads)))
+                for start in range(first, first + len(heads), part) or (first,)
+            ]
+        return blocks
+
+    def _score(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
         edges = self.edges
         nodes = reach(edges, entity, self.layers)
         first, group = _distinct(query.detach())

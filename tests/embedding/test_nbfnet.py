@@ -117,10 +117,10 @@ def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else():
     torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("pairs", [1 << 17, 20], ids=["one block", "blocks"])
+@pytest.mark.parametrize("nodes", [1 << 17, 20], ids=["one block", "blocks"])
 @pytest.mark.parametrize("way", [lambda call: call(), without_kernels], ids=["compiled", "plain"])
-def test_gradients_equal_finite_differences(pairs: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nbfnet, "_LEARNING_PAIRS", pairs)
+def test_gradients_equal_finite_differences(nodes: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nbfnet, "_BLOCK_NODES", nodes)
     model = nbfnet_of(site_of(GRAPH), relation_dropout=0.3)
     batch, entity = batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2)
 
