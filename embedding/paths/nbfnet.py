@@ -6,6 +6,7 @@ reasoning with relational digraph, WWW 2022, arXiv 2108.06040). So that this cha
 state that is 0: the state of an entity that is not reached stays 0 in every layer.
 """
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -81,8 +82,8 @@ class NBFNet(EdgeScoring):
         heads, queries = entity[first], relation[first]
         blocks = self._blocks(heads)
         if torch.is_grad_enabled() and len(blocks) > 1:  # backward makes the states again, to save memory
-            again = {"use_reentrant": False, "preserve_rng_state": False}
-            made = [cast(Tensor, checkpoint(self._score, heads[each], queries[each], **again)) for each in blocks]
+            again = partial(checkpoint, self._score, use_reentrant=False, preserve_rng_state=False)
+            made = [cast(Tensor, again(heads[each], queries[each])) for each in blocks]
         else:
             made = [self._score(heads[each], queries[each]) for each in blocks]
         return torch.cat(made)[place]

@@ -44,7 +44,8 @@ def read_edges(name: str, scoring: EdgeScoring, site: ModelSite) -> None:
     entities = len(site.placement.row_of_entity)
     most = round(2 / torch.finfo(site.dtype).eps)
     if entities > most:
-        raise InputError(f"{name}: dtype=float32 can number {most:,} entities, got {entities:,}; take dtype=float64")
+        kind = str(site.dtype).removeprefix("torch.")
+        raise InputError(f"{name}: dtype={kind} can number {most:,} entities, got {entities:,}; take dtype=float64")
     if site.storage is not None:
         raise InputError(f"{name}: placement.storage must be memory: there are no entity vectors to keep on disk")
     train = torch.empty((0, 3), dtype=torch.int64) if site.train is None else site.train

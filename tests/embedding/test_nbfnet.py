@@ -18,7 +18,18 @@ from kernels.paths import Nodes, OutEdges, reach, send
 from tests.encoders import small_graph
 from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks
-from tests.worlds import adam, batch_of, context_of, families, lazy_adam, nbfnet_of, order_of, player_of, site_of
+from tests.worlds import (
+    adam,
+    batch_of,
+    context_of,
+    families,
+    graph_of,
+    lazy_adam,
+    nbfnet_of,
+    order_of,
+    player_of,
+    site_of,
+)
 from trainer.runtime import Runtime
 
 GRAPH = small_graph()
@@ -187,6 +198,12 @@ def test_numbers_of_entities_stay_whatever_the_optimiser_does():
     optimizer.step()
     assert torch.equal(model.entity.gather_all(model.entity.weight)[:, 0], torch.arange(10.0, dtype=torch.float64))
     assert not torch.equal(model.scorer.relation, before)
+
+
+def test_more_entities_than_a_type_can_number_are_refused():
+    many = graph_of([(0, 0, 2049)], 2050, 1)
+    with pytest.raises(InputError, match="dtype=float16 can number 2,048 entities, got 2,050; take dtype=float64"):
+        nbfnet_of(site_of(many, dtype=torch.float16))
 
 
 @pytest.mark.parametrize(
