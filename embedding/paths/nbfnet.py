@@ -115,10 +115,11 @@ class NBFNet(EdgeScoring):
             made = affine(torch.cat([state, message], dim=1), self.update[layer], None)
             state = state + layer_norm(made, (self.dim,)).relu()
         of_query = affine(query, self.of_query, self.bias)
-        asking, reached = nodes.query.long(), nodes.entity.long()
+        asking = nodes.query.long()
         score = affine((affine(state, self.of_state, None) + of_query[asking]).relu(), self.to_score, None)
-        not_reached = affine(of_query.relu(), self.to_score, None)
-        return not_reached.expand(-1, edges.num_entities).index_put((asking, reached), score[:, 0])
+        not_reached = affine(of_query.relu(), self.to_score, None).expand(-1, edges.num_entities)
+        pair = asking * edges.num_entities + nodes.entity
+        return not_reached.flatten().scatter(0, pair, score[:, 0]).view(not_reached.shape)
 
 
 def _grown(rows: Float[Tensor, "n D"], count: int) -> Float[Tensor, "m D"]:

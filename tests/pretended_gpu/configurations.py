@@ -60,6 +60,10 @@ CONFIGURATIONS: dict[str, tuple[str, ...]] = {
         *("uniform", "one_vs_all", "conve", "rowwise_adagrad", "generator.num_negatives=1"),
         *("discriminator.scoring.height=2", "discriminator.scoring.num_filters=4"),
     ),
+    "paths": _choices(
+        *("uniform", "softmax", "nbfnet", "lazy_adam", "discriminator.dim=4", "discriminator.scoring.layers=2"),
+        *("trainer.sides=both", "generator.mask_known=true"),
+    ),
 }
 
 
