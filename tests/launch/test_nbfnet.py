@@ -61,6 +61,7 @@ def write(graph: KnowledgeGraph, folder: Path, rename: Callable[[str], str] = la
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_as_if_unbroken_and_ranked_again(run: Path, command):
     options = [*OPTIONS, "schedule=constant"]
     assert command(train, *options, "trainer.epochs=1", "hydra.run.dir=resumed").code == 0
