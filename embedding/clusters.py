@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from embedding.entity_blocks import entity_blocks
 from embedding.model import KGEModel
@@ -22,11 +21,12 @@ def k_means(
     num_entities = len(model.entity.row_of_entity)
     uniform = random_uniform(key, torch.arange(num_entities, device=model.site.device))
     centroid = model.entity(uniform.topk(count).indices).double()
+    cluster = torch.arange(count, device=centroid.device)
     for _ in range(iterations):
         total, size = torch.zeros_like(centroid), centroid.new_zeros(count)
         for _, rows in entity_blocks(model):
             # A product, not index_add: on a GPU the order of index_add, and so its result, differs between ranks.
-            member = one_hot(_nearest(rows, centroid), count).double()
+            member = (_nearest(rows, centroid)[:, None] == cluster).double()
             total += member.T @ rows.double()
             size += member.sum(0)
         centroid = torch.where(size[:, None] > 0, total / size[:, None].clamp(min=1), centroid)

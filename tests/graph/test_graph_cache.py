@@ -158,8 +158,8 @@ def test_a_write_that_fails_leaves_the_old_cache_and_no_debris(folder, cache, ca
 def test_a_source_that_changes_while_it_is_read_makes_the_cache_stale(folder, cache, monkeypatch):
     read_text = text.read_text
 
-    def slow_read(path, layout):
-        split = read_text(path, layout)
+    def slow_read(path, layout, wrong_lines):
+        split = read_text(path, layout, wrong_lines)
         if path.name == "train.txt":
             path.write_text("late\tr\tchange\n")
         return split

@@ -44,7 +44,10 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
     [
         (["scorecard.generators=[]"], "scorecard.generators must name at least 1, got []"),
         (["scorecard.seeds=[]"], "scorecard.seeds must name at least 1, got []"),
-        (["scorecard.generators=[typo]"], "generator=typo: there is no such generator; there are .*uniform"),
+        (
+            ["scorecard.generators=[typo]"],
+            r"generator=typo: there is no such generator; did you mean typed\? There are .*uniform",
+        ),
         (["scorecard.discriminators=[typo]"], "discriminator=typo: there is no such discriminator"),
         (
             ["scorecard.generators=[uniform,uniform]"],
