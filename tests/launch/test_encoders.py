@@ -76,7 +76,7 @@ def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(fano
     [
         (
             ["encoder=gcn"],
-            "encoder=gcn: there is no such encoder; did you mean rgcn or compgcn? There are attention, compgcn, linear, ",
+            "encoder=gcn: there is no such encoder; did you mean rgcn or compgcn? There are attention, compgcn, ",
         ),
         (["encoder=compgcn", "encoder.layers=0"], "encoder.layers must be at least 1, got 0"),
         (["encoder=compgcn", "encoder.heads=2"], "encoder.heads: there is no such option; encoder has layers"),
