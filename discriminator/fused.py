@@ -5,7 +5,7 @@ from discriminator.loss.table_loss import TableLoss
 from embedding.model import KGEModel
 from embedding.scoring.candidates import share_pools
 from graph.batch import Batch, Negatives
-from kernels.contrast import can_contrast, has_contrast
+from kernels.contrast import MOST_ON_GPU, can_contrast, has_contrast
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 
@@ -15,7 +15,7 @@ def why_not_fused(loss: Loss | TableLoss, model: KGEModel, batch: Batch, negativ
 
     The answer depends only on the options of a run, except on a rank that has no positives in a step.
     """
-    return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model)
+    return _why_not_options(loss, model) or _why_not_step(batch, negatives) or _why_not_machine(model, negatives)
 
 
 def is_ruled_out(loss: Loss | TableLoss, model: KGEModel, negatives: Negatives) -> bool:
@@ -44,10 +44,12 @@ def _why_not_step(batch: Batch, negatives: Negatives) -> str | None:
     return None
 
 
-def _why_not_machine(model: KGEModel) -> str | None:
+def _why_not_machine(model: KGEModel, negatives: Negatives) -> str | None:
     rows, comparison = model.entity.weight, model.scoring.comparison
     if not usable(rows) and not usable_on_gpu(rows):
         return "kernels need a C++ compiler, or a GPU and Triton, and float32 or float64 rows"
+    if usable_on_gpu(rows) and negatives.entity.shape[1] > MOST_ON_GPU:
+        return f"on a GPU it takes at most {MOST_ON_GPU} negatives of a positive, got {negatives.entity.shape[1]}"
     if comparison is None or not can_contrast(comparison, rows):
         return "this build of torch has no MKL matrix product that a kernel can call"
     return None

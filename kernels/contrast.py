@@ -16,6 +16,8 @@ from kernels.shapes import expect_shape, per_chunk
 _PIECE = 256
 """Queries handled together; must equal PIECE in contrast.cpp."""
 _ON_CPU = (Comparison.DOT, Comparison.L2)
+MOST_ON_GPU = 2048
+"""Candidates of a query on a GPU, where a program keeps all their scores in registers."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ def has_contrast(kind: Comparison, rows: Tensor) -> bool:
 
 
 def can_contrast(kind: Comparison, rows: Tensor) -> bool:
-    """Whether `contrast` can compute this comparison of such rows; a CPU needs products that a kernel can call."""
+    """Whether `contrast` can compute this comparison of such rows; a CPU needs products that a kernel can call.
+
+    On a GPU, it takes `MOST_ON_GPU` candidates at most.
+    """
     if usable_on_gpu(rows):
         return True
     return kind in _ON_CPU and usable(rows) and products() is not None
@@ -64,18 +69,20 @@ def contrast(
 
     Raises:
         RuntimeError: `products()` is None.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or there are more candidates than a GPU takes.
     """
-    if usable_on_gpu(query, rows):
-        import kernels.gpu.contrast as gpu
-
-        return gpu.contrast(kind, loss, margin, temperature, query, rows, place, target, known, weight)
     (chunks, candidates), (queries, width) = place.shape, query.shape
     size = per_chunk(queries, chunks)
     expect_shape("rows", rows, len(rows), width)
     expect_shape("target", target, queries)
     expect_shape("known", known, queries, candidates)
     expect_shape("weight", weight, queries)
+    if usable_on_gpu(query, rows):
+        import kernels.gpu.contrast as gpu
+
+        if candidates > MOST_ON_GPU:
+            raise ValueError(f"{candidates} candidates: a GPU takes at most {MOST_ON_GPU}")
+        return gpu.contrast(kind, loss, margin, temperature, query, rows, place, target, known, weight)
     library = products()
     if library is None:
         raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")

@@ -13,8 +13,8 @@ def draw(
     logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
     """The log-softmax of each row, and N independent draws (positions in the row) from it by its cumulative sum."""
+    expect_shape("uniform", uniform, len(logits), uniform.shape[1])
     if usable(logits):
-        expect_shape("uniform", uniform, len(logits), uniform.shape[1])
         logits = logits.contiguous()
         log_prob, pick = torch.empty_like(logits), torch.empty(uniform.shape, dtype=torch.int64)
         given = logits, uniform.contiguous(), log_prob, pick
@@ -38,10 +38,10 @@ def sampled_policy_gradient(
     weight: Float[Tensor, " B"],
 ) -> Float[Tensor, "B M"]:
     """REINFORCE: the gradient by logits of weight * sum over draws of advantage * log_prob[pick], for each row."""
+    expect_shape("pick", pick, len(log_prob), pick.shape[1])
+    expect_shape("advantage", advantage, *pick.shape)
+    expect_shape("weight", weight, len(log_prob))
     if usable(log_prob):
-        expect_shape("pick", pick, len(log_prob), pick.shape[1])
-        expect_shape("advantage", advantage, *pick.shape)
-        expect_shape("weight", weight, len(log_prob))
         out = torch.empty_like(log_prob)
         given = log_prob, pick, advantage.contiguous(), weight, out
         name, draws = f"sampled_policy_gradient_{type_name(log_prob)}", pick.shape[1]
@@ -59,9 +59,9 @@ def exact_policy_gradient(
     log_prob: Float[Tensor, "B M"], reward: Float[Tensor, "B M"], weight: Float[Tensor, " B"]
 ) -> Float[Tensor, "B M"]:
     """The gradient by the logits of weight * expected reward over the pool, for each row."""
+    expect_shape("reward", reward, *log_prob.shape)
+    expect_shape("weight", weight, len(log_prob))
     if usable(log_prob):
-        expect_shape("reward", reward, *log_prob.shape)
-        expect_shape("weight", weight, len(log_prob))
         out = torch.empty_like(log_prob)
         given = log_prob, reward.contiguous(), weight, out
         call(f"exact_policy_gradient_{type_name(log_prob)}", *given, *log_prob.shape, torch.get_num_threads())

@@ -33,14 +33,14 @@ def pair_scores(
     kind: Comparison, query: Float[Tensor, "B E"], rows: Float[Tensor, "U E"], place: Int64[Tensor, "C N"]
 ) -> Float[Tensor, "B N"]:
     """The scores of each query with rows[place] of its chunk; the B queries form C equal chunks."""
+    (chunks, candidates), (queries, width) = place.shape, query.shape
+    expect_shape("rows", rows, len(rows), width)
+    sizes = chunks, per_chunk(queries, chunks), candidates, width
     if usable_on_gpu(query, rows):
         import kernels.gpu.pairs as gpu
 
         return gpu.pair_scores(kind, query, rows, place)
-    (chunks, candidates), (queries, width) = place.shape, query.shape
-    expect_shape("rows", rows, len(rows), width)
     out = query.new_empty((queries, candidates))
-    sizes = chunks, per_chunk(queries, chunks), candidates, width
     call(f"pair_scores_{kind}_{type_name(query)}", query, rows, place, out, *sizes, torch.get_num_threads())
     return out
 
@@ -54,16 +54,16 @@ def query_gradient(
     score: Float[Tensor, "B N"],
 ) -> Float[Tensor, "B E"]:
     """The gradient by each query of the sum of coefficient * score."""
-    if usable_on_gpu(query, rows):
-        import kernels.gpu.pairs as gpu
-
-        return gpu.query_gradient(kind, query, rows, place, coefficient, score)
     (chunks, candidates), (queries, width) = place.shape, query.shape
     expect_shape("rows", rows, len(rows), width)
     expect_shape("coefficient", coefficient, queries, candidates)
     expect_shape("score", score, queries, candidates)
-    out = torch.empty_like(query)
     sizes = chunks, per_chunk(queries, chunks), candidates, width
+    if usable_on_gpu(query, rows):
+        import kernels.gpu.pairs as gpu
+
+        return gpu.query_gradient(kind, query, rows, place, coefficient, score)
+    out = torch.empty_like(query)
     name = f"query_gradient_{kind}_{type_name(query)}"
     call(name, query, rows, place, coefficient, score, out, *sizes, torch.get_num_threads())
     return out

@@ -85,9 +85,9 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor | None, ...]:
         made = ctx.made  # pyright: ignore[reportAttributeAccessIssue]
         query, comparison, lookup, target, place = ctx.of  # pyright: ignore[reportAttributeAccessIssue]
-        slope = float(gradient[2])
+        slope = gradient[2]
         parts = made.by_candidate, made.by_positive, made.by_query
-        if slope != 1:
+        if slope.is_cuda or float(slope) != 1:  # on a GPU, the processor would wait for the comparison
             parts = tuple(part * slope for part in parts)
         by_candidate, by_positive, by_query = parts
         pieces = by_candidate.shape[1]

@@ -17,10 +17,7 @@ from kernels.gpu.numbers import bits, number
 from kernels.gpu.pairs import candidate_gradient
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
-from kernels.shapes import expect_shape, per_chunk
 
-MOST_CANDIDATES = 2048
-"""A program keeps the scores of all candidates of its query in registers."""
 _BLOCK = 2048
 """Numbers of rows that a program handles at a time: as many as its registers hold."""
 
@@ -36,6 +33,59 @@ def _softplus(x):
 def _sigmoid(x):
     small = tl.exp(-tl.abs(x))
     return tl.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+@triton.jit
+@no_type_check
+def _softmax(score, counts, truth):
+    """The loss, and its slopes by each negative's score and by the positive's."""
+    top = tl.maximum(tl.max(tl.where(counts, score, -float("inf")), 0), truth)
+    power = tl.where(counts, tl.exp(score - top), 0.0)
+    true_power = tl.exp(truth - top)
+    total = tl.sum(power, 0) + true_power
+    return tl.log(total) + (top - truth), power / total, true_power / total - 1.0
+
+
+@triton.jit
+@no_type_check
+def _self_adversarial(score, counts, truth, margin, temperature):
+    """The same."""
+    logit = temperature * score
+    top = tl.max(tl.where(counts, logit, -float("inf")), 0)
+    power = tl.where(counts, tl.exp(logit - top), 0.0)
+    # Where all negatives are known, no share has weight.
+    total = tl.sum(power, 0)
+    share = power / tl.where(total == 0, 1.0, total)
+    loss = _softplus(-margin - truth) + tl.sum(share * _softplus(margin + score), 0)
+    return loss, share * _sigmoid(margin + score), -_sigmoid(-margin - truth)
+
+
+@triton.jit
+@no_type_check
+def _store_query_gradient(
+    query, rows, row, inside, factor, true_row, true_factor, out, width,
+    KIND: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
+    """From the candidates and the target of one query."""
+    one = tl.arange(0, 1) == 0
+    part = width // 2 if KIND == MODULUS else width
+    for start in range(0, part, E):
+        e = start + tl.arange(0, E)
+        here = e < part
+        own = tl.load(query + e, mask=here, other=0.0)[None, :]
+        other = load_rows(rows, row, inside, e, here, width)
+        answer = load_rows(rows, true_row, one, e, here, width)
+        if KIND == MODULUS:
+            turned_own = tl.load(query + part + e, mask=here, other=0.0)[None, :]
+            turned_other = load_rows(rows, row, inside, part + e, here, width)
+            turned_answer = load_rows(rows, true_row, one, part + e, here, width)
+            by_real, by_imaginary = pull_complex(own, turned_own, other, turned_other, factor)
+            from_real, from_imaginary = pull_complex(own, turned_own, answer, turned_answer, true_factor)
+            tl.store(out + e, by_real + from_real, mask=here)
+            tl.store(out + part + e, by_imaginary + from_imaginary, mask=here)
+        else:
+            both = pull(own, other, factor, KIND) + pull(own, answer, true_factor, KIND)
+            tl.store(out + e, both, mask=here)
 
 
 @triton.jit(do_not_specialize=["margin", "temperature"])
@@ -59,51 +109,22 @@ def _contrast(
     counts = inside
     if MASKED:
         counts = inside & (tl.load(known + b * candidates + n, mask=inside, other=1) == 0)
-    share_of = tl.load(weight + b)
-    lowest = -float("inf")
     if SOFTMAX:
-        top = tl.maximum(tl.max(tl.where(counts, score, lowest), 0), truth)
-        power = tl.where(counts, tl.exp(score - top), 0.0)
-        true_power = tl.exp(truth - top)
-        total = tl.sum(power, 0) + true_power
-        tl.store(losses + b, tl.log(total) + (top - truth))
-        slope = share_of * power / total
-        true_slope = share_of * (true_power / total - 1.0)
+        loss, slope, true_slope = _softmax(score, counts, truth)
     else:
-        margin = number(margin, score)
-        logit = number(temperature, score) * score
-        top = tl.max(tl.where(counts, logit, lowest), 0)
-        power = tl.where(counts, tl.exp(logit - top), 0.0)
-        # Where all negatives are known, no share has weight.
-        total = tl.sum(power, 0)
-        share = power / tl.where(total == 0, 1.0, total)
-        tl.store(losses + b, _softplus(-margin - truth) + tl.sum(share * _softplus(margin + score), 0))
-        slope = share_of * share * _sigmoid(margin + score)
-        true_slope = -share_of * _sigmoid(-margin - truth)
-    slope = tl.where(counts, slope, 0.0)
+        given = number(margin, score), number(temperature, score)
+        loss, slope, true_slope = _self_adversarial(score, counts, truth, given[0], given[1])
+    share = tl.load(weight + b)
+    slope, true_slope = tl.where(counts, share * slope, 0.0), share * true_slope
+    tl.store(losses + b, loss)
     tl.store(coefficient + b * candidates + n, slope, mask=inside)
     tl.store(by_positive + b, true_slope)
-    # The gradient by the query, from its candidates and its target.
     factor = over_score(slope, score, KIND)
     true_factor = over_score(true_slope, truth, KIND) + tl.zeros((1,), dtype=score.dtype)
-    part = width // 2 if KIND == MODULUS else width
-    for start in range(0, part, E):
-        e = start + tl.arange(0, E)
-        here = e < part
-        own = tl.load(query + b * width + e, mask=here, other=0.0)[None, :]
-        other = load_rows(rows, row, inside, e, here, width)
-        answer = load_rows(rows, true_row, one == 0, e, here, width)
-        if KIND == MODULUS:
-            turned_own = tl.load(query + b * width + part + e, mask=here, other=0.0)[None, :]
-            turned_other = load_rows(rows, row, inside, part + e, here, width)
-            turned_answer = load_rows(rows, true_row, one == 0, part + e, here, width)
-            by_real, by_imaginary = pull_complex(own, turned_own, other, turned_other, factor)
-            from_real, from_imaginary = pull_complex(own, turned_own, answer, turned_answer, true_factor)
-            tl.store(by_query + b * width + e, by_real + from_real, mask=here)
-            tl.store(by_query + b * width + part + e, by_imaginary + from_imaginary, mask=here)
-        else:
-            total_pull = pull(own, other, factor, KIND) + pull(own, answer, true_factor, KIND)
-            tl.store(by_query + b * width + e, total_pull, mask=here)
+    place_of = b * width
+    _store_query_gradient(
+        query + place_of, rows, row, inside, factor, true_row, true_factor, by_query + place_of, width, KIND, E
+    )
 
 
 def contrast(
@@ -118,19 +139,8 @@ def contrast(
     known: Bool[Tensor, "B N"] | None,
     weight: Float[Tensor, " B"],
 ) -> Contrast:
-    """As `kernels.contrast.contrast`, with one part of gradients by candidates for each chunk.
-
-    Raises:
-        ValueError: shapes do not fit, or there are more than 2,048 candidates.
-    """
+    """As `kernels.contrast.contrast`, which checks the shapes, with one part of gradients by candidates for a chunk."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
-    size = per_chunk(queries, chunks)
-    expect_shape("rows", rows, len(rows), width)
-    expect_shape("target", target, queries)
-    expect_shape("known", known, queries, candidates)
-    expect_shape("weight", weight, queries)
-    if candidates > MOST_CANDIDATES:
-        raise ValueError(f"{candidates} candidates: at most {MOST_CANDIDATES}")
     negative = query.new_empty((queries, candidates))
     coefficient, by_query = torch.empty_like(negative), torch.empty_like(query)
     positive, losses, by_positive = (torch.empty_like(weight) for _ in range(3))
@@ -146,7 +156,9 @@ def contrast(
         mask = weight if known is None else known.view(torch.uint8)
         given = query, rows, place, target, mask, weight
         out = positive, negative, losses, by_positive, coefficient, by_query
-        _contrast[(queries,)](*given, *out, size, candidates, width, bits(margin), bits(temperature), **options)
+        _contrast[(queries,)](
+            *given, *out, queries // chunks, candidates, width, bits(margin), bits(temperature), **options
+        )
     by_candidate = candidate_gradient(kind, query, rows, place, coefficient, negative)
     return Contrast(positive, negative, losses, by_positive, by_query, by_candidate[:, None])
 

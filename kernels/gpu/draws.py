@@ -1,4 +1,7 @@
-"""Draws from the softmax of a pool's scores, and gradients of the expected reward by the scores."""
+"""Draws from the softmax of a pool's scores, and gradients of the expected reward by the scores.
+
+Callers have checked the shapes.
+"""
 
 from typing import no_type_check
 
@@ -7,8 +10,6 @@ import triton
 import triton.language as tl
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-
-from kernels.shapes import expect_shape
 
 _DRAWS = 16
 """Draws that a program handles at a time."""
@@ -66,7 +67,6 @@ def draw(
     logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
     """The log-softmax of each row, and N independent draws (positions in the row) from it by its cumulative sum."""
-    expect_shape("uniform", uniform, len(logits), uniform.shape[1])
     logits = logits.contiguous()
     log_prob, pick = torch.empty_like(logits), torch.empty_like(uniform, dtype=torch.int64)
     if logits.numel():
@@ -82,9 +82,6 @@ def sampled_policy_gradient(
     weight: Float[Tensor, " B"],
 ) -> Float[Tensor, "B M"]:
     """REINFORCE: the gradient by logits of weight * sum over draws of advantage * log_prob[pick], for each row."""
-    expect_shape("pick", pick, len(log_prob), pick.shape[1])
-    expect_shape("advantage", advantage, *pick.shape)
-    expect_shape("weight", weight, len(log_prob))
     out = torch.empty_like(log_prob)
     if out.numel():
         sizes = log_prob.shape[1], pick.shape[1]
@@ -97,8 +94,6 @@ def exact_policy_gradient(
     log_prob: Float[Tensor, "B M"], reward: Float[Tensor, "B M"], weight: Float[Tensor, " B"]
 ) -> Float[Tensor, "B M"]:
     """The gradient by the logits of weight * expected reward over the pool, for each row."""
-    expect_shape("reward", reward, *log_prob.shape)
-    expect_shape("weight", weight, len(log_prob))
     out = torch.empty_like(log_prob)
     if out.numel():
         _exact[(len(out),)](log_prob, reward.contiguous(), weight, out, out.shape[1], M=_whole(log_prob))

@@ -1,7 +1,7 @@
 """Scores of queries with candidate rows read directly from the table, and gradients by queries and candidates.
 
 One program has one query, or one candidate for gradients, so that sums have one order and runs are repeatable. Rows
-that several queries share are read again by each of them, from the GPU's cache.
+that several queries share are read again by each of them, from the GPU's cache. Callers have checked the shapes.
 """
 
 from typing import no_type_check
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from kernels.gpu.compare import MODULUS, load_rows, over_score, pull, pull_complex, scores
 from kernels.pairs import Comparison
-from kernels.shapes import expect_shape, per_chunk
 
 _OTHERS, _NUMBERS = 32, 64
 """Partners and numbers of a row that a program handles at a time: as many as its registers hold."""
@@ -102,13 +101,11 @@ def pair_scores(
 ) -> Float[Tensor, "B N"]:
     """The scores of each query with rows[place] of its chunk; the B queries form C equal chunks."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
-    expect_shape("rows", rows, len(rows), width)
-    size = per_chunk(queries, chunks)
     out = query.new_empty((queries, candidates))
     if out.numel():
         grid = queries, triton.cdiv(candidates, _OTHERS)
         options = {"KIND": kind.number, "N": _OTHERS, "E": _NUMBERS // 2}
-        _pair_scores[grid](query, rows, place, out, size, candidates, width, **options)
+        _pair_scores[grid](query, rows, place, out, queries // chunks, candidates, width, **options)
     return out
 
 
@@ -121,11 +118,10 @@ def query_gradient(
     score: Float[Tensor, "B N"],
 ) -> Float[Tensor, "B E"]:
     """The gradient by each query of the sum of coefficient * score."""
-    size = _expect(query, rows, place, coefficient, score)
     out = torch.empty_like(query)
     if out.numel():
         options = {"KIND": kind.number, "N": _OTHERS, "E": _NUMBERS}
-        sizes = size, place.shape[1], query.shape[1]
+        sizes = len(query) // len(place), place.shape[1], query.shape[1]
         _query_gradient[len(query), _parts(kind, query)](query, rows, place, coefficient, score, out, *sizes, **options)
     return out
 
@@ -139,21 +135,14 @@ def candidate_gradient(
     score: Float[Tensor, "B N"],
 ) -> Float[Tensor, "C N E"]:
     """The gradient by each candidate, from the queries of its chunk, of the sum of coefficient * score."""
-    size = _expect(query, rows, place, coefficient, score)
     out = query.new_empty((*place.shape, query.shape[1]))
     if out.numel():
+        size = len(query) // len(place)
         options = {"KIND": kind.number, "S": min(_OTHERS, max(triton.next_power_of_2(size), 1)), "E": _NUMBERS}
         sizes = size, place.shape[1], query.shape[1]
         grid = place.numel(), _parts(kind, query)
         _candidate_gradient[grid](query, rows, place, coefficient, score, out, *sizes, **options)
     return out
-
-
-def _expect(query: Tensor, rows: Tensor, place: Tensor, coefficient: Tensor, score: Tensor) -> int:
-    expect_shape("rows", rows, len(rows), query.shape[1])
-    expect_shape("coefficient", coefficient, len(query), place.shape[1])
-    expect_shape("score", score, len(query), place.shape[1])
-    return per_chunk(len(query), len(place))
 
 
 def _parts(kind: Comparison, query: Tensor) -> int:

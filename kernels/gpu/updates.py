@@ -11,14 +11,6 @@ from torch import Tensor
 
 from kernels.gpu.numbers import bits, number
 
-_WIDEST = 4096
-"""The widest row: a program holds all of it."""
-
-
-def fits(weight: Tensor) -> bool:
-    """Whether rows are narrow enough for these kernels."""
-    return weight.shape[1] <= _WIDEST
-
 
 @triton.jit
 @no_type_check

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+import kernels.contrast
 from kernels.contrast import Contrast
 from kernels.gpu.contrast import contrast
 from kernels.losses import RowLoss
@@ -75,7 +76,8 @@ def test_a_row_that_is_no_number_shows_in_the_losses_of_its_chunk_alone(loss: Ro
     assert value[5:].isfinite().all()
 
 
-def test_more_candidates_than_a_program_holds_are_refused():
+def test_more_candidates_than_a_program_holds_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels.contrast, "usable_on_gpu", lambda *_: True)
     arguments = given((1, 4, 2049, 2), torch.float32, masked=False)
-    with pytest.raises(ValueError, match="2049 candidates: at most 2048"):
-        run(Comparison.DOT, RowLoss.SOFTMAX, arguments)
+    with pytest.raises(ValueError, match="2049 candidates: a GPU takes at most 2048"):
+        kernels.contrast.contrast(Comparison.DOT, RowLoss.SOFTMAX, MARGIN, TEMPERATURE, **arguments)  # pyright: ignore[reportArgumentType]

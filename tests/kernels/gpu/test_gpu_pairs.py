@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import kernels.gpu.pairs
+import kernels.pairs
 from kernels.gpu.pairs import candidate_gradient, pair_scores, query_gradient
 from kernels.pairs import Comparison
 from tests.kernels.arrays import assert_close, both_types, randn
@@ -56,7 +57,10 @@ def test_equal_rows_have_equal_scores_wherever_they_stand(kind: Comparison, dtyp
     assert (score == score[:, :1]).all()
 
 
-def test_sizes_that_do_not_fit_are_refused():
+def test_sizes_that_do_not_fit_are_refused_before_a_kernel_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels.pairs, "usable_on_gpu", lambda *_: True)
     query, rows, place = given((2, 3, 4), 6, torch.float32)
     with pytest.raises(ValueError, match="5 queries are not divided evenly over 2 chunks"):
-        pair_scores(Comparison.L1, query[:5], rows, place)
+        kernels.pairs.pair_scores(Comparison.L1, query[:5], rows, place)
+    found = kernels.pairs.pair_scores(Comparison.L1, query, rows, place)
+    assert_close(found, plain_scores(Comparison.L1, query.double(), rows.double(), place))
