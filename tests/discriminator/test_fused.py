@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import discriminator.fused
 import kernels.contrast
 import kernels.library
 from discriminator.discriminator import Verdict
@@ -152,6 +153,16 @@ def test_says_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch):
     assert "no MKL matrix product" in (why_not_fused(*given) or "")
     monkeypatch.setattr(kernels.library, "load", lambda: None)
     assert "kernels need a C++ compiler" in (why_not_fused(*given) or "")
+
+
+def test_more_negatives_than_a_gpu_takes_go_without(monkeypatch: pytest.MonkeyPatch):
+    for module in (discriminator.fused, kernels.contrast):
+        monkeypatch.setattr(module, "usable_on_gpu", lambda *_: True)
+    model, (batch, negatives) = model_of(site_of(families()), scoring=distmult), batch_and_negatives(masked=False)
+    many = replace(negatives, entity=negatives.entity.repeat(1, 256))
+    assert why_not_fused(Softmax(), model, batch, negatives) is None
+    reason = why_not_fused(Softmax(), model, batch, many)
+    assert reason == "on a GPU it takes at most 2048 negatives of a positive, got 2304"
 
 
 def test_the_reason_is_logged_once(caplog: pytest.LogCaptureFixture):
