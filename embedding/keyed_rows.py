@@ -5,7 +5,9 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from embedding.exchange import deliver_rows, fetch_rows, plan_route
+from embedding.free_memory import free_for_a_rank
 from embedding.site import ModelSite
+from graph.errors import InputError
 from kernels.rows import distinct_rows
 
 
@@ -15,16 +17,20 @@ class KeyedRows:
     Rows are stored in int32, because caches are large. They start as zeros.
 
     Args:
+        name: what the rows are, and the options that decide how many there are, for the error.
         num_ids: the rows are ids from 0 to num_ids - 1, and rows of a checkpoint must be too; None: any integers.
+    Raises:
+        InputError: this rank's rows take more memory than is free.
     """
 
-    def __init__(self, site: ModelSite, num_keys: int, width: int, *, num_ids: int | None = None) -> None:
+    def __init__(self, site: ModelSite, num_keys: int, width: int, *, name: str, num_ids: int | None = None) -> None:
         self.site = site
         self.num_keys = num_keys
         self.num_ids = num_ids
         self.block = -(-num_keys // site.world_size)
         self.first = min(site.rank * self.block, num_keys)
         last = min(self.first + self.block, num_keys)
+        _require_room(name, 4 * (last - self.first) * width, site)
         self.key = torch.arange(self.first, last, device=site.device)
         """The keys of this rank's rows."""
         self.row = torch.zeros((last - self.first, width), dtype=torch.int32, device=site.device)
@@ -60,6 +66,14 @@ class KeyedRows:
         number = torch.arange(len(key), device=key.device)
         number[1:].masked_fill_(key[1:] == key[:-1], 0)
         self.row[key] = row[place[number.cummax(0).values]]
+
+
+def _require_room(name: str, size: int, site: ModelSite) -> None:
+    free = free_for_a_rank(site.device)
+    if size > free:
+        raise InputError(
+            f"{name} would take {size / 1e9:.1f} GB of memory on each rank, and {free / 1e9:.1f} GB are free"
+        )
 
 
 def _as_int32(row: Int64[Tensor, "B width"]) -> Int32[Tensor, "B width"]:

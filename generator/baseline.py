@@ -127,7 +127,8 @@ class PerQuery(RunningMean):
         self.keys = QueryKeys(context.known)
         # For each query: the weighted sum of (its reward - its step's mean reward), and the sum of the weights. Both
         # are float32 whose bits are stored as int32.
-        self.rows = KeyedRows(context.site, self.keys.num_keys, 2)
+        name = f"generator.baseline: averages of {self.keys.num_keys:,} queries"
+        self.rows = KeyedRows(context.site, self.keys.num_keys, 2, name=name)
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""

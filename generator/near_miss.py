@@ -62,7 +62,10 @@ class NearMissSampler(ListedSampler):
             raise InputError(f"generator.window must be one of {', '.join(Window)}, got {window!r}")
         self.prefer = _above if window == Window.ABOVE else _around
         self.keys = FactKeys(context.known)
-        self.windows = KeyedRows(context.site, self.keys.num_keys, self.list_size, num_ids=context.num_entities)
+        name = f"generator.list_size: windows of {self.list_size} entities for {self.keys.num_keys:,} facts and sides"
+        self.windows = KeyedRows(
+            context.site, self.keys.num_keys, self.list_size, name=name, num_ids=context.num_entities
+        )
 
     def refresh(self, batch: Batch) -> None:
         """Each rank makes the windows that it stores; see `RefreshedSampler.refresh`."""

@@ -20,6 +20,9 @@ from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
 from graph.keys import QueryKeys
 
+_AT_ONCE = 1 << 16
+"""Caches that are filled at a time: the numbers come as int64, twice as large as the caches."""
+
 
 class Select(StrEnum):
     """Which candidates a cache keeps at a refresh."""
@@ -40,7 +43,7 @@ class NSCachingSampler(NegativeSampler):
 
     `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. A refresh costs
     cache_size + fresh_size scores for each positive. Caches take 4 bytes an entry over all ranks together (30 MB for
-    the 149,689 queries of FB15k-237 with cache_size=50), and as much in a checkpoint.
+    the 149,689 queries of FB15k-237 with cache_size=50), and as much in a checkpoint. `max_caches` bounds them.
 
     Args:
         num_negatives: draws from the cache for each positive, with replacement.
@@ -49,6 +52,8 @@ class NSCachingSampler(NegativeSampler):
         temperature: divides the scores before the softmax of `select=importance`; a lower one keeps harder entities.
         select: which candidates a cache keeps, "importance" or "top"; see `Select`.
         refresh_epochs: refresh caches in one of every refresh_epochs epochs (n + 1 of the paper's lazy update).
+        max_caches: at most so many caches; None: one for each query. If there are more queries, a hash of the query
+            chooses its cache, so queries that share one also share its entities.
         mask_known: keep train facts out of the caches at a refresh, and leave negatives that are train facts out of the
             loss.
     """
@@ -63,12 +68,15 @@ class NSCachingSampler(NegativeSampler):
         temperature: float,
         select: str,
         refresh_epochs: int,
+        max_caches: int | None,
         mask_known: bool,
     ) -> None:
         super().__init__(context)
         expect_int32_ids("generator=nscaching", context.num_entities)
         for key, value in (("cache_size", cache_size), ("fresh_size", fresh_size), ("refresh_epochs", refresh_epochs)):
             require_at_least(f"generator.{key}", value, 1)
+        if max_caches is not None:
+            require_at_least("generator.max_caches", max_caches, 1)
         if select not in list(Select):
             raise InputError(f"generator.select must be one of {', '.join(Select)}, got {select!r}")
         self.num_negatives = num_negatives
@@ -80,7 +88,10 @@ class NSCachingSampler(NegativeSampler):
         self.mask_known = mask_known
         self.check_options()
         self.keys = QueryKeys(context.known)
-        self.caches = KeyedRows(context.site, self.keys.num_keys, cache_size, num_ids=context.num_entities)
+        queries = self.keys.num_keys
+        caches = queries if max_caches is None else min(queries, max_caches)
+        name = f"generator.cache_size, generator.max_caches: {caches:,} caches of {cache_size} entities"
+        self.caches = KeyedRows(context.site, caches, cache_size, name=name, num_ids=context.num_entities)
         self.start_stage()
 
     def check_options(self) -> None:
@@ -96,12 +107,13 @@ class NSCachingSampler(NegativeSampler):
 
     def start_stage(self) -> None:
         """Fills the caches with uniform entities, a function of (seed, query)."""
-        key = stream("first caches", self.context.site.seed)
-        self.caches.row.copy_(paired_integers(key, self.caches.key, self.cache_size, self.context.num_entities))
+        stream_key = stream("first caches", self.context.site.seed)
+        for key, row in zip(self.caches.key.split(_AT_ONCE), self.caches.row.split(_AT_ONCE), strict=True):
+            row.copy_(paired_integers(stream_key, key, self.cache_size, self.context.num_entities))
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Draws from the caches, then refreshes those of the batch's queries. Collective."""
-        key = self.keys.of(batch)
+        key = self._cache_of(self.keys.of(batch))
         cached = self.caches.fetch(key)
         place = batch.integers_per_positive("places in the cache", self.num_negatives, self.cache_size)
         entity = cached.gather(1, place)
@@ -109,6 +121,13 @@ class NSCachingSampler(NegativeSampler):
         if batch.epoch % self.refresh_epochs == 0:
             self._refresh(batch, key, cached, score)
         return Negatives(entity, known=self.context.known.contains(batch, entity) if self.mask_known else None)
+
+    def _cache_of(self, query: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """The number of each query's cache."""
+        if self.caches.num_keys == self.keys.num_keys:
+            return query
+        key = stream("caches that queries share", self.context.site.seed)
+        return paired_integers(key, query, 1, self.caches.num_keys)[:, 0]
 
     def _refresh(
         self, batch: Batch, key: Int64[Tensor, " B"], cached: Int64[Tensor, "B K"], score: ScoreCandidates

@@ -167,6 +167,7 @@ void contrast(const T* query, const T* rows, const int64_t* place, const int64_t
       const int64_t last = std::min(first + PIECE, (chunk + 1) * queries);
       for (int64_t j = 0; j < candidates; ++j) {
         const T* const row = rows + place[chunk * candidates + j] * width;
+        if (j + ROWS_AHEAD < candidates) prefetch(rows + place[chunk * candidates + j + ROWS_AHEAD] * width, width);
         std::copy(row, row + width, pool + j * width);
         if constexpr (K == L2) pool_square[j] = square_of(row, width);
       }
@@ -181,6 +182,7 @@ void contrast(const T* query, const T* rows, const int64_t* place, const int64_t
         if constexpr (K == L2) std::fill(near_query, near_query + count * width, T(0));
         for (int64_t i = 0; i < count; ++i) {
           const int64_t row = start + i;
+          if (row + 1 < last) prefetch(rows + target[row + 1] * width, width);
           T *const score = scores + i * candidates, *const slope = gradient + i * candidates;
           const T *const own = q + i * width, *const t = rows + target[row] * width;
           T square = 0;

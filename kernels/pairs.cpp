@@ -23,7 +23,12 @@ void scores_of_block(const T* query, int64_t queries, const T* rows, const int64
       for (int64_t j = first; j < last;) {
         const int of_candidates = j + TILE_CANDIDATES <= last ? TILE_CANDIDATES : 1;
         const T* c[TILE_CANDIDATES];
-        for (int k = 0; k < of_candidates; ++k) c[k] = rows + place[j + k] * width;
+        for (int k = 0; k < of_candidates; ++k) {
+          c[k] = rows + place[j + k] * width;
+          // Later queries find the rows in the cache.
+          const int64_t ahead = j + k + TILE_CANDIDATES;
+          if (i == 0 && ahead < candidates) prefetch(rows + place[ahead] * width, width);
+        }
         T* const to = out + i * candidates + j;
         if (of_queries > 1 && of_candidates > 1)
           score_tile<T, K, TILE_QUERIES, TILE_CANDIDATES>(q, c, width, to, candidates);
@@ -68,6 +73,8 @@ void query_gradient(const T* query, const T* rows, const int64_t* place, const T
       for (int k = 0; k < (four ? 4 : 1); ++k) {
         const int64_t pair = row * candidates + j + k;
         c[k] = rows + of_chunk[j + k] * width;
+        // Rows that queries share are in the cache since the first of them.
+        if (queries == 1 && j + k + 4 < candidates) prefetch(rows + of_chunk[j + k + 4] * width, width);
         weight[k] = gradient_weight<T, K>(coefficient[pair], score[pair]);
       }
       if (four)

@@ -42,8 +42,10 @@ template <class T, Combination C>
 void make_queries(const T* rows, const int64_t* place, const T* relations, const int64_t* relation, T* out,
                   int64_t queries, int64_t head_rows, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t q = 0; q < queries; ++q)
+  for (int64_t q = 0; q < queries; ++q) {
+    if (q + ROWS_AHEAD < queries) prefetch(rows + place[q + ROWS_AHEAD] * width, width);
     combine<T, C>(rows + place[q] * width, relations + relation[q] * width, q < head_rows, width, out + q * width);
+  }
 }
 
 // The gradient with respect to each entity row. For a translation it equals the gradient with respect to the query.
@@ -69,6 +71,7 @@ void relation_gradient(const T* gradient, const T* rows, const int64_t* place, c
       double* const total = out + row[r] * width;
       for (int64_t i = begin[r]; i < begin[r + 1]; ++i) {
         const int64_t q = order[i];
+        if (i + ROWS_AHEAD < begin[distinct]) prefetch(rows + place[order[i + ROWS_AHEAD]] * width, width);
         const T *const g = gradient + q * width, *const entity = rows + place[q] * width;
         if constexpr (C == ROTATION) {
           // The gradient of <g, e r> with respect to r is g conj(e); that of <g, e conj(r)> is e conj(g).

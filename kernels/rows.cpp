@@ -47,9 +47,14 @@ void number_rows(const int32_t* order, const int64_t* begin, int64_t distinct, i
 template <class T, class Out>
 void sum_rows(const Source* sources, OrNone<const T> rows, const int64_t* row, const int32_t* order, const int64_t* begin,
               int64_t distinct, int64_t width, Out* out, int threads) {
-  sum_each_row(sources, rows.array, row, order, begin, distinct, width, threads, [&](int64_t r, const double* total) {
-    for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
-  });
+  sum_each_row(
+      sources, rows.array, row, order, begin, distinct, width, threads,
+      [&](int64_t r) {
+        if (rows.array) prefetch(rows.array + row[r] * width, width);
+      },
+      [&](int64_t r, const double* total) {
+        for (int64_t i = 0; i < width; ++i) out[r * width + i] = (Out)total[i];
+      });
 }
 
 }  // namespace kernel

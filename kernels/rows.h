@@ -85,12 +85,11 @@ inline const Source& source_of(const Source* source, int64_t& occurrence) {
   return *source;
 }
 
-// Calls finish(row, sum) for each distinct row, the occurrences of which `order` has from begin[r] on. rows[place] is the
-// row itself, which distances need.
-template <class T, class Finish>
+// Calls finish(r, sum) for each distinct row, the occurrences of which `order` has from begin[r] on, and expect(r) some
+// rows before. rows[row[r]] is the row itself, which distances need.
+template <class T, class Expect, class Finish>
 void sum_each_row(const Source* sources, const T* rows, const int64_t* row, const int32_t* order, const int64_t* begin,
-                  int64_t distinct, int64_t width, int threads, Finish finish) {
-  constexpr int64_t AHEAD = 4;
+                  int64_t distinct, int64_t width, int threads, Expect expect, Finish finish) {
 #pragma omp parallel num_threads(threads)
   {
     std::vector<T> into(width);
@@ -98,9 +97,10 @@ void sum_each_row(const Source* sources, const T* rows, const int64_t* row, cons
 #pragma omp for schedule(dynamic, 64)
     for (int64_t r = 0; r < distinct; ++r) {
       std::fill(total.begin(), total.end(), 0.0);
+      if (r + ROWS_AHEAD < distinct) expect(r + ROWS_AHEAD);
       for (int64_t i = begin[r]; i < begin[r + 1]; ++i) {
-        if (i + AHEAD < begin[distinct]) {
-          int64_t ahead = order[i + AHEAD];
+        if (i + ROWS_AHEAD < begin[distinct]) {
+          int64_t ahead = order[i + ROWS_AHEAD];
           const Source& source = source_of(sources, ahead);
           prefetch_occurrence<T>(source, ahead, width);
         }

@@ -40,6 +40,12 @@ struct RowwiseAdagrad {
   T rate, eps;
   Ball ball;
 
+  // Asks for the memory of a row that will be updated soon.
+  void expect(int64_t row) const {
+    prefetch(weight + row * width, width);
+    __builtin_prefetch(square_sum + row);
+  }
+
   void operator()(int64_t row, const T* gradient) const {
     T* const w = weight + row * width;
     Vec<T> squares = {};
@@ -61,6 +67,11 @@ struct Adam {
   int64_t width;
   T b1, b2, c2, size, root, eps, decay;
   Ball ball;
+
+  // As for RowwiseAdagrad.
+  void expect(int64_t row) const {
+    for (const T* each : {weight, mean, square}) prefetch(each + row * width, width);
+  }
 
   // A row without a gradient has gradient 0.
   void operator()(int64_t row, const T* gradient) const {
@@ -94,18 +105,23 @@ struct Gradient {
 template <class T, class Update>
 void update_rows(const Gradient<T>& of, int64_t width, int threads, const Update& update) {
   if (of.sources)
-    return sum_each_row(of.sources, of.table, of.row, of.order, of.begin, of.rows, width, threads,
-                        [&](int64_t r, double* total) {
-                          // This works in place: each number is read before a narrower one overwrites it.
-                          T* const gradient = reinterpret_cast<T*>(total);
-                          for (int64_t i = 0; i < width; ++i) {
-                            const T rounded = (T)total[i];
-                            std::memcpy(gradient + i, &rounded, sizeof rounded);
-                          }
-                          update(of.row[r], gradient);
-                        });
+    return sum_each_row(
+        of.sources, of.table, of.row, of.order, of.begin, of.rows, width, threads,
+        [&](int64_t r) { update.expect(of.row[r]); },
+        [&](int64_t r, double* total) {
+          // This works in place: each number is read before a narrower one overwrites it.
+          T* const gradient = reinterpret_cast<T*>(total);
+          for (int64_t i = 0; i < width; ++i) {
+            const T rounded = (T)total[i];
+            std::memcpy(gradient + i, &rounded, sizeof rounded);
+          }
+          update(of.row[r], gradient);
+        });
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t r = 0; r < of.rows; ++r) update(of.row[r], of.value + r * width);
+  for (int64_t r = 0; r < of.rows; ++r) {
+    if (r + ROWS_AHEAD < of.rows) update.expect(of.row[r + ROWS_AHEAD]);
+    update(of.row[r], of.value + r * width);
+  }
 }
 
 template <class T>

@@ -206,8 +206,12 @@ INLINE Vec<T> inverse_root(Vec<T> v) {
   return v;
 }
 
-// Asks for a row before it is needed: its first lines, the processor sees the others coming.
+// Asks for a row before it is needed: its first lines, the processor sees the others coming. Rows lie all over a table
+// that is larger than any cache, and waiting for each of them would take more time than computing with it.
 template <class T>
 INLINE void prefetch(const T* row, int64_t width) {
-  for (int64_t i = 0; i < width && i < 256 / (int64_t)sizeof(T); i += 64 / sizeof(T)) __builtin_prefetch(row + i);
+  for (int64_t i = 0; i < width && i < 512 / (int64_t)sizeof(T); i += 64 / sizeof(T)) __builtin_prefetch(row + i);
 }
+
+// How many rows ahead of the one in use are asked for.
+constexpr int64_t ROWS_AHEAD = 4;

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from embedding.free_memory import free_memory
 from embedding.site import ModelSite
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
 from launch.parts import instantiate, name_key
-from trainer.peak import free_memory
 from trainer.runtime import Runtime
 
 log = logging.getLogger(__name__)

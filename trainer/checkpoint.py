@@ -30,6 +30,7 @@ from trainer.player import Player, dense_tensors, load_players, row_tensors
 from trainer.pointer import read_pointer, write_pointer
 from trainer.runtime import Runtime
 from trainer.shard_files import ShardFiles
+from trainer.tensor_file import TensorFile
 from trainer.writing import Writing
 
 
@@ -114,22 +115,23 @@ class Checkpointer:
             name: the name of the folder; names must sort in the order of saving.
             files: from `tensors`.
             manifest: JSON values: the position in the run and the options that a resumed run must share.
-            background: copy the tensors, and write the copies in a thread. Until `publish` nothing else may be saved.
+            background: return when the system has all bytes, and let a thread wait for the disk. Until `publish`
+                nothing else may be saved. Not for a table on disk.
 
         Raises:
             InputError: the folder cannot be made. Earlier checkpoints stay unchanged.
         """
         temporary = self._temporary(name)
         self._attempt(lambda: self._prepare(temporary), once=True)
-        made = [
-            self._shard_files.file_of(
-                temporary / file,
-                {key: value.detach().to("cpu", copy=background) for key, value in tensors.items()},
-                self.folder / name / file,
+        plain = {file: {key: value.detach() for key, value in tensors.items()} for file, tensors in files.items()}
+        if background:
+            writing = Writing.later([TensorFile(temporary / file, tensors) for file, tensors in plain.items()])
+        else:
+            final = self.folder / name
+            writing = Writing.at_once(
+                [self._shard_files.file_of(temporary / file, tensors, final / file) for file, tensors in plain.items()]
             )
-            for file, tensors in files.items()
-        ]
-        return Unpublished(name, manifest, Writing(made, background=background))
+        return Unpublished(name, manifest, writing)
 
     def publish(self, unpublished: Unpublished) -> Path:
         """Waits until all ranks have written their files, makes them a checkpoint and returns its folder. Collective.

@@ -20,20 +20,6 @@ def device_memory_mb(device: torch.device) -> float:
     return torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status_mb("VmRSS")
 
 
-def free_memory() -> int:
-    """Bytes that this process and others of its machine, or of its container, can still take. Linux only."""
-    meminfo = Path("/proc/meminfo").read_text()
-    line = next(line for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
-    free = [int(line.split()[1]) * 1024]
-    group = Path("/sys/fs/cgroup")
-    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
-        # Pages of files that nobody uses, such as those of a checkpoint that was written, are counted as used.
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(counts["inactive_file"])
-        free.append(int(most) - used)
-    return min(free)
-
-
 def _status_mb(field: str) -> float:
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))

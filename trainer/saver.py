@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from graph.errors import InputError
-from trainer.background import Background
+from trainer.background import worth_a_thread
 from trainer.checkpoint import Checkpointer, Player, Unpublished
 from trainer.evaluate import RankingMetrics
 from trainer.observer import Observer
@@ -53,10 +53,9 @@ class Saver:
         """Where the run begins; None: at the initial values, or at a checkpoint of its own."""
         self.clock = time.monotonic
         self.seconds = 0.0
-        """How long the last checkpoint took, from the first copy until it was published."""
+        """How long the last checkpoint took, from its first byte until it was published."""
         self._ended: float | None = None
         self._pending: _Pending | None = None
-        self._background = Background(checkpointer.runtime)
         self._saved: str | None = None
         """The name of the last checkpoint saved, or resumed from, in this run's folder."""
         self._run_id: str | None = None
@@ -106,8 +105,8 @@ class Saver:
             run_id: the id that the tracker gave this run; None keeps the id of an earlier session.
             ranking: the ranking of all valid triples by the weights that `Checkpointer.load_trained` will load; None if
                 there is none.
-            background: write while the run goes on, if that is worth it and there is memory for a copy of what is
-                saved; call `publish` later.
+            background: let the run go on while the disk takes the checkpoint, if that is worth it; call `publish`
+                later.
         """
         self.publish()
         began = self.clock()
@@ -133,9 +132,9 @@ class Saver:
             set_aside = [] if aside is None else [(aside_pointer(stage), aside)]
             pointers = [*set_aside, *pointers, (f"best_{stage.name}", name)]
         files = self.checkpointer.tensors(players, state, keyed)
-        # Of a table on disk there is no copy: there may be no room for one.
+        # A table on disk is written at once: the page cache has no room for it.
         on_disk = any(player.model.site.storage is not None for player in self.players.values())
-        background = background and not on_disk and self._background.fits(files)
+        background = background and not on_disk and worth_a_thread(files, self.checkpointer.runtime)
         self._pending = _Pending(self.checkpointer.begin(name, files, manifest, background=background), pointers, began)
         if not background:
             self.publish()

@@ -1,9 +1,10 @@
-"""Writes safetensors files a block at a time, and computes their SHA-256 on the way: nobody reads them again for it."""
+"""Writes safetensors files a block at a time, at once or in two parts, of which the second can wait for the disk."""
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -15,15 +16,16 @@ _ALIGNMENT = 8
 
 
 class TensorFile:
-    """A safetensors file to be written. The tensors must stay as they are until it is.
+    """A safetensors file to be written: by `write`, or by `hand_over` and then `finish`.
 
     The format is the length of the header, the header, which is JSON, and the bytes of the tensors. The file is the one
     that safetensors would write. We write it ourselves because one pass over the bytes then gives the SHA-256 too, and
-    because a thread that writes so calls only Python's own functions: the process may end at any moment.
+    because `finish`, which a thread may call, then has only Python's own functions: the process may end at any moment.
 
     Args:
         path: where it will be.
-        tensors: of the types of `_TYPES`; those on a GPU, or not contiguous, are copied.
+        tensors: of the types of `_TYPES`. They must stay as they are until `write` or `hand_over` has returned. Those
+            on a GPU, or not contiguous, are copied.
     """
 
     def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -41,7 +43,6 @@ class TensorFile:
             }
         header = json.dumps(described, separators=(",", ":")).encode()
         header += b" " * (-len(header) % _ALIGNMENT)
-        # Made here, so that `write` calls nothing of torch.
         self._parts = [
             memoryview(len(header).to_bytes(8, "little") + header),
             *(tensor.reshape(-1).view(torch.uint8).numpy().data for tensor in kept.values()),
@@ -50,19 +51,49 @@ class TensorFile:
     def write(self) -> str:
         """Writes the file and waits until it is on the disk; returns its SHA-256 as 64 hex digits. Call it once.
 
-        Other threads go on meanwhile: hashing, writing and waiting for the disk do not need Python's lock.
-
         Raises:
             OSError: it can't be written.
         """
         digest = hashlib.sha256()
         with self.path.open("wb", buffering=0) as file:
-            while self._parts:
-                part = self._parts.pop(0)  # so that a copy of tensors is given back as soon as it is written
-                for start in range(0, len(part), _BLOCK_BYTES):
-                    block = part[start : start + _BLOCK_BYTES]
-                    digest.update(block)
-                    while len(block):  # the system may write less than it is given
-                        block = block[file.write(block) :]
+            for block in self._blocks():
+                digest.update(block)
+                _write_all(file, block)
             os.fsync(file.fileno())
         return digest.hexdigest()
+
+    def hand_over(self) -> None:
+        """Gives the file's bytes to the system, which keeps them in its page cache and writes them later. Call it once.
+
+        The system waits for the disk only if it holds too much that is not written yet: under Linux, a fifth of the
+        memory that is free (vm.dirty_ratio).
+
+        Raises:
+            OSError: it can't be written.
+        """
+        with self.path.open("wb", buffering=0) as file:
+            for block in self._blocks():
+                _write_all(file, block)
+
+    def finish(self) -> str:
+        """Waits until what was handed over is on the disk; returns the file's SHA-256 as 64 hex digits.
+
+        Other threads go on meanwhile: waiting for the disk, reading and hashing do not need Python's lock.
+
+        Raises:
+            OSError: it can't be written, or not be read.
+        """
+        with self.path.open("rb", buffering=0) as file:
+            os.fsync(file.fileno())
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _blocks(self) -> Iterator[memoryview]:
+        while self._parts:
+            part = self._parts.pop(0)  # so that a copy of tensors is given back as soon as it is written
+            for start in range(0, len(part), _BLOCK_BYTES):
+                yield part[start : start + _BLOCK_BYTES]
+
+
+def _write_all(file: io.FileIO, block: memoryview) -> None:
+    while len(block):  # the system may write less than it is given
+        block = block[file.write(block) :]

@@ -1,4 +1,4 @@
-"""Writes the files of a checkpoint that this rank makes, at once or by a thread while training goes on."""
+"""Writes the files of a checkpoint that this rank makes; training may go on while the disk takes them."""
 
 from collections.abc import Sequence
 from threading import Thread
@@ -8,26 +8,41 @@ from trainer.tensor_file import TensorFile
 
 
 class Writing:
-    """Files that are being written.
+    """Files that are being written, or were. Their tensors may change as soon as `at_once` or `later` has returned."""
 
-    The thread does not keep the process alive: if the run ends by an error, the checkpoint is not finished, and the one
-    before it stays the last.
-
-    Args:
-        files: their tensors must stay as they are until the writing is over.
-        background: write in a thread; otherwise the files are written when this returns.
-    """
-
-    def __init__(self, files: Sequence[TensorFile | ShardFile], *, background: bool) -> None:
-        self._files = list(files)
+    def __init__(self) -> None:
         self._digests: dict[str, str] = {}
         self._error: Exception | None = None
         self._thread: Thread | None = None
-        if background:
-            self._thread = Thread(target=self._write, name="checkpoint", daemon=True)
-            self._thread.start()
+
+    @classmethod
+    def at_once(cls, files: Sequence[TensorFile | ShardFile]) -> "Writing":
+        """Writes files, and waits until they are on the disk."""
+        writing = cls()
+        try:
+            for file in files:
+                writing._digests[file.path.name] = file.write()
+        except Exception as error:  # raised again by `wait`, so that all ranks learn of it
+            writing._error = error
+        return writing
+
+    @classmethod
+    def later(cls, files: Sequence[TensorFile]) -> "Writing":
+        """Hands the bytes of files over to the system; a thread waits until they are on the disk.
+
+        The thread does not keep the process alive: if the run ends by an error, the checkpoint is not finished, and the
+        one before it stays the last.
+        """
+        writing = cls()
+        try:
+            for file in files:
+                file.hand_over()
+        except Exception as error:  # raised again by `wait`
+            writing._error = error
         else:
-            self._write()
+            writing._thread = Thread(target=writing._finish, args=(files,), name="checkpoint", daemon=True)
+            writing._thread.start()
+        return writing
 
     @property
     def is_over(self) -> bool:
@@ -51,10 +66,9 @@ class Writing:
             raise self._error
         return self._digests
 
-    def _write(self) -> None:
+    def _finish(self, files: Sequence[TensorFile]) -> None:
         try:
-            while self._files:
-                file = self._files.pop(0)
-                self._digests[file.path.name] = file.write()
+            for file in files:
+                self._digests[file.path.name] = file.finish()
         except Exception as error:  # raised again by `wait`, in the thread that asks
             self._error = error

@@ -24,6 +24,7 @@ NSCACHING = {
     "temperature": 1.0,
     "select": "importance",
     "refresh_epochs": 1,
+    "max_caches": None,
     "mask_known": False,
 }
 """A sampler that scores candidates with the model that is trained."""

@@ -19,7 +19,14 @@ from tests.worlds import context_of, families, model_of, site_of
 
 LISTS = {"list_size": 3, "uniform_share": 0.1, "refresh_epochs": 1, "mask_known": True}
 POOLS = {"uniform_share": 0.1, "mask_known": True, "redraw_known": False}
-CACHES = {"cache_size": 3, "fresh_size": 3, "temperature": 1.0, "select": "importance", "refresh_epochs": 1}
+CACHES = {
+    "cache_size": 3,
+    "fresh_size": 3,
+    "temperature": 1.0,
+    "select": "importance",
+    "refresh_epochs": 1,
+    "max_caches": None,
+}
 SAMPLERS: list[tuple[str, Callable[..., NegativeSampler], dict[str, object]]] = [
     ("generator.list_size", NearestSampler, {"metric": "l2", **LISTS}),
     ("generator.list_size", NearMissSampler, {"window": "above", **LISTS}),

@@ -20,6 +20,7 @@ OPTIONS: dict[str, Any] = {
     "temperature": 1.0,
     "select": "importance",
     "refresh_epochs": 1,
+    "max_caches": None,
     "mask_known": False,
 }
 QUERIES = 3000
@@ -164,7 +165,30 @@ def test_what_was_replaced_is_measured():
             assert share == pytest.approx(len(set(new.tolist()) - set(old.tolist())) / 5)
 
 
-@pytest.mark.parametrize("key", ["num_negatives", "cache_size", "fresh_size", "refresh_epochs"])
+def test_with_fewer_caches_than_queries_a_hash_spreads_the_queries_over_them():
+    sampler = sampler_of(MANY, max_caches=50, num_negatives=200)
+    assert sampler.caches.row.shape == (50, 5)
+    entity = sampler.propose(batch_of(MANY.train), family_opinion()).entity
+    # Which caches the draws of a query came from: the first caches are a function of the seed.
+    first = sampler_of(MANY, max_caches=50).caches.row.long()
+    of_draws = {tuple(sorted(set(row))) for row in entity.tolist()}
+    assert of_draws <= {tuple(sorted(set(row))) for row in first.tolist()}
+    key = sampler._cache_of(sampler.keys.of(batch_of(MANY.train)))
+    assert chisquare(torch.bincount(key, minlength=50).numpy()).pvalue > 1e-3
+
+
+def test_queries_that_share_a_cache_find_what_the_other_left():
+    sampler = sampler_of(MANY, max_caches=1, select="top", cache_size=1, fresh_size=60)
+    sampler.propose(batch_of(MANY.train[:1]), Opinion(PLAUSIBLE))
+    entity = sampler.propose(batch_of(MANY.train[7:8]), Opinion(PLAUSIBLE)).entity
+    assert entity.tolist() == [[2, 2]]
+
+
+def test_more_caches_than_queries_are_never_made():
+    assert sampler_of(MANY, max_caches=10**9).caches.row.clone().equal(sampler_of(MANY).caches.row.clone())
+
+
+@pytest.mark.parametrize("key", ["num_negatives", "cache_size", "fresh_size", "refresh_epochs", "max_caches"])
 def test_nothing_of_something_is_an_error(key: str):
     with pytest.raises(InputError, match=rf"generator.{key} must be at least 1, got 0"):
         sampler_of(MANY, **{key: 0})

@@ -1,6 +1,6 @@
-"""Checkpoints that are written while training goes on: in real processes that are killed, and on a full disk."""
+"""Checkpoints that the disk takes while training goes on: in real processes that are killed, and on a full disk."""
 
-import logging
+import errno
 import os
 import resource
 import signal
@@ -64,14 +64,14 @@ def unbroken(rank: int, world_size: int, folder: Path) -> dict[str, Tensor]:
 
 def killed(rank: int, world_size: int, folder: Path) -> None:
     """Rank 0 is killed three steps after the last rank began a file that it never finishes."""
-    run, plain_write = run_of(folder, rank, world_size), TensorFile.write
+    run, plain_finish = run_of(folder, rank, world_size), TensorFile.finish
 
-    def write(file: TensorFile) -> str:
-        if int(file.path.parent.name[5:14]) >= SLOW_FROM and rank == world_size - 1:
-            file.path.write_bytes(b"half")
-            (folder / "began").write_text(file.path.parent.name)
+    def finish(self: TensorFile) -> str:
+        if int(self.path.parent.name[5:14]) >= SLOW_FROM and rank == world_size - 1:
+            self.path.write_bytes(b"half")
+            (folder / "began").write_text(self.path.parent.name)
             time.sleep(1000)
-        return plain_write(file)
+        return plain_finish(self)
 
     steps_since: list[int] = []
 
@@ -81,7 +81,7 @@ def killed(rank: int, world_size: int, folder: Path) -> None:
         if len(steps_since) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    TensorFile.write = write  # this process is the test's own
+    TensorFile.finish = finish  # this process is the test's own
     run.trainer.trackers = [*run.trainer.trackers, Each(kill)] if rank == 0 else []
     run.fit()
 
@@ -112,14 +112,14 @@ def test_killed_while_it_writes_a_run_goes_on_from_the_checkpoint_before(world_s
 
 
 def on_a_full_disk(rank: int, world_size: int, folder: Path) -> tuple[int, str]:
-    run, plain_write = run_of(folder, rank, world_size), TensorFile.write
+    run, plain_hand_over = run_of(folder, rank, world_size), TensorFile.hand_over
 
-    def write(file: TensorFile) -> str:
-        if int(file.path.parent.name[5:14]) >= SLOW_FROM and rank == world_size - 1:
+    def hand_over(self: TensorFile) -> None:
+        if int(self.path.parent.name[5:14]) >= SLOW_FROM and rank == world_size - 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))  # the kernel refuses more
-        return plain_write(file)
+        plain_hand_over(self)
 
-    TensorFile.write = write
+    TensorFile.hand_over = hand_over
     run.trainer.trackers = []  # their files would be refused too
     try:
         run.fit()
@@ -188,17 +188,28 @@ def test_a_checkpoint_is_the_last_once_it_is_published_and_holds_what_was_then(t
     assert all(run.parameters()[key].equal(value) for key, value in wanted.items())
 
 
-def test_without_room_for_a_copy_a_checkpoint_is_written_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    monkeypatch.setattr(background, "free_memory", lambda: 1000)
-    run = run_of(tmp_path)
-    with caplog.at_level(logging.INFO):
-        save(run)
-        save(run)
-    assert not run.trainer.saver.is_pending
-    (said,) = [line for line in caplog.messages if "a checkpoint" in line]
-    assert said.startswith("training waits while a checkpoint is written: ")
+def failing_late(rank: int, world_size: int, folder: Path) -> tuple[int, str]:
+    run, plain_finish = run_of(folder, rank, world_size), TensorFile.finish
+
+    def finish(self: TensorFile) -> str:
+        if int(self.path.parent.name[5:14]) >= SLOW_FROM and rank == world_size - 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))  # no disk here loses what it was given
+        return plain_finish(self)
+
+    TensorFile.finish = finish
+    with pytest.raises(InputError) as error:
+        run.fit()
+    return run.trainer.cursor.step, str(error.value)
+
+
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_disk_that_fails_later_ends_all_ranks_with_one_line(world_size: int, tmp_path: Path):
+    found = run_on_ranks(world_size, failing_late, tmp_path)
+    assert len(set(found)) == 1
+    step, said = found[0]
+    assert SLOW_FROM <= step < 40  # not as late as the end of the stage
+    last = find_checkpoint(tmp_path, "latest", "resume")
+    assert said.endswith(f": Input/output error; the last good one is {last.name}")
 
 
 @pytest.mark.parametrize(("took", "wait"), [(1.0, 120.0), (60.0, 600.0)])

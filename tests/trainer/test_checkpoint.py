@@ -135,7 +135,7 @@ KEYS = 11  # no number of ranks above 1 divides it
 
 def keyed_of(runtime: Runtime | None = None, *, keys: int = KEYS, width: int = 3) -> dict[str, KeyedRows]:
     """Rows of zeros."""
-    return {"caches": KeyedRows(site_of(families(), runtime), keys, width)}
+    return {"caches": KeyedRows(site_of(families(), runtime), keys, width, name="caches")}
 
 
 def fill(keyed: dict[str, KeyedRows]) -> None:
