@@ -17,6 +17,7 @@ from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
+from kernels.messages import SUM
 
 _SLOPE = 0.2
 """Of the leaky ReLU on the weights' logits, as in GAT."""
@@ -96,7 +97,7 @@ class Attention(Encoder):
             value.contiguous(),
             relations @ self.relation_value[number],
             _softmax(nn.functional.leaky_relu(logits, _SLOPE), edges, len(own)),
-            torch.add,
+            SUM,
             into=edges.destination,
             num_sums=len(own),
             width=width,

@@ -15,6 +15,7 @@ from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
+from kernels.messages import CORRELATION, DIFFERENCE, PRODUCT
 
 
 class Composition(StrEnum):
@@ -26,6 +27,9 @@ class Composition(StrEnum):
     """x * r, number by number."""
     CORR = "corr"
     """Circular correlation: number k is the sum over i of x[i] * r[(i + k) mod width]."""
+
+
+_MESSAGES = {Composition.SUB: DIFFERENCE, Composition.MULT: PRODUCT, Composition.CORR: CORRELATION}
 
 
 class CompGCN(Encoder):
@@ -84,7 +88,7 @@ class CompGCN(Encoder):
         """See `Encoder.layer`."""
         into, out = self._sums(rows, relations, hop).chunk(2, dim=1)
         own, of_loop = self._forth(hop.own(rows)), self._forth(self.loop[number])
-        loop = self._back(self._compose(own, of_loop.to(own.dtype)), rows)
+        loop = self._back(_MESSAGES[self.composition].make(own, of_loop.to(own.dtype)), rows)
         parts = torch.cat([into, out, loop], dim=1) / 3
         matrices = torch.cat([self.weight_in[number], self.weight_out[number], self.weight_loop[number]])
         return torch.tanh(affine(parts, matrices, self.bias[number]))
@@ -103,7 +107,7 @@ class CompGCN(Encoder):
             sources,
             self._forth(relations),
             edges.symmetric[:, None],
-            self._compose,
+            _MESSAGES[self.composition],
             into=2 * edges.destination + from_tail,
             num_sums=2 * count,
             width=sources.shape[1],
@@ -127,8 +131,3 @@ class CompGCN(Encoder):
             return rows
         width = like.shape[1]
         return torch.fft.irfft(rows, width) if len(rows) else torch.cat([rows.real, rows.imag], dim=1)[:, :width]
-
-    def _compose(self, rows: Inexact[Tensor, "K F"], relations: Inexact[Tensor, "K_ F"]) -> Inexact[Tensor, "K F"]:
-        if self.composition == Composition.SUB:
-            return rows - relations
-        return (rows.conj() if self.composition == Composition.CORR else rows) * relations

@@ -1,6 +1,5 @@
-"""Sums of messages along edges, without a tensor of all messages: they are made in blocks, and again in backward."""
+"""Sums of messages along edges, as a differentiable operation."""
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -9,11 +8,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.encoder.edges import Edges
-
-Message = Callable[[Tensor, Tensor], Tensor]
-"""Makes the messages [n, M] of n edges from the rows of their sources [n, D] and of their relations [n, W]."""
-_BLOCK_NUMBERS = 1 << 18
-"""Numbers of messages that are made at a time, so few that they stay in the processor's cache."""
+from kernels import messages
+from kernels.messages import Message, MessageEdges
 
 
 def sum_messages(
@@ -39,60 +35,23 @@ def sum_messages(
         into: the sum that each edge's message is added to.
         width: numbers in a message.
     """
-    given = (edges.source, edges.relation, into, num_sums, width, message)
-    return cast(Tensor, _Sum.apply(sources, relations, weight, *given))
+    along = MessageEdges(edges.source, edges.relation, into, num_sums, width)
+    return cast(Tensor, _Sum.apply(sources, relations, weight, along, message))
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        sources: Tensor,
-        relations: Tensor,
-        weight: Tensor,
-        source: Tensor,
-        relation: Tensor,
-        into: Tensor,
-        num_sums: int,
-        width: int,
-        message: Message,
+        ctx: FunctionCtx, sources: Tensor, relations: Tensor, weight: Tensor, edges: MessageEdges, message: Message
     ) -> Tensor:
-        ctx.save_for_backward(sources, relations, weight, source, relation, into)
-        ctx.chosen = message, width  # pyright: ignore[reportAttributeAccessIssue]
-        total, rounded = sources.new_zeros((num_sums, width)), relations.to(sources.dtype)
-        for edges in _blocks(len(source), width):
-            made = message(sources.index_select(0, source[edges]), rounded.index_select(0, relation[edges]))
-            total.index_add_(0, into[edges], _weighted(made, weight[edges]))
-        return total
+        ctx.save_for_backward(sources, relations, weight)
+        ctx.chosen = edges, message  # pyright: ignore[reportAttributeAccessIssue]
+        return messages.sum_messages(message, edges, sources, relations, weight)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
-        sources, relations, weight, source, relation, into = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        message, width = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
-        rounded = relations.to(sources.dtype)
-        by_source, by_relation = torch.zeros_like(sources), torch.zeros_like(relations)
-        by_weight = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None  # pyright: ignore[reportAttributeAccessIssue]
-        for edges in _blocks(len(source), width):
-            of_sum = given[0].index_select(0, into[edges])
-            with torch.enable_grad():
-                rows = sources.index_select(0, source[edges]).requires_grad_()
-                of_relation = rounded.index_select(0, relation[edges]).requires_grad_()
-                made = message(rows, of_relation)
-            parts = torch.autograd.grad(made, (rows, of_relation), _weighted(of_sum, weight[edges]))
-            by_source.index_add_(0, source[edges], parts[0])
-            by_relation.index_add_(0, relation[edges], parts[1].to(relations.dtype))
-            if by_weight is not None:
-                by_weight[edges] = (of_sum * made.detach()).view(len(made), weight.shape[1], -1).sum(2)
-        return by_source, by_relation, by_weight, *[None] * 6
-
-
-def _blocks(count: int, width: int) -> list[slice]:
-    size = max(1, _BLOCK_NUMBERS // max(1, width))
-    return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _weighted(message: Inexact[Tensor, "n M"], weight: Float[Tensor, "n H"]) -> Inexact[Tensor, "n M"]:
-    """Each of the H equal parts of a message, multiplied by its factor."""
-    if weight.shape[1] == 1:
-        return message * weight
-    return (message.view(len(message), weight.shape[1], -1) * weight[:, :, None]).view_as(message)
+        sources, relations, weight = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        edges, message = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        by_weight = ctx.needs_input_grad[2]  # pyright: ignore[reportAttributeAccessIssue]
+        made = messages.message_gradients(message, edges, sources, relations, weight, given[0], by_weight=by_weight)
+        return *made, None, None

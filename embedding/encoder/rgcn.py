@@ -15,6 +15,7 @@ from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
 from graph.errors import InputError
+from kernels.messages import BASES, Message
 
 
 class Decomposition(StrEnum):
@@ -103,13 +104,14 @@ class RGCN(Encoder):
     ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
         edges, own = hop.edges, hop.own(rows)
+        # The sums are multiplied by the bases, not each message.
         of_basis = self.decomposition == Decomposition.BASIS
         total = sum_messages(
             edges,
             hop.sources(rows),
             self.of_relation[number],
             (edges.per_relation if self.normalisation == Normalisation.RELATION else edges.per_entity)[:, None],
-            self._beside if of_basis else self._multiplied,
+            BASES if of_basis else Message(None, self._multiplied),
             into=edges.destination,
             num_sums=len(own),
             width=rows.shape[1] * (self.parts if of_basis else 1),
@@ -117,10 +119,6 @@ class RGCN(Encoder):
         made = affine(own, self.loop[number], self.bias[number])
         made = made + (affine(total, self.bases[number], None) if of_basis else total)
         return made if number == self.num_layers - 1 else torch.relu(made)
-
-    def _beside(self, rows: Float[Tensor, "n E"], weight: Float[Tensor, "n P"]) -> Float[Tensor, "n PE"]:
-        """The row once for each basis, times its weight. The sums are multiplied by the bases, not each message."""
-        return (weight[:, :, None] * rows[:, None, :]).flatten(1)
 
     def _multiplied(self, rows: Float[Tensor, "n E"], blocks: Float[Tensor, "n PSS"]) -> Float[Tensor, "n E"]:
         size = rows.shape[1] // self.parts
