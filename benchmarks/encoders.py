@@ -83,8 +83,7 @@ class _Clock(TrainingCallback):
 
 def _seconds_of_peer(graph: KnowledgeGraph, batch: int, steps: int) -> float:
     """Seconds of the peer's fastest batch; the first is left out, in which it sets itself up."""
-    sizes = {"num_entities": graph.num_entities, "num_relations": graph.num_relations}
-    edges = CoreTriplesFactory(graph.train.long(), **sizes, create_inverse_triples=True)
+    edges = _factory(graph, graph.train)
     layers = {"num_layers": 1, "layer_kwargs": {"composition": "MultiplicationCompositionModule"}}
     model = CompGCN(
         triples_factory=edges,
@@ -95,7 +94,7 @@ def _seconds_of_peer(graph: KnowledgeGraph, batch: int, steps: int) -> float:
         random_seed=0,
     )
     rows = torch.randperm(len(graph.train))[: (steps + 1) * batch]
-    some = CoreTriplesFactory(graph.train[rows].long(), **sizes, create_inverse_triples=True)
+    some = _factory(graph, graph.train[rows])
     loop = SLCWATrainingLoop(
         model=model,
         triples_factory=some,
@@ -106,6 +105,13 @@ def _seconds_of_peer(graph: KnowledgeGraph, batch: int, steps: int) -> float:
     clock = _Clock()
     loop.train(some, num_epochs=1, batch_size=batch, use_tqdm=False, num_workers=0, pin_memory=False, callbacks=clock)
     return min(end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False))
+
+
+def _factory(graph: KnowledgeGraph, triples: torch.Tensor) -> CoreTriplesFactory:
+    sizes = graph.num_entities, graph.num_relations
+    return CoreTriplesFactory(
+        triples.long(), num_entities=sizes[0], num_relations=sizes[1], create_inverse_triples=True
+    )
 
 
 if __name__ == "__main__":
