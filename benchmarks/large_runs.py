@@ -29,7 +29,7 @@ _SAMPLERS = {
     "self-adversarial": [*_SHARED, "loss=self_adversarial"],
     "NSCaching": [
         *("generator=nscaching", "generator.cache_size=50", "generator.fresh_size=50", "generator.num_negatives=16"),
-        # One cache for each of 25 million queries would take 5 GB.
+        # One cache for each of 38 million queries would take 7.6 GB.
         *("generator.max_caches=1000000", "trainer.chunk_size=1", "loss=self_adversarial"),
     ],
     "KBGAN": [
