@@ -1,7 +1,7 @@
 """A file of rows, mapped into memory, some of whose rows can be taken out of the file into memory of their own.
 
 Rows that training changes must not stay mapped: the system writes changed pages of a file to the disk every few
-seconds, again and again while they change. With 86 million rows of 100 numbers, a busy machine wrote about 300 MB/s
+seconds, again and again while they change. With 85 million rows of 50 numbers, a busy machine wrote about 300 MB/s
 of them, in minutes in which .5 GB of rows left. Rows that are held are written once, when they are let go.
 """
 
