@@ -35,9 +35,8 @@ class FrozenRows:
 
     def of_all_learning(self, gradient: RowGradient) -> RowGradient:
         """The same with a gradient of zeros for the other rows that may move, for optimisers that move every row."""
-        value = gradient.value.new_zeros((len(self._learns), gradient.value.shape[1]))
-        value[torch.searchsorted(self._learns, gradient.row)] = gradient.value
-        return RowGradient(self._learns, value)
+        among = RowGradient(torch.searchsorted(self._learns, gradient.row), gradient.value)
+        return RowGradient(self._learns, among.of_all(len(self._learns)))
 
     @torch.no_grad()
     def set_back(self, dense: dict[str, Tensor]) -> None:

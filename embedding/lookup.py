@@ -85,7 +85,7 @@ class Lookup:
     def gradient(self, dtype: torch.dtype) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
         """The distinct places that have a gradient, ascending, and the sum of the gradients at each place.
 
-        Sums are made in float64 and rounded to `dtype`.
+        Sums are made in float64 and rounded to `dtype`. On a GPU the last place may repeat, with sums of 0.
 
         Raises:
             RuntimeError: the table has changed since the look-up.
@@ -93,10 +93,10 @@ class Lookup:
         self.expect_unchanged()
         return sum_rows(self.sources, self.rows, dtype)
 
-    def whole_gradient(self) -> Float[Tensor, "U E"]:
-        """The same sums in the rows' type, as a tensor of all rows: zeros where there is no gradient."""
+    def whole_gradient(self, dtype: torch.dtype) -> Float[Tensor, "U E"]:
+        """The same sums as a tensor of all rows: zeros where there is no gradient."""
         self.expect_unchanged()
-        return whole_sum(self.sources, self.rows, self.rows.dtype)
+        return whole_sum(self.sources, self.rows, dtype)
 
 
 class _Gather(torch.autograd.Function):
@@ -127,6 +127,6 @@ class _RowsOf(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, *_: Tensor) -> tuple[Tensor, None]:
         lookup: Lookup = ctx.lookup()  # pyright: ignore[reportAttributeAccessIssue]
-        gradient = lookup.whole_gradient()
+        gradient = lookup.whole_gradient(lookup.rows.dtype)
         lookup.sources.clear()
         return gradient, None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from embedding.dropout import RowDropout
@@ -296,11 +296,15 @@ class KGEModel:
         """
         return self._made[1] if self._made is not None and self._made[0] is batch else None
 
-    def end_step(self) -> None:
-        """Moves the running statistics of batch norm. Called once after each step that changes the model."""
+    def end_step(self, good: Bool[Tensor, ""] | None = None) -> None:
+        """Moves the running statistics of batch norm. Called once after each step that changes the model.
+
+        Args:
+            good: as `ModelOptimizer.good`.
+        """
         self._made = None
         for norm in batch_norms(self.scoring):
-            norm.end_step()
+            norm.end_step(good)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """The factors that dropout multiplies entity and relation rows by; None without dropout.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from embedding.model import KGEModel
@@ -58,6 +58,11 @@ class ModelOptimizer(ABC):
         """The learning rate of the last step."""
         self.eps = eps
         self.steps = torch.zeros((), dtype=torch.int64)
+        self.good: Bool[Tensor, ""] | None = None
+        """On a GPU: False if `step` must leave parameters and states as they are. The host need not know; None: True.
+
+        `steps` counts all the same: see `GlobalMeans`.
+        """
         # The kernels take a parameter as a matrix [rows, width].
         self._dense = [each.detach().view(*each.shape[:1] or (1,), -1) for each in model.dense_parameters()]
         self._dense_state = [self._new_dense_state(each) for each in self._dense]
@@ -86,7 +91,7 @@ class ModelOptimizer(ABC):
                 clipped = self._clipped(parameter.grad if parameter is relation else parameter.grad.view(1, -1))
                 self._update_dense(rows, clipped.view(rows.shape), state, lr)
                 parameter.grad = None
-        self.model.relation_ball.clip_(relation.detach())
+        self.model.relation_ball.clip_(relation.detach(), self.good)
         frozen = self.model.frozen
         if frozen is not None:
             gradient = frozen.of_learning(gradient)
@@ -94,7 +99,7 @@ class ModelOptimizer(ABC):
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
             gradient = RowGradient(gradient.row, self._clipped(gradient.value))
         self._update_rows(gradient)
-        self.model.end_step()
+        self.model.end_step(self.good)
         if frozen is not None:
             frozen.set_back(self.model.dense_tensors())
 
@@ -166,8 +171,7 @@ class _RowAdam(ModelOptimizer):
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
     ) -> None:
-        every = RowGradient(torch.arange(len(rows), device=rows.device), gradient)
-        self._move(rows, every, state, lr, _FREE, everywhere=True)
+        self._move(rows, RowGradient(None, gradient), state, lr, _FREE, everywhere=True)
 
     def _move(
         self,
@@ -191,6 +195,7 @@ class _RowAdam(ModelOptimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
             ball=ball,
+            good=self.good,
         )
 
 
@@ -261,9 +266,9 @@ class RowwiseAdagrad(ModelOptimizer):
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
     ) -> None:
-        adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps)
+        adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps, good=self.good)
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
-        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball}
+        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball, "good": self.good}
         rowwise_adagrad(weight, square_sum, gradient, **options)

@@ -17,8 +17,9 @@ from embedding.storage import DiskStorage, spans
 from graph.counter_random import combine, stream
 from graph.errors import InputError
 from graph.partition import EntityPlacement
+from kernels.gpu.available import is_on_gpu
 from kernels.library import usable
-from kernels.rows import RowGradient, distinct_rows, sum_occurrences, sum_rows
+from kernels.rows import RowGradient, distinct_rows
 from kernels.shapes import INT32_MAX
 
 _INITIAL_NUMBERS = 1 << 18
@@ -150,7 +151,7 @@ class EmbeddingTable:
         if self.maker is not None:
             return self.maker(*entities)
         self._expect_few(entities)
-        row = [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
+        row = self._rows_of(entities)
         if self.world_size == 1:
             rows, place, route = self.weight, row, None
         else:
@@ -178,6 +179,15 @@ class EmbeddingTable:
         self._lookups = [each for each, ranks in zip(self._lookups, over, strict=True) if ranks < self.world_size]
         self._many = max(_MANY, 2 * len(self._lookups))
 
+    def _rows_of(self, entities: tuple[Int64[Tensor, "..."], ...]) -> list[Int64[Tensor, "..."]]:
+        """The row of each entity, in tensors of the same shapes."""
+        if not is_on_gpu(self.weight):
+            return [self.row_of_entity.index_select(0, each.flatten()).view(each.shape) for each in entities]
+        # On a GPU one kernel for all takes less time than one for each.
+        row = self.row_of_entity.index_select(0, torch.cat([each.flatten() for each in entities]))
+        pieces = row.split([each.numel() for each in entities])
+        return [piece.view(each.shape) for piece, each in zip(pieces, entities, strict=True)]
+
     def _expect_few(self, entities: tuple[Int64[Tensor, "..."], ...]) -> None:
         wanted = sum(each.numel() for each in entities)
         if wanted > INT32_MAX and usable(self.weight):
@@ -201,8 +211,8 @@ class EmbeddingTable:
         Forgets the look-ups. Collective when partitioned: all ranks send their gradients to the owners.
 
         Returns:
-            The distinct rows that have a gradient, as indices into `weight`, ascending, and the summed gradient of
-            each, in the type of `weight`.
+            The rows that have a gradient, as indices into `weight`, and the summed gradient of each, in the type of
+            `weight`.
 
         Raises:
             RuntimeError: the table has changed since one of the look-ups.
@@ -220,22 +230,19 @@ class EmbeddingTable:
         else:
             received += [self._receive(each) for each in lookups]
         if not received:
-            return RowGradient(*sum_rows([], self.weight, self.weight.dtype))
+            return RowGradient.of([], self.weight)
         # Most steps look up once: then no concatenation, which would copy the largest tensor of the step.
         row, value = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
-        return RowGradient(*sum_occurrences(row, value, len(self.weight), self.weight.dtype))
+        return RowGradient.of_occurrences(row, value, len(self.weight), self.weight.dtype)
 
     def _receive(self, expected: _Expected) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """The gradients that all ranks have of this rank's rows, from one look-up; rows may repeat."""
         assert expected.route is not None
-        shape = expected.num_rows, self.width
         if expected.reached is None:
-            nothing = self.weight.new_zeros(shape, dtype=torch.float64)
+            nothing = self.weight.new_zeros((expected.num_rows, self.width), dtype=torch.float64)
             return expected.route.local_row, deliver_rows(nothing, expected.route)
-        place, value = expected.reached.gradient(torch.float64)
         # Owners expect a gradient of every row that was looked up: zeros where backward gave none.
-        if len(place) < expected.num_rows:
-            value = value.new_zeros(shape).index_copy_(0, place, value)
+        value = expected.reached.whole_gradient(torch.float64)
         return expected.route.local_row, deliver_rows(value, expected.route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:

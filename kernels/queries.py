@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name
 from kernels.rows import group_rows
 from kernels.shapes import expect_shape
@@ -33,6 +34,10 @@ def make_queries(
     """A query from each rows[place] and relations[relation]; the first `head_rows` queries ask for the head."""
     expect_shape("relations", relations, len(relations), rows.shape[1])
     expect_shape("relation", relation, len(place))
+    if usable_on_gpu(rows):
+        import kernels.gpu.queries as gpu
+
+        return gpu.make_queries(kind, rows, place, relations, relation, head_rows)
     out = rows.new_empty((len(place), rows.shape[1]))
     sizes = *out.shape[:1], head_rows, rows.shape[1], torch.get_num_threads()
     call(f"make_queries_{kind}_{type_name(rows)}", rows, place, relations, relation, out, *sizes)
@@ -51,6 +56,10 @@ def entity_gradient(
         return gradient
     expect_shape("relations", relations, len(relations), gradient.shape[1])
     expect_shape("relation", relation, len(gradient))
+    if usable_on_gpu(gradient):
+        import kernels.gpu.queries as gpu
+
+        return gpu.entity_gradient(kind, gradient, relations, relation, head_rows)
     out = torch.empty_like(gradient)
     sizes = len(out), head_rows, out.shape[1], torch.get_num_threads()
     call(f"entity_gradient_{kind}_{type_name(gradient)}", gradient, relations, relation, out, *sizes)
@@ -69,6 +78,10 @@ def relation_gradient(
     """The gradient by each relation row, summed over its queries in float64."""
     expect_shape("gradient", gradient, len(place), rows.shape[1])
     expect_shape("relation", relation, len(place))
+    if usable_on_gpu(gradient):
+        import kernels.gpu.queries as gpu
+
+        return gpu.relation_gradient(kind, gradient, rows, place, relation, num_relations, head_rows)
     out = torch.zeros((num_relations, rows.shape[1]), dtype=torch.float64)
     row, order, begin = group_rows(relation, num_relations)
     given = gradient, rows, place, row, order, begin

@@ -4,10 +4,11 @@ import struct
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from kernels.gpu.available import usable_on_gpu
+from kernels.gathered import distinct_sums, sort_places, sums_in_slots, whole_sums
+from kernels.gpu.available import is_on_gpu
 from kernels.library import address, call, type_name, usable
 from kernels.pairs import Comparison
 from kernels.shapes import expect_int32, expect_shape, per_chunk
@@ -77,47 +78,121 @@ class Unsummed:
         return _words(self.sources, self.rows)
 
 
+@dataclass(frozen=True)
+class Occurrences:
+    """Gradients of rows on a GPU, one for each occurrence, for an optimiser that sums them."""
+
+    place: Int64[Tensor, " K"]
+    value: Float[Tensor, "K D"]
+    num_rows: int
+    dtype: torch.dtype
+
+
 class RowGradient:
-    """The gradient of the table rows that have one. It is summed only when `value` or an optimiser needs it.
+    """The gradient of the table rows that have one. It is summed only when `row`, `value` or an optimiser needs it.
 
     Sums are computed in float64 and rounded to the rows' type.
+
+    On a GPU the host does not wait to know how many rows there are. So `row` is as long as it could be: what is left
+    over repeats the last row, with a gradient of 0. Whoever moves rows must not move that one again.
     """
 
     def __init__(
-        self, row: Int64[Tensor, " K"], value: Float[Tensor, "K D"] | None, unsummed: Unsummed | None = None
+        self,
+        row: Int64[Tensor, " K"] | None,
+        value: Float[Tensor, "K D"] | None,
+        unsummed: Unsummed | None = None,
+        occurrences: Occurrences | None = None,
     ) -> None:
-        self.row = row
-        """Distinct rows, ascending."""
+        """`row` is None for a gradient of every row of the table, and for `occurrences`."""
         self.unsummed = unsummed
+        self._row = row
         self._value = value
+        self._occurrences = occurrences
 
     @classmethod
     def of(cls, sources: list[RowGradientSource], rows: Float[Tensor, "U E"]) -> "RowGradient":
         """The sum of the sources' gradients of these rows."""
-        if not sources or not usable(rows):
-            return cls(*sum_rows(sources, rows, rows.dtype))
+        if not sources:
+            return cls(*sum_rows([], rows, rows.dtype))
+        if not usable(rows):
+            return cls.of_occurrences(*_occurrences(sources, rows), len(rows), rows.dtype)
         row, order, begin = group_rows(_places(sources), len(rows))
         return cls(row, None, Unsummed(sources, rows, order, begin, rows._version))
 
+    @classmethod
+    def of_occurrences(
+        cls, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"], num_rows: int, dtype: torch.dtype
+    ) -> "RowGradient":
+        """The sum of the values of each place, of a table with `num_rows` rows of type `dtype`."""
+        if is_on_gpu(value):
+            return cls(None, None, None, Occurrences(place, value, num_rows, dtype))
+        return cls(*sum_occurrences(place, value, num_rows, dtype))
+
+    @property
+    def row(self) -> Int64[Tensor, " K"]:
+        """The rows, ascending and distinct; on a GPU the last may repeat."""
+        if self._row is None and self._occurrences is not None:
+            of = self._occurrences
+            self._row, self._value = sums_in_slots(of.place, of.value, of.num_rows, of.dtype)
+        if self._row is None:
+            assert self._value is not None
+            self._row = torch.arange(len(self._value), device=self._value.device)
+        return self._row
+
     @property
     def value(self) -> Float[Tensor, "K D"]:
-        """The summed gradient of each row in `row`."""
+        """The summed gradient of each row in `row`; 0 where the last one repeats."""
+        row = self.row
         if self._value is None:
             assert self.unsummed is not None
             of = self.unsummed
-            self._value = of.rows.new_empty((len(self.row), of.rows.shape[1]))
-            _call_sum(of.words(), of.rows, of.rows, self.row, of.order, of.begin, self._value)
+            self._value = of.rows.new_empty((len(row), of.rows.shape[1]))
+            _call_sum(of.words(), of.rows, of.rows, row, of.order, of.begin, self._value)
         return self._value
+
+    def in_order(self) -> tuple[Int[Tensor, " K"], Int64[Tensor, " K"] | None, Float[Tensor, "K D"]]:
+        """For a kernel that sums the gradient of a row when it moves the row.
+
+        Returns:
+            Rows, ascending, that may repeat; the number of the value at each place; and the values. The gradient of a
+            row is the sum of those at its places. Or `row`, None and `value`, if they are already summed.
+        """
+        of = self._occurrences
+        if of is None or self._row is not None:
+            return self.row, None, self.value
+        return *sort_places(of.place), of.value
+
+    def repeated(self) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
+        """`row` and `value`, where a row that repeats has the same gradient each time, for code that writes all."""
+        if not is_on_gpu(self.row):
+            return self.row, self.value
+        return self.row, self.value.index_select(0, torch.searchsorted(self.row, self.row))
+
+    def of_all(self, num_rows: int) -> Float[Tensor, "U D"]:
+        """The gradient as a tensor of all rows: zeros where there is none."""
+        if self._occurrences is not None:
+            return whole_sums(self._occurrences.place, self._occurrences.value, num_rows, self._occurrences.dtype)
+        if self._row is None and self._value is not None:
+            return self._value
+        whole = self.value.new_zeros((num_rows, self.value.shape[1]))
+        if is_on_gpu(whole):
+            return whole.index_add_(0, self.row, self.value)
+        return whole.index_copy_(0, self.row, self.value)
 
 
 def sum_rows(
     sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
-    """The distinct rows with a gradient, ascending, and their sums, computed in float64 and rounded to `dtype`."""
+    """The distinct rows with a gradient, ascending, and their sums, computed in float64 and rounded to `dtype`.
+
+    On a GPU the last row may repeat, with sums of 0: see `RowGradient`.
+    """
     if not sources:
         return rows.new_empty(0, dtype=torch.int64), rows.new_empty((0, rows.shape[1]), dtype=dtype)
     if not usable(rows):
-        return _sum_gathered(_places(sources), torch.cat([_gathered(source, rows) for source in sources]), dtype)
+        sums = sums_in_slots if is_on_gpu(rows) else distinct_sums
+        return sums(*_occurrences(sources, rows), len(rows), dtype)
     row, order, begin = group_rows(_places(sources), len(rows))
     out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
     _call_sum(_words(sources, rows), rows, rows, row, order, begin, out)
@@ -126,15 +201,19 @@ def sum_rows(
 
 def _places(sources: list[RowGradientSource]) -> Int64[Tensor, " K"]:
     expect_int32("occurrences of rows", sum(source.place.numel() for source in sources))
-    return torch.cat([source.place.flatten() for source in sources])
+    flat = [source.place.flatten() for source in sources]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
 def sum_occurrences(
     place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
-    """The distinct places, ascending, and the sum of the values of each, in float64 rounded to `dtype`."""
+    """The distinct places, ascending, and the sum of the values of each, in float64 rounded to `dtype`.
+
+    The host waits for a GPU to count them; `RowGradient.of_occurrences` does not.
+    """
     if not usable(value):
-        return _sum_gathered(place, value, dtype)
+        return distinct_sums(place, value, num_rows, dtype)
     source = GatheredGradient(place, value.contiguous())
     row, order, begin = group_rows(place, num_rows)
     out = value.new_empty((len(row), value.shape[1]), dtype=dtype)
@@ -145,9 +224,10 @@ def sum_occurrences(
 def whole_sum(sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype) -> Float[Tensor, "U E"]:
     """What `sum_rows` gives, as a tensor of all rows: zeros where there is no gradient."""
     if sources and not usable(rows):
-        value = torch.cat([_gathered(source, rows) for source in sources])
-        return _whole_sum_of_gathered(_places(sources), value, len(rows), dtype)
+        return whole_sums(*_occurrences(sources, rows), len(rows), dtype)
     row, value = sum_rows(sources, rows, dtype)
+    if len(row) == len(rows):
+        return value
     return torch.zeros_like(rows, dtype=dtype).index_copy_(0, row, value)
 
 
@@ -156,7 +236,7 @@ def whole_sum_of_occurrences(
 ) -> Float64[Tensor, "U E"]:
     """What `sum_occurrences` gives in float64, as a tensor of all rows: zeros where nothing occurs."""
     if not usable(value):
-        return _whole_sum_of_gathered(place, value, num_rows, torch.float64)
+        return whole_sums(place, value, num_rows, torch.float64, few=True)
     row, total = sum_occurrences(place, value, num_rows, torch.float64)
     return total.new_zeros((num_rows, total.shape[1])).index_copy_(0, row, total)
 
@@ -202,6 +282,15 @@ def distinct_rows(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int64[Tens
     return row, number
 
 
+def _occurrences(
+    sources: list[RowGradientSource], rows: Float[Tensor, "U E"]
+) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
+    """The places of all sources, and the gradient of each occurrence; those of one source are not copied."""
+    if len(sources) == 1:
+        return _places(sources), _gathered(sources[0], rows)
+    return _places(sources), torch.cat([_gathered(source, rows) for source in sources])
+
+
 def _gathered(source: RowGradientSource, rows: Float[Tensor, "U E"]) -> Float[Tensor, "K E"]:
     """The gradient of each occurrence, where no kernel of the CPU makes it while it sums."""
     if isinstance(source, GatheredGradient):
@@ -211,27 +300,3 @@ def _gathered(source: RowGradientSource, rows: Float[Tensor, "U E"]) -> Float[Te
 
     made = gpu.candidate_gradient(source.kind, source.query, rows, source.place, source.coefficient, source.score)
     return made.flatten(0, 1)
-
-
-def _sum_gathered(
-    place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], dtype: torch.dtype
-) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
-    if usable_on_gpu(value):
-        import kernels.gpu.rows as gpu
-
-        return gpu.sum_occurrences(place, value, dtype)
-    row, index = torch.unique(place, return_inverse=True)
-    total = torch.zeros((len(row), value.shape[1]), dtype=torch.float64, device=value.device)
-    return row, total.index_add_(0, index, value.double()).to(dtype)
-
-
-def _whole_sum_of_gathered(
-    place: Int64[Tensor, " K"], value: Float[Tensor, "K E"], num_rows: int, dtype: torch.dtype
-) -> Float[Tensor, "U E"]:
-    # Nobody asks which rows there are, so on a GPU the host does not wait.
-    if usable_on_gpu(value):
-        import kernels.gpu.rows as gpu
-
-        return gpu.whole_sum(place, value, num_rows, dtype)
-    total = torch.zeros((num_rows, value.shape[1]), dtype=torch.float64, device=value.device)
-    return total.index_add_(0, place, value.double()).to(dtype)

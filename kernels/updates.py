@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from kernels.gpu.available import usable_on_gpu
@@ -20,17 +20,28 @@ class Ball:
     """The widths of the parts, in order."""
     max_norm: float | None
 
-    def clip_(self, rows: Float[Tensor, "K W"]) -> None:
-        """Scales the rows in place."""
+    def clip_(self, rows: Float[Tensor, "K W"], good: Bool[Tensor, ""] | None = None) -> None:
+        """Scales the rows in place.
+
+        Args:
+            good: False: nothing is scaled; None: True.
+        """
         if self.max_norm is None:
             return
-        if usable(rows):
+        if usable(rows) and good is None:
             sizes = *rows.shape, *self.bounds(rows.shape[1])
             call(f"clip_rows_{type_name(rows)}", rows, *sizes, torch.get_num_threads())
             return
+        if usable_on_gpu(rows):
+            import kernels.gpu.updates as gpu
+
+            if rows.shape[1] <= gpu.WIDEST:
+                gpu.clip(rows, good, widths=self.widths, max_norm=self.max_norm)
+                return
         for part in rows.split(list(self.widths), dim=1):
             norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
-            part.mul_(self.max_norm / norm.clamp(min=self.max_norm))
+            factor = self.max_norm / norm.clamp(min=self.max_norm)
+            part.mul_(factor if good is None else torch.where(good, factor, 1.0))
 
     def bounds(self, width: int) -> tuple[Tensor | None, int, float]:
         """The arguments for updates.cpp; raises ValueError unless the widths of the parts add up to `width`."""
@@ -49,9 +60,14 @@ def rowwise_adagrad(
     lr: float,
     eps: float,
     ball: Ball,
+    good: Bool[Tensor, ""] | None = None,
 ) -> None:
-    """Adagrad on the gradient's rows, with one number of state each: the running sum of the gradient's mean square."""
-    if usable(weight):
+    """Adagrad on the gradient's rows, with one number of state each: the running sum of the gradient's mean square.
+
+    Args:
+        good: False: weight and state stay as they are; None: True. On the CPU only plain torch knows it.
+    """
+    if usable(weight) and good is None:
         expect_shape("square_sum", square_sum, len(weight), 1)
         options = float(lr), float(eps), *ball.bounds(weight.shape[1]), torch.get_num_threads()
         call(
@@ -63,16 +79,19 @@ def rowwise_adagrad(
             *options,
         )
         return
-    row, value = gradient.row, gradient.value
-    if usable_on_gpu(weight, value):
+    if usable_on_gpu(weight):
         import kernels.gpu.updates as gpu
 
         limit = {"widths": ball.widths, "max_norm": ball.max_norm}
-        gpu.rowwise_adagrad(weight, square_sum, row, value, lr=lr, eps=eps, **limit)
+        gpu.rowwise_adagrad(weight, square_sum, *gradient.in_order(), good, lr=lr, eps=eps, **limit)
         return
-    square = value.double().square().mean(1, keepdim=True).to(weight.dtype)
-    total = square_sum.index_add_(0, row, square)[row]
-    _replace(weight, row, weight[row] - lr * value / (total.sqrt() + eps), ball)
+    row, value = gradient.repeated()
+    own, own_sum = weight[row], square_sum[row]
+    total = own_sum + value.double().square().mean(1, keepdim=True).to(weight.dtype)
+    moved = own.addcdiv(value, total.sqrt().add_(eps), value=-lr)
+    ball.clip_(moved)
+    _write(weight, row, moved, own, good)
+    _write(square_sum, row, total, own_sum, good)
 
 
 def adagrad(
@@ -82,14 +101,26 @@ def adagrad(
     *,
     lr: float,
     eps: float,
+    good: Bool[Tensor, ""] | None = None,
 ) -> None:
-    """Adagrad with one number of state for each number of `weight`. Changes weight and state in place."""
-    if usable(weight):
+    """Adagrad with one number of state for each number of `weight`. Changes weight and state in place.
+
+    Args:
+        good: as in `rowwise_adagrad`.
+    """
+    if usable(weight) and good is None:
         for each in (square_sum, gradient):
             expect_shape("gradient and state", each, *weight.shape)
         numbers = weight, square_sum, gradient.contiguous(), weight.numel(), float(lr), float(eps)
         call(f"adagrad_{type_name(weight)}", *numbers, torch.get_num_threads())
         return
+    if usable_on_gpu(weight):
+        import kernels.gpu.updates as gpu
+
+        gpu.adagrad(weight, square_sum, gradient, good, lr=lr, eps=eps)
+        return
+    if good is not None:
+        gradient = torch.where(good, gradient, 0.0)  # which adds 0 to the state, and then to the weight
     total = square_sum.addcmul_(gradient, gradient)
     weight.addcdiv_(gradient, total.sqrt().add_(eps), value=-lr)
 
@@ -107,15 +138,17 @@ def adam(
     eps: float,
     weight_decay: float,
     ball: Ball,
+    good: Bool[Tensor, ""] | None = None,
 ) -> None:
     """Adam on the rows that have a gradient, or with `everywhere` on all rows (gradient 0 for the others). In place.
 
     Args:
         step: the number of this update, from 1, for the bias corrections.
         weight_decay: L2 weight, added to the gradient.
+        good: as in `rowwise_adagrad`.
     """
     rate, root = lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
-    if usable(weight):
+    if usable(weight) and good is None:
         for each in (mean, square):
             expect_shape("mean and square", each, *weight.shape)
         sizes = weight.shape[1], len(weight) if everywhere else 0
@@ -123,22 +156,25 @@ def adam(
         options = *sizes, *numbers, *ball.bounds(weight.shape[1]), torch.get_num_threads()
         call(f"adam_{type_name(weight)}", weight, mean, square, *_words(gradient, weight), *options)
         return
-    row, value = gradient.row, gradient.value
-    if usable_on_gpu(weight, value):
+    if usable_on_gpu(weight):
         import kernels.gpu.updates as gpu
 
+        given = (None, None, gradient.of_all(len(weight))) if everywhere else gradient.in_order()
         limit = {"widths": ball.widths, "max_norm": ball.max_norm}
         factors = {"rate": rate, "root": root, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        gpu.adam(weight, mean, square, row, value, everywhere=everywhere, **factors, **limit)
+        gpu.adam(weight, mean, square, *given, good, **factors, **limit)
         return
-    if everywhere:
-        value = torch.zeros_like(weight).index_copy_(0, row, value)
-        row = torch.arange(len(weight), device=weight.device)
-    value = value + weight_decay * weight[row]
-    new_mean = mean[row].lerp_(value, 1 - betas[0])
-    new_square = square[row].mul_(betas[1]).addcmul_(value, value, value=1 - betas[1])
-    mean[row], square[row] = new_mean, new_square
-    _replace(weight, row, weight[row] - rate * new_mean / (new_square.sqrt() / root + eps), ball)
+    row, value = (None, gradient.of_all(len(weight))) if everywhere else gradient.repeated()
+    own, own_mean, own_square = (each if row is None else each[row] for each in (weight, mean, square))
+    if weight_decay:
+        value = value.add(own, alpha=weight_decay)
+    new_mean = own_mean.lerp(value, 1 - betas[0])
+    new_square = own_square.mul(betas[1]).addcmul_(value, value, value=1 - betas[1])
+    moved = own.addcdiv(new_mean, new_square.sqrt().div_(root).add_(eps), value=-rate)
+    ball.clip_(moved)
+    _write(mean, row, new_mean, own_mean, good)
+    _write(square, row, new_square, own_square, good)
+    _write(weight, row, moved, own, good)
 
 
 def _words(gradient: RowGradient, weight: Float[Tensor, "L D"]) -> tuple[Tensor | int | None, ...]:
@@ -153,6 +189,17 @@ def _words(gradient: RowGradient, weight: Float[Tensor, "L D"]) -> tuple[Tensor 
     return row, len(row), None, unsummed.words(), unsummed.rows, unsummed.order, unsummed.begin
 
 
-def _replace(weight: Float[Tensor, "L D"], row: Int64[Tensor, " K"], rows: Float[Tensor, "K D"], ball: Ball) -> None:
-    ball.clip_(rows)
-    weight[row] = rows
+def _write(
+    tensor: Float[Tensor, "L W"],
+    row: Int64[Tensor, " K"] | None,
+    new: Float[Tensor, "K W"],
+    own: Float[Tensor, "K W"],
+    good: Bool[Tensor, ""] | None,
+) -> None:
+    """Writes new rows, or if `good` is False their own ones again; `row` is None for all rows."""
+    if good is not None:
+        new = torch.where(good, new, own)
+    if row is None:
+        tensor.copy_(new)
+    else:
+        tensor[row] = new

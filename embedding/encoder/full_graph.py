@@ -77,7 +77,7 @@ class FullGraphEncoding(Encoding):
         if self._made is None:
             raise not_begun()
         (learned, entity, relation), self._made = self._made, None
-        by_entity = torch.zeros_like(entity).index_copy_(0, gradient.row, gradient.value)
+        by_entity = gradient.of_all(len(entity))
         by_relation = self._take_seen()
         if by_relation is None:
             by_relation = torch.zeros_like(relation)
@@ -85,4 +85,4 @@ class FullGraphEncoding(Encoding):
         by_rows, *parts = torch.autograd.grad([entity, relation], inputs, [by_entity, by_relation], allow_unused=True)
         for parameter, part in zip([self.relation, *self.encoder.parameters()], parts, strict=True):
             self._give(parameter, part)
-        return RowGradient(torch.arange(len(by_rows), device=by_rows.device), by_rows.contiguous())
+        return RowGradient(None, by_rows.contiguous())

@@ -12,7 +12,7 @@ from embedding.paths.edge_scoring import EdgeScoring
 from embedding.site import ModelSite
 from embedding.table import EmbeddingTable
 from graph.errors import InputError
-from kernels.rows import RowGradient, sum_rows
+from kernels.rows import RowGradient
 
 _WITHOUT_VECTORS = {"max_norm": None, "entity_dropout": 0.0}
 """Options that must have these values, because they are about vectors of entities."""
@@ -60,4 +60,4 @@ def number_rows(table: EmbeddingTable) -> None:
 
 def no_gradient(rows: Float[Tensor, "L E"]) -> RowGradient:
     """The gradient of none of these rows."""
-    return RowGradient(*sum_rows([], rows, rows.dtype))
+    return RowGradient.of([], rows)

@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
@@ -57,11 +57,11 @@ class BatchNorm(nn.Module):
         return cast(Tensor, _Channelwise.apply(value, factor, self.shift - mean * factor))
 
     @torch.no_grad()
-    def end_step(self) -> None:
-        """Moves the running statistics by those of the last training step."""
+    def end_step(self, good: Bool[Tensor, ""] | None = None) -> None:
+        """Moves the running statistics by those of the last training step, unless `good` is False; None: True."""
         if self._seen is not None:
             for running, seen in zip((self.running_mean, self.running_variance), self._seen, strict=True):
-                running.lerp_(seen, _MOMENTUM)
+                running.lerp_(seen if good is None else torch.where(good, seen, running), _MOMENTUM)
             self._seen = None
 
 

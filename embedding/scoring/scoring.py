@@ -17,6 +17,7 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.fused import FusedLoss, FusedScores, fused_scores
 from embedding.scoring.queries import Queries
 from graph.counter_random import random_uniform, stream
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison
 from kernels.queries import Combination
@@ -270,7 +271,8 @@ class QueryScoring(ScoringFunction):
 
     def make_queries(self, queries: Queries) -> Float[Tensor, "B Q"] | None:
         """One vector for each query of a batch; None if some of them have none."""
-        if self.combination is not None and queries.as_stored and usable(queries.lookup.rows):
+        rows = queries.lookup.rows
+        if self.combination is not None and queries.as_stored and (usable(rows) or usable_on_gpu(rows)):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
         if not queries.head_rows:
             return self.tail_query(queries.entity_rows(), queries.relation_rows())

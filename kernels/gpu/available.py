@@ -1,4 +1,4 @@
-"""Whether Triton's kernels can take tensors."""
+"""Whether tensors are on a GPU, and whether Triton's kernels can take them."""
 
 import importlib.util
 import logging
@@ -15,9 +15,14 @@ _OLDEST = (8, 0)
 """The compute capability of the first GPUs that the kernels are compiled for in tests (A100)."""
 
 
+def is_on_gpu(tensor: Tensor) -> bool:
+    """Whether a tensor is on a GPU, where the host should not wait to read it."""
+    return tensor.device.type == _DEVICE
+
+
 def usable_on_gpu(*tensors: Tensor) -> bool:
     """Whether kernels can take these tensors: Triton is installed; they are float32, float64 or int64 on a new GPU."""
-    fitting = all(each.device.type == _DEVICE and each.dtype in _TYPES for each in tensors)
+    fitting = all(is_on_gpu(each) and each.dtype in _TYPES for each in tensors)
     return fitting and has_triton() and all(_is_new(each.device) for each in tensors)
 
 

@@ -6,10 +6,15 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from kernels.gpu.numbers import bits, number
+
+_NUMBERS = 1024
+"""Numbers that a program moves, if it needs no whole row."""
+WIDEST = 1 << 14
+"""The longest row that a program clips."""
 
 
 @triton.jit
@@ -24,41 +29,84 @@ def _clipped(row, e, bound, ENDS: tl.constexpr):
     return row
 
 
+@triton.jit
+@no_type_check
+def _moves(row, k):
+    """Whether program k moves the row at its place: the program of the first place of a row that repeats does."""
+    return (k == 0) | (tl.load(row + tl.maximum(k, 1) - 1) != tl.load(row + k))
+
+
+@triton.jit
+@no_type_check
+def _gradient(row, order, value, k, places, moves, e, here, width, like, SUMMED: tl.constexpr):
+    """The gradient of the row at place k, in the type of `like`: its value, or the sum of those of its places."""
+    if SUMMED:
+        return tl.load(value + k * width + e, mask=here, other=0.0).to(like.dtype)
+    at = tl.load(row + k)
+    total = tl.zeros_like(e).to(tl.float64)
+    same = moves
+    while same:
+        place = tl.load(order + k)
+        total += tl.load(value + place * width + e, mask=here, other=0.0).to(tl.float64)
+        k += 1
+        same = (k < places) & (tl.load(row + tl.minimum(k, places - 1)) == at)
+    return total.to(like.dtype)
+
+
 @triton.jit(do_not_specialize=["lr", "eps", "bound"])
 @no_type_check
-def _adagrad(weight, square_sum, row, value, width, lr, eps, bound, ENDS: tl.constexpr, E: tl.constexpr):
+def _rowwise_adagrad(
+    weight, square_sum, row, order, value, good, places, width, lr, eps, bound,
+    SUMMED: tl.constexpr, GUARDED: tl.constexpr, ENDS: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
     k = tl.program_id(0).to(tl.int64)
-    at = tl.load(row + k)
+    at, moves = tl.load(row + k).to(tl.int64), _moves(row, k)
+    if GUARDED:
+        moves = moves & (tl.load(good) != 0)
     e = tl.arange(0, E)
-    here = e < width
-    gradient = tl.load(value + k * width + e, mask=here, other=0.0)
+    here = e < tl.where(moves, width, 0)
+    own = tl.load(weight + at * width + e, mask=here, other=0.0)
+    gradient = _gradient(row, order, value, k, places, moves, e, here, width, own, SUMMED)
     wide = gradient.to(tl.float64)
     total = tl.load(square_sum + at)
     total += (tl.sum(wide * wide, 0) / width).to(total.dtype)
-    tl.store(square_sum + at, total)
-    own = tl.load(weight + at * width + e, mask=here, other=0.0)
+    tl.store(square_sum + at, total, mask=moves)
     own -= number(lr, own) * gradient / (tl.sqrt(total) + number(eps, own))
     tl.store(weight + at * width + e, _clipped(own, e, number(bound, own), ENDS), mask=here)
+
+
+@triton.jit(do_not_specialize=["lr", "eps"])
+@no_type_check
+def _adagrad(weight, square_sum, gradient, good, total, lr, eps, GUARDED: tl.constexpr, E: tl.constexpr):
+    e = tl.program_id(0).to(tl.int64) * E + tl.arange(0, E)
+    here = e < total
+    if GUARDED:
+        here = e < tl.where(tl.load(good) != 0, total, 0)
+    given = tl.load(gradient + e, mask=here, other=0.0)
+    own = tl.load(weight + e, mask=here, other=0.0)
+    square = tl.load(square_sum + e, mask=here, other=0.0) + given * given
+    tl.store(square_sum + e, square, mask=here)
+    own -= number(lr, own) * given / (tl.sqrt(square) + number(eps, own))
+    tl.store(weight + e, own, mask=here)
 
 
 @triton.jit(do_not_specialize=["rate", "root", "beta1", "beta2", "eps", "decay", "bound"])
 @no_type_check
 def _adam(
-    weight, mean, square, row, value, source_of, width, rate, root, beta1, beta2, eps, decay, bound,
-    EVERYWHERE: tl.constexpr, ENDS: tl.constexpr, E: tl.constexpr,
+    weight, mean, square, row, order, value, good, places, width, rate, root, beta1, beta2, eps, decay, bound,
+    SUMMED: tl.constexpr, GUARDED: tl.constexpr, EVERYWHERE: tl.constexpr, ENDS: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0).to(tl.int64)
-    e = tl.arange(0, E)
-    here = e < width
-    # With EVERYWHERE there is a program for each row of the table; a row without a gradient has source -1.
-    if EVERYWHERE:
-        at, source = k, tl.load(source_of + k)
-    else:
-        at, source = tl.load(row + k), k
+    e = tl.program_id(1) * E + tl.arange(0, E)
+    at, moves = k, k >= 0
+    if not EVERYWHERE:
+        at, moves = tl.load(row + k).to(tl.int64), _moves(row, k)
+    if GUARDED:
+        moves = moves & (tl.load(good) != 0)
+    here = e < tl.where(moves, width, 0)
     place = at * width + e
     own = tl.load(weight + place, mask=here, other=0.0)
-    has_gradient = e < tl.where(source >= 0, width, 0)
-    gradient = tl.load(value + source * width + e, mask=has_gradient, other=0.0) + number(decay, own) * own
+    gradient = _gradient(row, order, value, k, places, moves, e, here, width, own, SUMMED) + number(decay, own) * own
     first = tl.load(mean + place, mask=here, other=0.0)
     second = tl.load(square + place, mask=here, other=0.0)
     first += (1.0 - number(beta1, own)) * (gradient - first)
@@ -69,32 +117,70 @@ def _adam(
     tl.store(weight + place, _clipped(own, e, number(bound, own), ENDS), mask=here)
 
 
+@triton.jit(do_not_specialize=["bound"])
+@no_type_check
+def _clip(rows, good, width, bound, GUARDED: tl.constexpr, ENDS: tl.constexpr, E: tl.constexpr):
+    e = tl.arange(0, E)
+    here = e < width
+    if GUARDED:
+        here = e < tl.where(tl.load(good) != 0, width, 0)
+    place = tl.program_id(0).to(tl.int64) * width + e
+    own = tl.load(rows + place, mask=here, other=0.0)
+    tl.store(rows + place, _clipped(own, e, number(bound, own), ENDS), mask=here)
+
+
 def rowwise_adagrad(
     weight: Float[Tensor, "L D"],
     square_sum: Float[Tensor, "L 1"],
-    row: Int64[Tensor, " K"],
+    row: Int[Tensor, " K"],
+    order: Int64[Tensor, " K"] | None,
     value: Float[Tensor, "K D"],
+    good: Bool[Tensor, ""] | None,
     *,
     lr: float,
     eps: float,
     widths: tuple[int, ...],
     max_norm: float | None,
 ) -> None:
-    """As `kernels.updates.rowwise_adagrad`."""
+    """As `kernels.updates.rowwise_adagrad`.
+
+    Args:
+        row: ascending; rows may repeat.
+        order: the gradient of row[k] is the sum of value[order[j]] over all places j of the row, in float64; None: it
+            is the value at the first place.
+    """
     if len(row):
         numbers = bits(lr), bits(eps), bits(max_norm or 0.0)
         sizes = {"ENDS": _ends(widths, max_norm), "E": triton.next_power_of_2(weight.shape[1])}
-        _adagrad[(len(row),)](weight, square_sum, row, value, weight.shape[1], *numbers, **sizes)
+        given = weight, square_sum, row, row if order is None else order, value.contiguous(), _word(good, row)
+        chosen = {"SUMMED": order is None, "GUARDED": good is not None}
+        _rowwise_adagrad[(len(row),)](*given, len(row), weight.shape[1], *numbers, **chosen, **sizes)
+
+
+def adagrad(
+    weight: Float[Tensor, "K W"],
+    square_sum: Float[Tensor, "K W"],
+    gradient: Float[Tensor, "K W"],
+    good: Bool[Tensor, ""] | None,
+    *,
+    lr: float,
+    eps: float,
+) -> None:
+    """As `kernels.updates.adagrad`."""
+    if weight.numel():
+        given = weight, square_sum, gradient.contiguous(), _word(good, weight), weight.numel(), bits(lr), bits(eps)
+        _adagrad[(triton.cdiv(weight.numel(), _NUMBERS),)](*given, GUARDED=good is not None, E=_NUMBERS)
 
 
 def adam(
     weight: Float[Tensor, "L D"],
     mean: Float[Tensor, "L D"],
     square: Float[Tensor, "L D"],
-    row: Int64[Tensor, " K"],
+    row: Int[Tensor, " K"] | None,
+    order: Int64[Tensor, " K"] | None,
     value: Float[Tensor, "K D"],
+    good: Bool[Tensor, ""] | None,
     *,
-    everywhere: bool,
     rate: float,
     root: float,
     betas: tuple[float, float],
@@ -103,18 +189,36 @@ def adam(
     widths: tuple[int, ...],
     max_norm: float | None,
 ) -> None:
-    """As `kernels.updates.adam`; `rate` and `root` have the bias corrections."""
-    programs = len(weight) if everywhere else len(row)
-    if not programs:
-        return
-    source_of = row
-    if everywhere:
-        source_of = torch.full((len(weight),), -1, dtype=torch.int64, device=row.device)
-        source_of[row] = torch.arange(len(row), device=row.device)
-    numbers = (bits(each) for each in (rate, root, *betas, eps, weight_decay, max_norm or 0.0))
-    sizes = {"ENDS": _ends(widths, max_norm), "E": triton.next_power_of_2(weight.shape[1])}
-    given = weight, mean, square, row, value, source_of, weight.shape[1]
-    _adam[(programs,)](*given, *numbers, EVERYWHERE=everywhere, **sizes)
+    """As `kernels.updates.adam`, of every row if `row` is None; `rate` and `root` have the bias corrections.
+
+    Args:
+        row, order: as in `rowwise_adagrad`; None: there is a value for each row.
+    """
+    if len(value):
+        numbers = (bits(each) for each in (rate, root, *betas, eps, weight_decay, max_norm or 0.0))
+        block = triton.next_power_of_2(weight.shape[1])
+        if max_norm is None:  # else a program needs the whole row
+            block = min(block, _NUMBERS)
+        where, sources = (value if each is None else each for each in (row, order))
+        given = weight, mean, square, where, sources, value.contiguous(), _word(good, value)
+        chosen = {"SUMMED": order is None, "GUARDED": good is not None, "EVERYWHERE": row is None}
+        grid = len(value), triton.cdiv(weight.shape[1], block)
+        _adam[grid](*given, len(value), weight.shape[1], *numbers, **chosen, ENDS=_ends(widths, max_norm), E=block)
+
+
+def clip(
+    rows: Float[Tensor, "K W"], good: Bool[Tensor, ""] | None, *, widths: tuple[int, ...], max_norm: float
+) -> None:
+    """As `kernels.updates.Ball.clip_`."""
+    if rows.numel():
+        sizes = {"ENDS": _ends(widths, max_norm), "E": triton.next_power_of_2(rows.shape[1])}
+        given = rows, _word(good, rows), rows.shape[1], bits(max_norm)
+        _clip[(len(rows),)](*given, GUARDED=good is not None, **sizes)
+
+
+def _word(good: Bool[Tensor, ""] | None, other: Tensor) -> Tensor:
+    """`good` as kernels read it; another tensor, which they do not read, if there is none."""
+    return other if good is None else good.view(torch.uint8)
 
 
 def _ends(widths: tuple[int, ...], max_norm: float | None) -> tuple[int, ...]:

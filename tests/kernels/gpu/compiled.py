@@ -17,16 +17,29 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import contrast, counter_random, draws, pairs, ranks, rows, updates
+from kernels.gpu import contrast, counter_random, draws, pairs, queries, ranks, rows, updates
 from kernels.pairs import Comparison
 
 NEWEST = 90
 """H100. What is compiled for A100 and B200 is a part."""
 OTHERS = (80, 100)
 FLOAT, DOUBLE, WORD = "*fp32", "*fp64", "*i64"
-_INTEGERS = {"size", "candidates", "width", "pool", "draws", "rows", "stride", "first", "total", "count"}
+_INTEGERS = {
+    "size",
+    "candidates",
+    "width",
+    "pool",
+    "draws",
+    "rows",
+    "stride",
+    "first",
+    "total",
+    "count",
+    "places",
+    "head_rows",
+}
 _WORDS = {"stream", "high", "margin", "temperature", "lr", "eps", "bound", "rate", "root", "beta1", "beta2", "decay"}
-_PLACES = {"place", "target", "outer", "pick", "order", "begin", "row", "source_of", "answer", "offset", "known_query"}
+_PLACES = {"place", "target", "outer", "pick", "order", "begin", "row", "answer", "offset", "known_query"}
 _COUNTS = {"greater", "equal", "bad"}
 
 
@@ -49,11 +62,18 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "sampled policy gradient", draws._sampled, pool, {}
     yield "exact policy gradient", draws._exact, pool, {}
     yield "count ranks", ranks._count, {"BLOCK": ranks._BLOCK}, {"rows": "i32"}
+    for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
+        yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, {"relation": WORD}
     yield "sum rows", rows._sum, {"E": rows._NUMBERS}, {}
+    yield "sum few rows", rows._sum_few, {"N": rows._PLACES, "E": rows._OF_FEW}, {"out": DOUBLE}
+    of_numbers = {"E": updates._NUMBERS, "GUARDED": True}
+    yield "adagrad", updates._adagrad, of_numbers, dict.fromkeys(("weight", "square_sum", "gradient"), DOUBLE)
+    yield "clip", updates._clip, {"ENDS": (200,), "E": 256, "GUARDED": True}, {"rows": DOUBLE}
     for ends in ((), (200,)):
-        clip = " clipped" if ends else ""
-        yield f"rowwise adagrad{clip}", updates._adagrad, {"ENDS": ends, "E": 256}, {}
-        yield f"adam{clip}", updates._adam, {"ENDS": ends, "E": 256, "EVERYWHERE": False}, {}
+        clip, options = " clipped" if ends else "", {"ENDS": ends, "E": 256, "GUARDED": True, "SUMMED": False}
+        yield f"rowwise adagrad{clip}", updates._rowwise_adagrad, options, {"row": "*i32"}
+        yield f"adam{clip}", updates._adam, {**options, "EVERYWHERE": False}, {"row": "*i32"}
+    yield "adam everywhere", updates._adam, {**options, "ENDS": (), "SUMMED": True, "EVERYWHERE": True}, {}
 
 
 def _random_options(uniform: bool) -> dict[str, Any]:
@@ -65,7 +85,7 @@ def _type(name: str) -> str:
         return "i32"
     if name in _WORDS:
         return "i64"
-    if name == "known":
+    if name in ("known", "good"):
         return "*u8"
     return WORD if name in _PLACES | _COUNTS else FLOAT
 

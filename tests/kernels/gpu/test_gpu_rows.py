@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 import kernels.counter_random
 import kernels.draws
+import kernels.gpu.available
 import kernels.gpu.counter_random
 import kernels.gpu.draws
 import kernels.gpu.updates
+import kernels.library
 import kernels.ranks
 import kernels.updates
+from kernels.gathered import distinct_sums, sums_in_slots, whole_sums
 from kernels.gpu.ranks import count_ranks
-from kernels.gpu.rows import sum_occurrences, whole_sum
 from kernels.library import usable
 from kernels.ranks import LeftOut, RankCounts
 from kernels.rows import RowGradient
@@ -32,54 +35,113 @@ def test_random_numbers_are_the_cpus_bit_for_bit(stream: int):
     assert mine.equal(kernels.counter_random.random_uniform(stream, outer, 300))
 
 
+@pytest.fixture
+def kernels_take_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that chooses between plain torch and Triton's kernels takes tensors of the CPU for those of a GPU."""
+    monkeypatch.setattr(kernels.library, "load", lambda: None)
+    monkeypatch.setattr(kernels.gpu.available, "_DEVICE", "cpu")
+    monkeypatch.setattr(kernels.gpu.available, "_is_new", lambda device: True)
+
+
 @both_types
-def test_sums_are_those_in_float64(dtype: torch.dtype):
-    place, value = integers(7, 40), randn(40, WIDTH, dtype=dtype)
-    row, found = sum_occurrences(place, value, dtype)
-    total = torch.zeros((7, WIDTH), dtype=torch.float64).index_add_(0, place, value.double())
-    assert row.tolist() == sorted(set(place.tolist()))
+@pytest.mark.parametrize("rows", [7, 60])
+def test_sums_are_those_in_float64(dtype: torch.dtype, rows: int, kernels_take_the_cpu: None):
+    place, value = integers(rows, 40), randn(40, WIDTH, dtype=dtype)
+    total = torch.zeros((rows, WIDTH), dtype=torch.float64).index_add_(0, place, value.double())
+    distinct = sorted(set(place.tolist()))
+    row, found = sums_in_slots(place, value, rows, dtype)
+    assert row.tolist() == [*distinct, *[distinct[-1]] * (min(rows, 40) - len(distinct))]
+    assert_close(found[: len(distinct)], total[distinct])
+    assert not found[len(distinct) :].any()
+    row, found = distinct_sums(place, value, rows, dtype)
+    assert row.tolist() == distinct
     assert_close(found, total[row])
-    row, found = sum_occurrences(place[:0], value[:0], dtype)
+    row, found = sums_in_slots(place[:0], value[:0], rows, dtype)
     assert (len(row), len(found)) == (0, 0)
 
 
 @both_types
-def test_sums_of_all_rows_are_zeros_where_nothing_occurs(dtype: torch.dtype):
-    place, value = integers(7, 20) + 1, randn(20, WIDTH, dtype=dtype)
-    total = torch.zeros((9, WIDTH), dtype=torch.float64).index_add_(0, place, value.double())
-    found = whole_sum(place, value, 9, dtype)
+@pytest.mark.parametrize("few", [False, True])
+def test_sums_of_all_rows_are_zeros_where_nothing_occurs(dtype: torch.dtype, few: bool, kernels_take_the_cpu: None):
+    place, value = integers(7, 70) + 1, randn(70, 2 * WIDTH, dtype=dtype)
+    total = torch.zeros((9, 2 * WIDTH), dtype=torch.float64).index_add_(0, place, value.double())
+    found = whole_sums(place, value, 9, dtype, few=few)
     assert_close(found, total)
     assert not found[[0, 8]].any()
-    assert whole_sum(place[:0], value[:0], 2, dtype).equal(torch.zeros((2, WIDTH), dtype=dtype))
+    nothing = torch.zeros((2, 2 * WIDTH), dtype=dtype)
+    assert whole_sums(place[:0], value[:0], 2, dtype, few=few).equal(nothing)
+
+
+PLACE = torch.tensor([8, 1, 3, 8, 3, 3])
+"""Where the gradients of a step occur; of row 8 there are two."""
+
+
+def both_gradients(dtype: torch.dtype, *, summed: bool) -> tuple[tuple[Tensor, Tensor | None, Tensor], RowGradient]:
+    """What a kernel takes, and the same gradient as plain torch takes it."""
+    value = randn(6, WIDTH, dtype=dtype, seed=1)
+    row = torch.tensor([1, 3, 8])
+    total = torch.zeros((9, WIDTH), dtype=torch.float64).index_add_(0, PLACE, value.double())[row].to(dtype)
+    theirs = RowGradient(row, total)
+    if summed:  # the last row repeats, as after `sums_in_slots`
+        return (torch.tensor([1, 3, 8, 8, 8]), None, torch.cat([total, torch.zeros((2, WIDTH), dtype=dtype)])), theirs
+    return (*PLACE.sort(stable=True), value), theirs
 
 
 @both_types
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_updates_are_the_plain_ones(dtype: torch.dtype, max_norm: float | None, everywhere: bool):
-    widths, row, value = (2, 4), torch.tensor([1, 3, 8]), randn(3, WIDTH, dtype=dtype, seed=1)
-    limit = {"widths": widths, "max_norm": max_norm}
+@pytest.mark.parametrize("way", ["everywhere", "summed", "summed by the kernel"])
+def test_updates_are_the_plain_ones(dtype: torch.dtype, max_norm: float | None, way: str):
+    limit = {"widths": (2, 4), "max_norm": max_norm}
     mine, theirs = ([randn(9, WIDTH, dtype=dtype), *torch.zeros((2, 9, WIDTH), dtype=dtype)] for _ in range(2))
-    for step in (1, 2):
-        common = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "everywhere": everywhere}
+    given, gradient = both_gradients(dtype, summed=way == "summed")
+    if way == "everywhere":
+        given = None, None, torch.zeros((9, WIDTH), dtype=dtype).index_copy_(0, gradient.row, gradient.value)
+    for step, good in enumerate((None, torch.tensor(True), torch.tensor(False)), start=1):
+        before = [each.clone() for each in mine]
+        common = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
         factors = {"rate": 0.1 / (1 - 0.9**step), "root": (1 - 0.999**step) ** 0.5}
-        kernels.gpu.updates.adam(*mine, row, value, **common, **factors, **limit)
-        gradient = RowGradient(row, value)
-        without_kernels(kernels.updates.adam, *theirs, gradient, **common, step=step, lr=0.1, ball=Ball(**limit))
+        kernels.gpu.updates.adam(*mine, *given, good, **common, **factors, **limit)
+        if good is None or good:
+            options = {**common, "everywhere": way == "everywhere", "step": step, "lr": 0.1, "ball": Ball(**limit)}
+            without_kernels(kernels.updates.adam, *theirs, gradient, **options)
+        else:
+            assert all(one.equal(other) for one, other in zip(mine, before, strict=True))
     for one, other in zip(mine, theirs, strict=True):
         assert_close(one, other)
 
 
 @both_types
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-def test_adagrad_is_the_plain_one(dtype: torch.dtype, max_norm: float | None):
-    row, value = torch.tensor([1, 3, 8]), randn(3, WIDTH, dtype=dtype, seed=1)
+@pytest.mark.parametrize("summed", [False, True])
+def test_rowwise_adagrad_is_the_plain_one(dtype: torch.dtype, max_norm: float | None, summed: bool):
     limit = {"widths": (2, 4), "max_norm": max_norm}
     mine, theirs = ([randn(9, WIDTH, dtype=dtype), torch.full((9, 1), 0.1, dtype=dtype)] for _ in range(2))
-    for _ in range(2):
-        kernels.gpu.updates.rowwise_adagrad(*mine, row, value, lr=0.1, eps=1e-10, **limit)
-        gradient = RowGradient(row, value)
-        without_kernels(kernels.updates.rowwise_adagrad, *theirs, gradient, lr=0.1, eps=1e-10, ball=Ball(**limit))
+    given, gradient = both_gradients(dtype, summed=summed)
+    for good in (None, torch.tensor(True), torch.tensor(False)):
+        before = [each.clone() for each in mine]
+        kernels.gpu.updates.rowwise_adagrad(*mine, *given, good, lr=0.1, eps=1e-10, **limit)
+        if good is None or good:
+            ball = Ball(**limit)
+            without_kernels(kernels.updates.rowwise_adagrad, *theirs, gradient, lr=0.1, eps=1e-10, ball=ball)
+        else:
+            assert all(one.equal(other) for one, other in zip(mine, before, strict=True))
+    for one, other in zip(mine, theirs, strict=True):
+        assert_close(one, other)
+
+
+@both_types
+def test_dense_adagrad_and_clipping_are_the_plain_ones(dtype: torch.dtype):
+    mine, theirs = ([randn(9, WIDTH, dtype=dtype), torch.full((9, WIDTH), 0.1, dtype=dtype)] for _ in range(2))
+    gradient, limit = randn(9, WIDTH, dtype=dtype, seed=1), {"widths": (2, 4), "max_norm": 1.0}
+    for good in (None, torch.tensor(True), torch.tensor(False)):
+        before = [each.clone() for each in mine]
+        kernels.gpu.updates.adagrad(*mine, gradient, good, lr=0.1, eps=1e-10)
+        kernels.gpu.updates.clip(mine[0], good, **limit)
+        if good is None or good:
+            without_kernels(kernels.updates.adagrad, *theirs, gradient, lr=0.1, eps=1e-10)
+            without_kernels(Ball(**limit).clip_, theirs[0])
+        else:
+            assert all(one.equal(other) for one, other in zip(mine, before, strict=True))
     for one, other in zip(mine, theirs, strict=True):
         assert_close(one, other)
 
