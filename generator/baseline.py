@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
-from generator.sampler import Reward, SamplerContext
+from generator.sampler import Mean, Reward, SamplerContext
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.keys import QueryKeys
@@ -49,7 +49,8 @@ class PreviousEpoch(Baseline):
     def reset(self) -> None:
         """See `Baseline.reset`."""
         self.epoch = 0
-        self.mean = self.total = 0.0
+        self.mean: Mean = 0.0
+        self.total: Mean = 0.0
         self.steps = 0
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
@@ -57,13 +58,14 @@ class PreviousEpoch(Baseline):
         if batch.epoch != self.epoch:
             self.mean = self.total / max(self.steps, 1)
             self.epoch, self.total, self.steps = batch.epoch, 0.0, 0
-        self.total += reward.mean
+        self.total = self.total + reward.mean
         self.steps += 1
         return reward.value - self.mean
 
     def state(self) -> dict[str, Tensor]:
         """See `Baseline.state`."""
-        return {"baseline": torch.tensor([self.epoch, self.mean, self.total, self.steps], dtype=torch.float64)}
+        numbers = self.epoch, float(self.mean), float(self.total), self.steps
+        return {"baseline": torch.tensor(numbers, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """See `Baseline.load_state`."""
@@ -86,7 +88,8 @@ class RunningMean(Baseline):
 
     def reset(self) -> None:
         """See `Baseline.reset`."""
-        self.mean = self.weight = 0.0
+        self.mean: Mean = 0.0
+        self.weight = 0.0
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""
@@ -98,7 +101,7 @@ class RunningMean(Baseline):
 
     def state(self) -> dict[str, Tensor]:
         """See `Baseline.state`."""
-        return {"baseline": torch.tensor([self.mean, self.weight], dtype=torch.float64)}
+        return {"baseline": torch.tensor([float(self.mean), self.weight], dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """See `Baseline.load_state`."""

@@ -11,7 +11,15 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from generator.mixture import MixtureSampler, errors_of, part_of
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
+from generator.sampler import (
+    Mean,
+    NegativeSampler,
+    Reward,
+    SamplerContext,
+    ScoreCandidates,
+    Statistic,
+    require_at_least,
+)
 from generator.uniform import UniformSampler
 from graph.batch import Batch, Negatives
 from graph.counter_random import random_uniform, stream
@@ -118,7 +126,7 @@ class CurriculumSampler(MixtureSampler):
         self.margin = margin
         self.separated = separated
         self.decay = decay
-        self.average = 0.0
+        self.average: Mean = 0.0
         self.hard = self._hard(hard, context)
         uniform = UniformSampler(context, num_negatives=num_negatives, mask_known=False, redraw_known=False)
         super().__init__(context, parts={"hard": lambda _: self.hard, "uniform": lambda _: uniform})
@@ -156,7 +164,7 @@ class CurriculumSampler(MixtureSampler):
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Sets the number of hard negatives and the hard sampler's options, then draws as a mixture does."""
         self._weight = batch.weight
-        done = batch.step / self.steps if self.progress == Progress.STEP else self.average / self.separated
+        done = batch.step / self.steps if self.progress == Progress.STEP else float(self.average) / self.separated
         way = self.shape.way(done)
         self.now = self.share[0] + (self.share[1] - self.share[0]) * way
         count = self._whole(batch, self.now * self.num_negatives)
@@ -197,7 +205,7 @@ class CurriculumSampler(MixtureSampler):
 
     def state(self) -> dict[str, Tensor]:
         """See `NegativeSampler.state`."""
-        return {"separated": torch.tensor([self.average], dtype=torch.float64), **super().state()}
+        return {"separated": torch.tensor([float(self.average)], dtype=torch.float64), **super().state()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `state` returned."""

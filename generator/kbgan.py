@@ -259,12 +259,16 @@ def _mean_square(reward: Float[Tensor, "B M"], *_: Tensor) -> Float64[Tensor, " 
 
 def normalised(reward: Reward) -> Reward:
     """The reward, standardised to mean 0 and standard deviation 1 over the global batch; all 0 if rewards are equal."""
-    spread = max(reward.means[_SQUARE] - reward.mean**2, 0.0) ** 0.5
-    return replace(reward, value=(reward.value - reward.mean) / (spread or 1.0), mean=0.0)
+    square, mean = reward.means[_SQUARE], reward.mean
+    variance = torch.as_tensor(square - mean * mean, dtype=torch.float64, device=reward.value.device)
+    spread = variance.clamp(min=0).sqrt()
+    return replace(reward, value=(reward.value - mean) / torch.where(spread > 0, spread, 1.0), mean=0.0)
 
 
 def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
     """The candidates at columns `pick` of each positive's pool."""
+    if len(pool) == len(pick):
+        return pool.gather(1, pick)
     chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
     return pool.take(pick + (chunk * pool.shape[1])[:, None])
 

@@ -27,6 +27,10 @@ from graph.statistics import RelationStatistics
 ScoreCandidates = Callable[[Int64[Tensor, "C M"]], Float[Tensor, "B M"]]
 """Maps candidates [C, M] to the discriminator's scores [B, M] of the corrupted triples; no gradient. Collective."""
 
+Mean = float | Float64[Tensor, ""]
+"""A mean over the global batch. On one rank with a GPU it is a tensor there: code that computes with it waits for
+nothing, and code that makes a float of it waits for the GPU."""
+
 Statistic = Callable[[Float[Tensor, "B M"], Float[Tensor, " B"], Float[Tensor, "B N"]], Float[Tensor, " B"]]
 """Maps rewards [B, M], scores of positives [B] and scores of negatives [B, N] to one number for each positive [B].
 
@@ -67,9 +71,9 @@ class Reward:
 
     value: Float[Tensor, "B N"]
     """The reward of each negative [B, N]; of each candidate of the pool [B, M] if `Negatives.reward_pool` is set."""
-    mean: float
+    mean: Mean
     """The weighted mean over the global batch, the same on every rank."""
-    means: Mapping[str, float] = field(default_factory=dict)
+    means: Mapping[str, Mean] = field(default_factory=dict)
     """The same weighted mean of each of `NegativeSampler.statistics`, by name."""
 
 

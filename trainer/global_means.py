@@ -1,52 +1,152 @@
 """Means over the global batch, summed over ranks at once with what the ranks have to say to each other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from discriminator.discriminator import Verdict
-from generator.sampler import NegativeSampler, Reward
+from embedding.optimizer import ModelOptimizer
+from generator.sampler import Mean, NegativeSampler, Reward
 from graph.batch import Batch, Negatives
 from graph.transfer import sent
 from trainer.runtime import Runtime
 
+_MOST = 1000
+"""Steps whose means stay unread on a GPU at most."""
+_REWARD = "reward"
 
-def sums_and_means(
-    runtime: Runtime,
-    sampler: NegativeSampler,
-    batch: Batch,
-    negatives: Negatives,
-    verdict: Verdict,
-    votes: Sequence[float],
-) -> tuple[list[float], dict[str, float]]:
-    """Makes the one sum over ranks that each step needs. Collective.
 
-    Args:
-        batch: this rank's share of the global batch, with its negatives and its verdict.
-        votes: numbers of this rank to be summed too.
-    Returns:
-        The sums of the votes; and the means over the global batch by name: the "loss", and of a sampler that learns the
-        "reward" and its own statistics.
+@dataclass(frozen=True)
+class NotFinite:
+    """The first mean over a global batch that is nan or infinite."""
+
+    name: str
+    value: float
+    epoch: int
+    steps_ago: int
+    """0 for the last step."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The means of a step that the host has not read, or has read but not checked."""
+
+    epoch: int
+    names: tuple[str, ...]
+    values: Float64[Tensor, " M"] | list[float]
+    counts: list[tuple[ModelOptimizer, int]]
+    """The optimisers that it moves, and how many steps they had made before."""
+
+
+class GlobalMeans:
+    """The means of each step: the "loss", and of a sampler that learns the "reward" and its own statistics.
+
+    On the CPU, and on several ranks, the host reads them before anything is updated, and the run ends if one is not
+    finite. On one rank with a GPU the host would wait for that in each step. So there they stay on the GPU until
+    `read`, and the GPU itself leaves everything as it is: `ModelOptimizer.good` is False from the first step on that
+    has a mean that is not finite. However late the host learns of it, parameters and states of optimisers are those
+    before that step.
     """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.waits = runtime.device.type == "cpu" or runtime.world_size > 1
+        """Whether the host reads the means in each step."""
+        self.last: dict[str, float] = {}
+        """The means that were read last, by name."""
+        self._unread: list[_Step] = []
+        self._trouble = torch.zeros((), dtype=torch.float64, device=runtime.device)
+        """0 while all means are finite, nan from the first on that is not."""
+
+    @property
+    def must_be_read(self) -> bool:
+        """Whether so many steps are unread that the host should read them now."""
+        return len(self._unread) >= _MOST
+
+    def of_step(
+        self,
+        sampler: NegativeSampler,
+        batch: Batch,
+        negatives: Negatives,
+        verdict: Verdict,
+        votes: Sequence[float],
+        optimizers: Sequence[ModelOptimizer],
+    ) -> tuple[list[float], Mapping[str, Mean]]:
+        """Makes the one sum over ranks that each step needs. Collective.
+
+        Args:
+            batch: this rank's share of the global batch, with its negatives and its verdict.
+            votes: numbers of this rank to be summed too. On one rank they are their sums, and never leave the host.
+            optimizers: those that the step moves.
+        Returns:
+            The sums of the votes; and the means over the global batch by name. `read` says whether they are finite.
+        """
+        shares = _shares(sampler, batch, negatives, verdict)
+        counts = [(each, int(each.steps)) for each in optimizers]
+        if self.waits:
+            said = sent(torch.tensor(votes, dtype=verdict.loss.dtype), verdict.loss.device)
+            added = self.runtime.add(torch.cat([said, torch.stack(list(shares.values()))])).tolist()
+            means = added[len(votes) :]
+            self._unread.append(_Step(batch.epoch, tuple(shares), means, counts))
+            return added[: len(votes)], dict(zip(shares, means, strict=True))
+        values = torch.stack([*shares.values(), self._trouble])
+        self._trouble = values.mul(0).sum()  # 0 times inf, or nan, is nan
+        good = self._trouble == 0
+        for optimizer in optimizers:
+            optimizer.good = good
+        self._unread.append(_Step(batch.epoch, tuple(shares), values[:-1], counts))
+        return list(votes), dict(zip(shares, values.unbind(), strict=False))
+
+    def read(self) -> NotFinite | None:
+        """Reads the means that the host has not read yet, which waits for the GPU. `last` is then of the last step.
+
+        Returns:
+            The first mean that is not finite, if there is one. The optimisers' counts of steps are then those before.
+        """
+        unread, self._unread = self._unread, []
+        tensors = [each.values for each in unread if isinstance(each.values, Tensor)]
+        numbers = iter(torch.cat(tensors).tolist() if tensors else [])
+        for place, step in enumerate(unread):
+            values = list(islice(numbers, len(step.names))) if isinstance(step.values, Tensor) else step.values
+            self.last = dict(zip(step.names, values, strict=True))
+            for name, value in self.last.items():
+                if not abs(value) < float("inf"):
+                    self._undo(step)
+                    return NotFinite(name, value, step.epoch, len(unread) - 1 - place)
+        return None
+
+    def _undo(self, step: _Step) -> None:
+        self._trouble.zero_()
+        for optimizer, steps in step.counts:
+            optimizer.good = None
+            optimizer.steps.fill_(steps)
+
+
+def _shares(
+    sampler: NegativeSampler, batch: Batch, negatives: Negatives, verdict: Verdict
+) -> dict[str, Float64[Tensor, ""]]:
+    """This rank's share of each mean."""
     shares = {"loss": verdict.loss.detach()}
     if sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
-        shares["reward"] = batch.share_of_mean(verdict.reward.mean(1))
+        shares[_REWARD] = batch.share_of_mean(verdict.reward.mean(1))
         for name, statistic in sampler.statistics().items():
             shares[_of_sampler(name)] = batch.share_of_mean(
                 statistic(verdict.reward, verdict.positive, verdict.negative)
             )
     if negatives.log_prob is not None:
         shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
-    said = sent(torch.tensor(votes, dtype=verdict.loss.dtype), verdict.loss.device)
-    added = runtime.add(torch.cat([said, torch.stack(list(shares.values()))])).tolist()
-    return added[: len(votes)], dict(zip(shares, added[len(votes) :], strict=True))
+    return shares
 
 
-def reward_of(sampler: NegativeSampler, verdict: Verdict, mean: Mapping[str, float]) -> Reward | None:
-    """The reward of a sampler that learns, with the means of `sums_and_means`; None if it does not learn."""
+def reward_of(sampler: NegativeSampler, verdict: Verdict, mean: Mapping[str, Mean]) -> Reward | None:
+    """The reward of a sampler that learns, with the means of `GlobalMeans`; None if it does not learn."""
     if not sampler.learns:
         return None
-    return Reward(verdict.reward, mean["reward"], {name: mean[_of_sampler(name)] for name in sampler.statistics()})
+    return Reward(verdict.reward, mean[_REWARD], {name: mean[_of_sampler(name)] for name in sampler.statistics()})
 
 
 def _of_sampler(name: str) -> str:

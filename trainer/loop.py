@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from discriminator.discriminator import Verdict
-from generator.sampler import Reward
+from generator.sampler import Mean, Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingMetrics
-from trainer.global_means import reward_of, sums_and_means
+from trainer.global_means import GlobalMeans, reward_of
 from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.progress import Progress
@@ -47,9 +47,9 @@ class Step:
     batch: Batch
     negatives: Negatives
     verdict: Verdict
-    loss: float
+    loss: Mean
     """Mean over the global batch."""
-    reward: float | None
+    reward: Mean | None
     """Mean over the global batch; None if the sampler does not learn."""
 
 
@@ -97,6 +97,7 @@ class Trainer:
         self.trackers = trackers
         self.saver = Saver(checkpointer, players, manifest)
         self.times = SavingTimes(runtime, self.saver, minutes=checkpoint_minutes)
+        self.means = GlobalMeans(runtime)
         self.log_every = log_every
         self.observers = observers
         self.cursor = Cursor()
@@ -156,20 +157,26 @@ class Trainer:
             cursor.stage_step += 1
             cursor.step += 1
             stage.after_step(cursor.stage_step)
+            is_logged, is_validated = cursor.step % log_every == 0, stage.validates_after(cursor.stage_step)
+            is_saved = self.times.asked_to_stop or self.times.is_due
+            is_last = not self._has_steps_left(stage)
+            if is_logged or is_validated or is_saved or is_last or self.means.must_be_read:
+                self._expect_finite(stage)
             seconds = time.perf_counter() - started
             cursor.seconds += seconds
             for observer in self.observers:
                 observer.after_step(seconds)
-            if cursor.step % log_every == 0:
+            if is_logged:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
             best = cursor.best_value if cursor.best_checkpoint is not None else None
-            shown = {"loss": step.loss, "reward": step.reward, f"best {self.validation.name}": best}
+            means = self.means.last
+            shown = {"loss": means.get("loss"), "reward": means.get("reward"), f"best {self.validation.name}": best}
             progress.advance(positives, **shown)
-            if stage.validates_after(cursor.stage_step):
+            if is_validated:
                 self._validate(stage)
                 logged = time.perf_counter(), cursor.step
-            elif self.times.asked_to_stop or self.times.is_due:
+            elif is_saved:
                 self._save(stage)
             elif self.times.is_written:
                 self.saver.publish()
@@ -187,7 +194,8 @@ class Trainer:
 
         In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
         player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
-        optimiser updates the model; the sampler gets the reward.
+        optimiser updates the model; the sampler gets the reward. On one rank with a GPU the host does not wait for the
+        check: see `GlobalMeans`.
         """
         whole = stage.order.batch(number)
         stage.player.begin_step(whole)
@@ -203,25 +211,41 @@ class Trainer:
 
     def _global_means(
         self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict
-    ) -> tuple[float, Reward | None]:
+    ) -> tuple[Mean, Reward | None]:
         """The mean loss and the reward over the global batch. Raises InputError if one is not finite. Collective."""
+        optimizers = [stage.player.optimizer]
+        if stage.sampler.learns and stage.sampler.optimizer is not None:
+            optimizers.append(stage.sampler.optimizer)
         votes = self.times.votes()
-        sums, mean = sums_and_means(self.runtime, stage.sampler, batch, negatives, verdict, votes)
+        sums, mean = self.means.of_step(stage.sampler, batch, negatives, verdict, votes, optimizers)
         self.times.count(sums)
-        for name, value in mean.items():
-            if not abs(value) < float("inf"):
-                raise InputError(
-                    f"the {name} is {value} at step {self.cursor.step + 1}, epoch {batch.epoch} of the {stage.name} "
-                    "stage; nothing was updated with it (a smaller optimizer.lr may help)"
-                )
+        if self.means.waits:
+            self._expect_finite(stage, done=0)
         return mean["loss"], reward_of(stage.sampler, verdict, mean)
+
+    def _expect_finite(self, stage: Stage, *, done: int = 1) -> None:
+        """Raises InputError if a mean that was not read before is not finite; the cursor then goes before its step.
+
+        Args:
+            done: 1 if the cursor has counted the last step, 0 if it has not.
+        """
+        bad = self.means.read()
+        if bad is None:
+            return
+        back = bad.steps_ago + done
+        self.cursor.stage_step -= back
+        self.cursor.step -= back
+        raise InputError(
+            f"the {bad.name} is {bad.value} at step {self.cursor.step + 1}, epoch {bad.epoch} of the {stage.name} "
+            "stage; nothing was updated with it (a smaller optimizer.lr may help)"
+        )
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}
-        metrics["train/loss"] = step.loss
+        metrics["train/loss"] = self.means.last["loss"]
         metrics["train/lr"] = stage.player.optimizer.lr
         if step.reward is not None:
-            metrics["generator/reward"] = step.reward
+            metrics["generator/reward"] = self.means.last["reward"]
         metrics |= self.diagnostics.means(step.batch, step.negatives, step.verdict, stage.sampler.metrics())
         metrics |= self.diagnostics.digests(step.batch, step.negatives) | self.diagnostics.usage()
         storage = stage.player.model.site.storage

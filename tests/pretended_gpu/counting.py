@@ -32,12 +32,11 @@ _NO_KERNEL = frozenset(
         *("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided"),
     )
 )
-# About as many as the CUDA code of torch 2.13 launches; a radix sort of 64-bit keys takes some eight passes.
+_SORTS = frozenset(("sort", "argsort"))
+# About as many as the CUDA code of torch 2.13 launches.
 _KERNELS = {
     "_unique2": 14,
     "unique_dim": 20,
-    "sort": 10,
-    "argsort": 10,
     "topk": 5,
     "bincount": 6,
     "repeat_interleave": 5,
@@ -46,6 +45,7 @@ _KERNELS = {
     "_cdist_backward": 2,
     "masked_select": 4,
     "logsumexp": 5,
+    "segment_reduce": 2,
 }
 # The size of their result, or what they return to Python, depends on the data.
 _WAITS = frozenset(
@@ -80,6 +80,10 @@ class Counts:
         """Counts the kernels of an operation at the line that is running."""
         self.kernels[f"{running_line()} {name}"] += _KERNELS.get(name, 1)
 
+    def _sort(self, name: str, key: Tensor) -> None:
+        """A radix sort takes a pass for each byte of a key, and some kernels more."""
+        self.kernels[f"{running_line()} {name}"] += 2 + key.element_size()
+
     def operation(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[Tensor]) -> None:
         """Counts an operation of tensors on the GPU.
 
@@ -91,5 +95,7 @@ class Counts:
             self.sync(name)
         elif name in _INDEXING and any(each is not None and each.dtype in _MASKS for each in args[1]):
             self.sync(f"{name} by a mask")
-        if name not in _NO_KERNEL and (not results or any(each.numel() for each in results)):
+        if name in _SORTS:
+            self._sort(name, args[0])
+        elif name not in _NO_KERNEL and (not results or any(each.numel() for each in results)):
             self.kernel(name)

@@ -1,5 +1,6 @@
 """Which tensors are on the pretended GPU: all are in the memory of the CPU, and some storages have a mark."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,9 +26,12 @@ class Marks:
     def __init__(self) -> None:
         self._marked: dict[int, StorageWeakRef] = {}
         self._many = _MANY
+        self._hidden = False
 
     def has(self, tensor: Tensor) -> bool:
         """Whether a tensor's storage has the mark; False for tensors without one, such as sparse ones."""
+        if self._hidden:
+            return False
         try:
             return tensor.untyped_storage()._cdata in self._marked
         except (NotImplementedError, RuntimeError):
@@ -42,6 +46,15 @@ class Marks:
                 self._marked = {key: each for key, each in self._marked.items() if not each.expired()}
                 self._many = max(_MANY, 2 * len(self._marked))
         return tensor
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Until the end of the context no tensor has the mark, for code that needs to know where tensors really are."""
+        self._hidden = True
+        try:
+            yield
+        finally:
+            self._hidden = False
 
     def clear(self) -> None:
         """Takes all marks away."""

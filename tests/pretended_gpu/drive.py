@@ -65,35 +65,40 @@ def alone(device: str) -> Runtime:
 def train(options: Sequence[str], folder: Path, runtime: Runtime) -> Trained:
     """Trains one epoch, ends, goes on from the checkpoint with another epoch, and ranks the test triples."""
     _, trainer = built(options, folder, runtime, epochs=1)
-    _fit(trainer, folder)
+    fit(trainer, folder)
     run, trainer = built(options, folder, runtime, epochs=2, resumed=True)
     checkpoint = find_checkpoint(folder, "latest", "resume")
     trainer.resume(checkpoint, trainer.checkpointer.read_manifest(checkpoint))
-    _fit(trainer, folder)
+    fit(trainer, folder)
     test = run.evaluator(run.all_known).evaluate(run.discriminator, run.graph.test).as_dict()
     # "cost/" are times and memory, of `quality=sampled`.
     steps = [{key: line[key] for key in line if not key.startswith("cost/")} for line in read_steps(folder)]
     return Trained(steps, test, _saved(folder))
 
 
-def count_steps(options: Sequence[str], folder: Path, runtime: Runtime, counts: Counts, *, steps: int) -> None:
+def count_steps(
+    options: Sequence[str], folder: Path, runtime: Runtime, counts: Counts, *, steps: int, after: int = 2
+) -> None:
     """Counts so many steps of the last stage, after two: in the first samplers may refresh, then DDP makes buckets."""
     _, trainer = built(options, folder, runtime, epochs=2)
     stage = trainer.stages[-1]
-    for number in range(2 + steps):
-        if number == 2:
+    for number in range(after + steps):
+        if number == after:
             counts.clear()
         trainer.train_step(stage, number)
 
 
-def _fit(trainer: Trainer, folder: Path) -> None:
+def fit(trainer: Trainer, folder: Path) -> None:
+    """Trains as `advkge train` does, with trackers that write in the folder."""
     folder.mkdir(exist_ok=True)
     title = Title(name="", group=None, job_type="train", tags=())
     for tracker in trainer.trackers:
         tracker.start(folder, {}, title=title, run_id=None, from_step=trainer.cursor.step)
-    trainer.fit()
-    for tracker in trainer.trackers:
-        tracker.finish(None)
+    try:
+        trainer.fit()
+    finally:
+        for tracker in trainer.trackers:
+            tracker.finish(None)
 
 
 def _saved(folder: Path) -> dict[str, Tensor]:

@@ -1,0 +1,31 @@
+"""Triton's kernels on the pretended GPU: the interpreter runs them, and each launch counts as one kernel."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from torch.utils._python_dispatch import _disable_current_modes
+
+from kernels.gpu import available
+from tests.pretended_gpu.counting import Counts
+from tests.pretended_gpu.device import on_gpu
+
+
+@contextlib.contextmanager
+def triton_launches(counts: Counts) -> Iterator[None]:
+    """Within a pretended GPU: Triton's kernels are used. TRITON_INTERPRET=1 must have been set before their import."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    real = InterpretedFunction.run
+
+    def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        counts.kernel(f"Triton: {self.__name__}")
+        with _disable_current_modes(), on_gpu.hidden():
+            return real(self, *args, grid=grid, warmup=warmup, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(available, "has_triton", lambda: True)
+        patch.setattr(available, "_is_new", lambda device: True)
+        patch.setattr(InterpretedFunction, "run", run)
+        yield
