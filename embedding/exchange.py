@@ -3,6 +3,7 @@
 Every function here is collective: all ranks must call it together, also those that need no rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from embedding.shared_memory import SharedMemory
 from graph.transfer import sent
 
 _shared: SharedMemory | None = None
+_sent = 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,39 @@ def plan_route(row: Int64[Tensor, " U"], block: int) -> Route:
 
 def fetch_rows(weight: Shaped[Tensor, "L D"], route: Route) -> Shaped[Tensor, "U D"]:
     """The wanted rows, in the order of `row` in `plan_route`. Collective."""
+    if _shared is not None and weight.device.type == "cpu":
+        rows = _shared.fetch(weight, route.local_row, route.asked, route.wanted)
+        if rows is not None:
+            _count(weight[:0], _of_others(route.asked))
+            return rows
+        return _through_group(weight.index_select(0, route.local_row), route.asked, route.wanted)[0]
     return _all_to_all(weight.index_select(0, route.local_row), route.asked, route.wanted)[0]
+
+
+def room_to_deliver(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "..."]:
+    """A tensor to fill for `deliver_parts`. Until that is called, no other function here may be."""
+    if _shared is not None and device.type == "cpu":
+        return _shared.room(shape, dtype)
+    return torch.empty(tuple(shape), dtype=dtype, device=device)
+
+
+def deliver_parts(
+    value: Shaped[Tensor, "U D"], route: Route
+) -> list[tuple[Int64[Tensor, " _"], Shaped[Tensor, "_ D"]]]:
+    """What `deliver_rows` does, in parts: each has some of `route.local_row`, and their values. Collective.
+
+    The values may be in memory that the next exchange overwrites.
+
+    Args:
+        value: from `room_to_deliver`, or any other tensor, which is copied once more.
+    """
+    if _shared is not None and value.device.type == "cpu":
+        arrived = _shared.deliver(value, route.wanted)
+        if arrived is not None:
+            _count(value[:0], _of_others(route.wanted))
+            return list(zip(route.local_row.split(route.asked), arrived, strict=True))
+        return [(route.local_row, _through_group(value, route.wanted, route.asked)[0])]
+    return [(route.local_row, deliver_rows(value, route))]
 
 
 def deliver_rows(value: Shaped[Tensor, "U D"], route: Route) -> Shaped[Tensor, "K D"]:
@@ -62,6 +96,7 @@ def gather_ranks(value: Shaped[Tensor, "B *d"], world_size: int) -> list[Shaped[
     if _shared is not None and value.device.type == "cpu":
         gathered = _shared.gather(value)
         if gathered is not None:
+            _count(value[:0], len(value) * (world_size - 1))
             return gathered
     everyone = value.repeat(world_size, *[1] * (value.dim() - 1))
     arrived, sizes = _all_to_all(everyone, [len(value)] * world_size, None)
@@ -95,12 +130,10 @@ def share_memory(seconds: float) -> None:
 
 
 def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
-    """The sum of all ranks' values; may overwrite `value`. Collective."""
-    if _shared is not None and value.device.type == "cpu":
-        total = _shared.add(value)
-        if total is not None:
-            return total
-    dist.all_reduce(value)
+    """The sum of all ranks' values, which takes the place of `value`. Collective."""
+    _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
+    if _shared is None or value.device.type != "cpu" or not _shared.add(value):
+        dist.all_reduce(value)
     return value
 
 
@@ -117,7 +150,16 @@ def _all_to_all(
     if _shared is not None and value.device.type == "cpu":
         arrived = _shared.all_to_all(value, send)
         if arrived is not None:
+            _count(value[:0], _of_others(send))
             return arrived
+    return _through_group(value, send, receive)
+
+
+def _through_group(
+    value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int] | None
+) -> tuple[Shaped[Tensor, "T *d"], list[int]]:
+    """What `_all_to_all` does, by the process group."""
+    _count(value[:0], _of_others(send))
     if receive is None:
         count = sent(torch.tensor(send), value.device)
         received = torch.empty_like(count)
@@ -126,3 +168,18 @@ def _all_to_all(
     rows = value.new_empty((sum(receive), *value.shape[1:]))
     dist.all_to_all_single(rows, value.contiguous(), output_split_sizes=receive, input_split_sizes=send)
     return rows, receive
+
+
+def bytes_sent() -> int:
+    """Bytes of rows, gradients and sums that this rank has sent to others. A sum counts once for each other rank."""
+    return _sent
+
+
+def _count(rows: Shaped[Tensor, "0 *d"], number: int) -> None:
+    """Counts so many rows like these."""
+    global _sent  # noqa: PLW0603, like the shared memory
+    _sent += number * rows.element_size() * rows.shape[1:].numel()
+
+
+def _of_others(numbers: list[int]) -> int:
+    return sum(numbers) - numbers[dist.get_rank()]

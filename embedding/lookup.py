@@ -82,16 +82,21 @@ class Lookup:
                 "run backward and step() before that, or look up and score again"
             )
 
-    def gradient(self, dtype: torch.dtype) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
+    def gradient(
+        self, dtype: torch.dtype, room: Callable[..., Tensor] | None = None
+    ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
         """The distinct places that have a gradient, ascending, and the sum of the gradients at each place.
 
         Sums are made in float64 and rounded to `dtype`. On a GPU the last place may repeat, with sums of 0.
+
+        Args:
+            room: makes the tensor of the sums, see `kernels.rows.sum_rows`.
 
         Raises:
             RuntimeError: the table has changed since the look-up.
         """
         self.expect_unchanged()
-        return sum_rows(self.sources, self.rows, dtype)
+        return sum_rows(self.sources, self.rows, dtype, room)
 
     def whole_gradient(self, dtype: torch.dtype) -> Float[Tensor, "U E"]:
         """The same sums as a tensor of all rows: zeros where there is no gradient."""

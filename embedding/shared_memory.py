@@ -1,22 +1,25 @@
 """Communication between the ranks of one machine through shared memory, which takes fewer copies than sockets.
 
 Each rank has a region, which it writes and the other ranks read: a counter of exchanges, then two halves, which are
-used in turns. When all counters have reached exchange n, every rank has finished reading exchange n - 1, so the half
-of exchange n - 1 may be overwritten.
+used in turns. A half has a header, then what the rank sends. When all counters have reached exchange n, every rank has
+finished reading exchange n - 1, so the half of exchange n - 1 may be overwritten.
 """
 
 import errno
 import logging
 import mmap
 import os
+import struct
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Shaped
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from embedding.lost_rank import LostRankError
@@ -27,9 +30,8 @@ log = logging.getLogger(__name__)
 _FOLDER = Path("/dev/shm")
 _LINE = 64
 """Bytes of a cache line; the counter takes one of its own."""
-_MOST = _LINE + (32 << 20)
-"""Most bytes of a region. A message larger than a half of it goes through the process group instead, which costs
-little in comparison."""
+_MOST = _LINE + (128 << 20)
+"""Most bytes of a region. A message larger than a half of it goes through the process group instead."""
 _LEAST = 1 << 20
 """Fewest bytes of a region; with less room, sockets are used."""
 _SHARE = 3 / 4
@@ -38,15 +40,23 @@ _SHARE = 3 / 4
 
 @dataclass(frozen=True)
 class _Region:
+    memory: mmap.mmap
     counter: Tensor
-    halves: tuple[Tensor, Tensor]
+    half: int
+    """Bytes of a half."""
 
     @classmethod
     def of(cls, file: int) -> "_Region":
-        memory = torch.frombuffer(mmap.mmap(file, 0), dtype=torch.uint8)
+        memory = mmap.mmap(file, 0)
         half = (len(memory) - _LINE) // (2 * _LINE) * _LINE
-        first, second, _ = memory[_LINE:].split([half, half, len(memory) - _LINE - 2 * half])
-        return cls(memory[:8].view(torch.int64), (first, second))
+        return cls(memory, torch.frombuffer(memory, dtype=torch.int64, count=1), half)
+
+    def numbers(self, place: int, shape: Sequence[int], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
+        """The numbers that begin at a byte, as a tensor in this memory."""
+        count = prod(shape)
+        if not count:
+            return torch.empty(tuple(shape), dtype=dtype)
+        return torch.frombuffer(self.memory, dtype=dtype, count=count, offset=place).view(tuple(shape))
 
 
 class SharedMemory:
@@ -64,7 +74,8 @@ class SharedMemory:
         self.exchanges = 0
         self._counters = torch.tensor([region.counter.data_ptr() for region in regions])
         self._process = torch.tensor(process)
-        self._header = 8 * (len(regions) + 1)
+        self._numbers = struct.Struct(f"={len(regions) + 1}q")
+        """The header: whether the rank's data fit, and a number for each rank."""
 
     @classmethod
     def start(cls, seconds: float) -> "SharedMemory | None":
@@ -97,6 +108,15 @@ class SharedMemory:
             return None
         return cls(regions, [process for _, _, process in known], dist.get_rank(), seconds)
 
+    def room(self, shape: Sequence[int], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
+        """A tensor to fill with what this rank gives to the next exchange, which then need not copy it.
+
+        It is in this rank's region if it fits there, else elsewhere.
+        """
+        if self._fits(prod(shape) * dtype.itemsize):
+            return self.regions[self.rank].numbers(self._data(self.exchanges + 1), shape, dtype)
+        return torch.empty(tuple(shape), dtype=dtype)
+
     def all_to_all(
         self, value: Shaped[Tensor, "S *d"], send: list[int]
     ) -> tuple[Shaped[Tensor, "T *d"], list[int]] | None:
@@ -106,65 +126,149 @@ class SharedMemory:
             The rows that arrived, and how many came from each rank. None, on all ranks, if the rows of one rank do not
             fit into its region.
         """
-        shared = self._show(value, send)
-        if shared is None:
+        before, own, after = value.split(self._around(send))
+        headers = self._exchange([before, after], self._to_others(send))
+        if headers is None:
             return None
-        headers, data = shared
         receive = [header[self.rank] for header in headers]
+        receive[self.rank] = len(own)
         arrived = value.new_empty((sum(receive), *value.shape[1:]))
-        row = value.element_size() * value.shape[1:].numel()
-        pieces = _bytes_of(arrived).split([row * rows for rows in receive])
-        for header, of_rank, piece in zip(headers, data, pieces, strict=True):
-            piece.copy_(of_rank[row * sum(header[: self.rank]) :][: len(piece)])
+        arrived[sum(receive[: self.rank]) :][: len(own)] = own
+        self._read(arrived, receive, headers)
         return arrived, receive
 
-    def add(self, value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"] | None:
-        """The sum of all ranks' values, added in the order of ranks. Collective.
+    def fetch(
+        self, weight: Shaped[Tensor, "L *d"], row: Int64[Tensor, " K"], asked: list[int], wanted: list[int]
+    ) -> Shaped[Tensor, "U *d"] | None:
+        """Sends asked[k] rows of `weight` to each rank k, and gets wanted[k] from it. Collective.
 
-        None, on all ranks, if it does not fit.
+        Args:
+            row: the rows that are asked for, grouped by the rank that gets them.
+        Returns:
+            The rows that arrived, in the order of ranks. None, on all ranks, if the rows of one rank do not fit.
         """
-        shared = self._show(value, [0] * len(self.regions))
-        if shared is None:
+        shape, (before, own, after) = weight.shape[1:], row.split(self._around(asked))
+        size = len(before) + len(after)
+        rows = self.room((size, *shape), weight.dtype)
+        torch.index_select(weight, 0, before, out=rows[: len(before)])
+        torch.index_select(weight, 0, after, out=rows[len(before) :])
+        arrived = weight.new_empty((sum(wanted), *shape))
+        place = arrived[sum(wanted[: self.rank]) :][: len(own)]
+        # While others still write theirs.
+        headers = self._exchange([rows], self._to_others(asked), lambda: torch.index_select(weight, 0, own, out=place))
+        if headers is None:
             return None
-        size = value.numel() * value.element_size()
-        first, *others = (of_rank[:size].view(value.dtype).view(value.shape) for of_rank in shared[1])
-        total = first.clone()
+        self._read(arrived, wanted, headers)
+        return arrived
+
+    def deliver(self, value: Shaped[Tensor, "S *d"], send: list[int]) -> list[Shaped[Tensor, "_ *d"]] | None:
+        """What `all_to_all` does, without a copy of what arrives. Collective.
+
+        Args:
+            value: from `room`, or any other tensor, which is copied.
+        Returns:
+            The rows that came from each rank, in the memory of that rank: they are there until the next exchange.
+            None, on all ranks, if the rows of one rank do not fit.
+        """
+        before, own, after = value.split(self._around(send))
+        place = self._data(self.exchanges + 1)
+        if value.numel() and value.data_ptr() == self.regions[self.rank].numbers(place, [1], value.dtype).data_ptr():
+            headers = self._exchange([value], send)
+        else:
+            headers = self._exchange([before, after], self._to_others(send))
+        if headers is None:
+            return None
+        row, arrived = value.element_size() * value.shape[1:].numel(), []
+        for rank, (header, region) in enumerate(zip(headers, self.regions, strict=True)):
+            if rank == self.rank:
+                arrived.append(own)
+                continue
+            begin = self._data(self.exchanges) + row * sum(header[: self.rank])
+            arrived.append(region.numbers(begin, (header[self.rank], *value.shape[1:]), value.dtype))
+        return arrived
+
+    def add(self, value: Shaped[Tensor, "*d"]) -> bool:
+        """Puts the sum of all ranks' values in the place of `value`, added in the order of ranks. Collective.
+
+        False, on all ranks, if it does not fit; then nothing has changed.
+        """
+        if self._exchange([value], [0] * len(self.regions)) is None:
+            return False
+        begin = self._data(self.exchanges)
+        first, second, *others = (region.numbers(begin, value.shape, value.dtype) for region in self.regions)
+        torch.add(first, second, out=value)
         for other in others:
-            total += other
-        return total
+            value += other
+        return True
 
     def gather(self, value: Shaped[Tensor, "B *d"]) -> list[Shaped[Tensor, "_ *d"]] | None:
         """The tensors of all ranks, in the order of ranks; their numbers of rows may differ. Collective.
 
         None, on all ranks, if the tensor of one rank does not fit.
         """
-        shared = self._show(value, [len(value)] * len(self.regions))
-        if shared is None:
+        headers = self._exchange([value], [len(value)] * len(self.regions))
+        if headers is None:
             return None
-        row = value.element_size() * value.shape[1:].numel()
-        gathered = []
-        for header, of_rank in zip(*shared, strict=True):
-            rows = value.new_empty((header[self.rank], *value.shape[1:]))
-            _bytes_of(rows).copy_(of_rank[: row * len(rows)])
-            gathered.append(rows)
-        return gathered
+        begin, shape = self._data(self.exchanges), value.shape[1:]
+        return [
+            region.numbers(begin, (header[self.rank], *shape), value.dtype).clone()
+            for header, region in zip(headers, self.regions, strict=True)
+        ]
 
-    def _show(self, value: Shaped[Tensor, "*d"], numbers: list[int]) -> tuple[list[list[int]], list[Tensor]] | None:
-        """Writes a value, and a number for each rank; returns what all ranks wrote. None if a value does not fit."""
+    def _around(self, numbers: list[int]) -> list[int]:
+        """The sums of the numbers of ranks before this one, of this one, and of those after it."""
+        before, own = sum(numbers[: self.rank]), numbers[self.rank]
+        return [before, own, sum(numbers) - before - own]
+
+    def _to_others(self, numbers: list[int]) -> list[int]:
+        return [0 if rank == self.rank else number for rank, number in enumerate(numbers)]
+
+    def _read(self, arrived: Shaped[Tensor, "T *d"], receive: list[int], headers: list[tuple[int, ...]]) -> None:
+        """Copies what others have sent to its place in `arrived`."""
+        row, place = arrived.element_size() * arrived.shape[1:].numel(), 0
+        for rank, (header, region, count) in enumerate(zip(headers, self.regions, receive, strict=True)):
+            if rank != self.rank and count:
+                begin = self._data(self.exchanges) + row * sum(header[: self.rank])
+                arrived[place : place + count] = region.numbers(begin, (count, *arrived.shape[1:]), arrived.dtype)
+            place += count
+
+    def _data(self, exchange: int) -> int:
+        """The first byte of what ranks send in an exchange, after the header."""
+        return self._half(exchange) + self._numbers.size
+
+    def _half(self, exchange: int) -> int:
+        return _LINE + exchange % 2 * self.regions[self.rank].half
+
+    def _fits(self, size: int) -> bool:
+        return self._numbers.size + size <= self.regions[self.rank].half
+
+    def _exchange(
+        self, values: list[Shaped[Tensor, "..."]], numbers: list[int], meanwhile: Callable[[], object] | None = None
+    ) -> list[tuple[int, ...]] | None:
+        """Writes values, and a number for each rank; returns the numbers of all ranks. None if a value does not fit.
+
+        Args:
+            values: one that `room` gave is there already.
+            meanwhile: called before this rank waits for others.
+        """
+        region, fits = self.regions[self.rank], self._fits(sum(value.nbytes for value in values))
         self.exchanges += 1
-        half, data = self.exchanges % 2, _bytes_of(value.contiguous())
-        mine = self.regions[self.rank].halves[half]
-        fits = self._header + len(data) <= len(mine)
-        mine[: self._header].view(torch.int64).copy_(torch.tensor([int(fits), *numbers]))
+        self._numbers.pack_into(region.memory, self._half(self.exchanges), int(fits), *numbers)
         if fits:
-            mine[self._header :][: len(data)].copy_(data)
-        call("publish", self.regions[self.rank].counter, self.exchanges)
+            place = self._data(self.exchanges)
+            for value in values:
+                if value.numel():
+                    there = region.numbers(place, value.shape, value.dtype)
+                    if there.data_ptr() != value.data_ptr():
+                        there.copy_(value)
+                    place += value.nbytes
+        call("publish", region.counter, self.exchanges)
+        if meanwhile is not None:
+            meanwhile()
         self._wait()
-        halves = [region.halves[half] for region in self.regions]
-        headers = [each[: self._header].view(torch.int64).tolist() for each in halves]
-        if not all(header[0] for header in headers):
-            return None
-        return [header[1:] for header in headers], [each[self._header :] for each in halves]
+        half = self._half(self.exchanges)
+        headers = [self._numbers.unpack_from(each.memory, half) for each in self.regions]
+        return [header[1:] for header in headers] if all(header[0] for header in headers) else None
 
     def _wait(self) -> None:
         sizes = len(self.regions), self.exchanges, float(self.seconds)
@@ -177,11 +281,6 @@ class SharedMemory:
             )
         if missing >= 0:
             raise LostRankError(f"rank {missing} has died", hangs=False)
-
-
-def _bytes_of(value: Tensor) -> Tensor:
-    """The memory of a contiguous tensor, as bytes."""
-    return value.view(-1).view(torch.uint8) if value.numel() else value.new_empty(0, dtype=torch.uint8)
 
 
 def _machine() -> str:

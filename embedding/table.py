@@ -9,7 +9,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from embedding.exchange import Route, add_over_ranks, deliver_rows, fetch_rows, plan_route
+from embedding.exchange import Route, add_over_ranks, deliver_parts, fetch_rows, plan_route, room_to_deliver
 from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
@@ -227,23 +227,31 @@ class EmbeddingTable:
         received = [(each.row, each.value) for each in own]
         if self.world_size == 1:
             received += [lookup.gradient(torch.float64) for lookup in reached]
-        else:
-            received += [self._receive(each) for each in lookups]
+        for number, each in enumerate(lookups if self.world_size > 1 else []):
+            parts = self._receive(each)
+            # Most steps look up once: then the sums of all ranks are added where they are.
+            is_last = number == len(lookups) - 1
+            received += parts if is_last else [(row, value.clone()) for row, value in parts]
         if not received:
             return RowGradient.of([], self.weight)
-        # Most steps look up once: then no concatenation, which would copy the largest tensor of the step.
-        row, value = received[0] if len(received) == 1 else map(torch.cat, zip(*received, strict=True))
-        return RowGradient.of_occurrences(row, value, len(self.weight), self.weight.dtype)
+        return RowGradient.of_parts(received, len(self.weight), self.weight.dtype)
 
-    def _receive(self, expected: _Expected) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
-        """The gradients that all ranks have of this rank's rows, from one look-up; rows may repeat."""
+    def _receive(self, expected: _Expected) -> list[tuple[Int64[Tensor, " _"], Float[Tensor, "_ D"]]]:
+        """The gradients that all ranks have of this rank's rows, from one look-up, in parts; rows may repeat.
+
+        Each is there until the next exchange.
+        """
         assert expected.route is not None
+        shape = expected.num_rows, self.width
         if expected.reached is None:
-            nothing = self.weight.new_zeros((expected.num_rows, self.width), dtype=torch.float64)
-            return expected.route.local_row, deliver_rows(nothing, expected.route)
+            return deliver_parts(self.weight.new_zeros(shape, dtype=torch.float64), expected.route)
+        if is_on_gpu(self.weight):  # the host does not wait for a count
+            return deliver_parts(expected.reached.whole_gradient(torch.float64), expected.route)
+        place, value = expected.reached.gradient(torch.float64, room_to_deliver)
         # Owners expect a gradient of every row that was looked up: zeros where backward gave none.
-        value = expected.reached.whole_gradient(torch.float64)
-        return expected.route.local_row, deliver_rows(value, expected.route)
+        if len(place) < expected.num_rows:
+            value = value.new_zeros(shape).index_copy_(0, place, value)
+        return deliver_parts(value, expected.route)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient.

@@ -101,7 +101,8 @@ class NegativeSampler(ABC):
     bounded_by_entities: ClassVar[Mapping[str, int]] = {}
     """Options that a small graph limits: {"pool_size": 1} means that pool_size may be at most the entities minus 1."""
     draws_resident: ClassVar[bool] = False
-    """Whether negatives come from `Batch.entities` alone, so that a table on disk serves them from memory."""
+    """Whether negatives come from `Batch.entities`, or are the batch's own, so that a table on disk serves them from
+    memory."""
     least_chunk_size: ClassVar[int] = 1
     """The smallest trainer.chunk_size that the sampler can work with."""
 

@@ -48,6 +48,11 @@ class AnswerIndex(Answers):
     answer: Int32[Tensor, " T"]
     num_relations: int
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All numbers of the index."""
+        return self.query, self.offset, self.answer
+
     def to(self, device: torch.device) -> "AnswerIndex":
         """The same index on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("query", "offset", "answer")}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,11 +38,12 @@ class RelationStatistics:
         "bern" of TransH (Wang et al., AAAI 2014). The side with more true entities is corrupted less often, which
         gives fewer false negatives. 0.5 for a relation that is not in train
     cardinality: 1-1, 1-N, N-1 or N-N for each relation
-    domain_offset, domain_entity: the distinct heads of relation r, ascending, are
+    domain_offset: the distinct heads of relation r, ascending, are
         `domain_entity[domain_offset[r]:domain_offset[r + 1]]`
-    range_offset, range_entity: the same for the tails
+    range_offset: the same for the tails, in `range_entity`
     entity_degree: number of times that an entity is a head or a tail
     relation_triples: number of triples of each relation
+    known: the train triples
     """
 
     tails_per_head: Float64[Tensor, " R"]
@@ -49,11 +51,20 @@ class RelationStatistics:
     head_probability: Float64[Tensor, " R"]
     cardinality: tuple[Cardinality, ...]
     domain_offset: Int64[Tensor, " R+1"]
-    domain_entity: Int32[Tensor, " H"]
     range_offset: Int64[Tensor, " R+1"]
-    range_entity: Int32[Tensor, " K"]
     entity_degree: Int64[Tensor, " E"]
     relation_triples: Int64[Tensor, " R"]
+    known: KnownTriples
+
+    @cached_property
+    def domain_entity(self) -> Int32[Tensor, " H"]:
+        """See `domain_offset`. Made when it is first asked for: few runs need it, and it may take gigabytes."""
+        return _by_relation(self.known.tails.query, len(self.entity_degree), self.known.tails.num_relations)
+
+    @cached_property
+    def range_entity(self) -> Int32[Tensor, " K"]:
+        """See `range_offset` and `domain_entity`."""
+        return _by_relation(self.known.heads.query, len(self.entity_degree), self.known.tails.num_relations)
 
     @classmethod
     def of(cls, train: Int[Tensor, "T 3"], num_entities: int, num_relations: int) -> "RelationStatistics":
@@ -63,10 +74,8 @@ class RelationStatistics:
     @classmethod
     def of_facts(cls, known: KnownTriples, num_entities: int) -> "RelationStatistics":
         """The statistics of facts that are sorted already; they are on the CPU."""
-        num_relations = known.tails.num_relations
         triples = _facts_of_relations(known.tails)
-        domain_offset, domain_entity = _by_relation(known.tails.query, num_entities, num_relations)
-        range_offset, range_entity = _by_relation(known.heads.query, num_entities, num_relations)
+        domain_offset, range_offset = _offsets(known.tails), _offsets(known.heads)
         # A relation without triples has no pairs either; the clamp gives 0 instead of 0 / 0.
         tails_per_head = triples.double() / domain_offset.diff().clamp(min=1)
         heads_per_tail = triples.double() / range_offset.diff().clamp(min=1)
@@ -80,11 +89,10 @@ class RelationStatistics:
                 for tails, heads in zip(tails_per_head.tolist(), heads_per_tail.tolist(), strict=True)
             ),
             domain_offset=domain_offset,
-            domain_entity=domain_entity,
             range_offset=range_offset,
-            range_entity=range_entity,
             entity_degree=_facts_of_anchors(known.tails, num_entities) + _facts_of_anchors(known.heads, num_entities),
             relation_triples=triples,
+            known=known,
         )
 
 
@@ -106,20 +114,23 @@ def _facts(index: AnswerIndex, size: int, group_of: Callable[[Tensor], Tensor]) 
     return total
 
 
-def _by_relation(
-    query: Int64[Tensor, " Q"], num_entities: int, num_relations: int
-) -> tuple[Int64[Tensor, " {num_relations}+1"], Int32[Tensor, " Q"]]:
-    """Offsets and entities by relation (CSR), from the distinct queries entity * num_relations + relation."""
+def _offsets(index: AnswerIndex) -> Int64[Tensor, " offsets"]:
+    """Where the queries of each relation begin if they are sorted by relation, and the end."""
+    offset = torch.zeros(index.num_relations + 1, dtype=torch.int64)
+    for block in index.query.split(_BLOCK):
+        offset[1:] += torch.bincount(block % index.num_relations, minlength=index.num_relations)
+    return offset.cumsum(0)
+
+
+def _by_relation(query: Int64[Tensor, " Q"], num_entities: int, num_relations: int) -> Int32[Tensor, " Q"]:
+    """The entities of the distinct queries entity * num_relations + relation, sorted by relation and entity."""
     anchor, relation = np.divmod(query.numpy(), num_relations)
-    count = np.bincount(relation, minlength=num_relations)
     relation *= num_entities
     relation += anchor
     del anchor
     relation.sort()  # in place: torch's sort takes several times the memory
     relation %= num_entities
-    offset = torch.zeros(num_relations + 1, dtype=torch.int64)
-    offset[1:] = torch.from_numpy(count).cumsum(0)
-    return offset, torch.from_numpy(relation.astype(np.int32))
+    return torch.from_numpy(relation.astype(np.int32))
 
 
 def _cardinality(many_tails: bool, many_heads: bool) -> Cardinality:

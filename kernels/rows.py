@@ -1,6 +1,7 @@
 """Gradients of table rows: their sources, and their sums at each row in float64 (rows.h, rows.cpp)."""
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,8 @@ class PairGradient:
 
 
 RowGradientSource = GatheredGradient | PairGradient
+Parts = Sequence[tuple[Int64[Tensor, " _"], Float[Tensor, "_ E"]]]
+"""Places and their values, in one part or more; places may repeat."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +119,16 @@ class RowGradient:
         if not sources:
             return cls(*sum_rows([], rows, rows.dtype))
         if not usable(rows):
-            return cls.of_occurrences(*_occurrences(sources, rows), len(rows), rows.dtype)
+            return cls.of_parts([_occurrences(sources, rows)], len(rows), rows.dtype)
         row, order, begin = group_rows(_places(sources), len(rows))
         return cls(row, None, Unsummed(sources, rows, order, begin, rows._version))
 
     @classmethod
-    def of_occurrences(
-        cls, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"], num_rows: int, dtype: torch.dtype
-    ) -> "RowGradient":
+    def of_parts(cls, parts: Parts, num_rows: int, dtype: torch.dtype) -> "RowGradient":
         """The sum of the values of each place, of a table with `num_rows` rows of type `dtype`."""
-        if is_on_gpu(value):
-            return cls(None, None, None, Occurrences(place, value, num_rows, dtype))
-        return cls(*sum_occurrences(place, value, num_rows, dtype))
+        if is_on_gpu(parts[0][1]):
+            return cls(None, None, None, Occurrences(*_joined(parts), num_rows, dtype))
+        return cls(*sum_parts(parts, num_rows, dtype))
 
     @property
     def row(self) -> Int64[Tensor, " K"]:
@@ -182,11 +183,17 @@ class RowGradient:
 
 
 def sum_rows(
-    sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtype: torch.dtype
+    sources: list[RowGradientSource],
+    rows: Float[Tensor, "U E"],
+    dtype: torch.dtype,
+    room: Callable[[Sequence[int], torch.dtype, torch.device], Tensor] | None = None,
 ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
     """The distinct rows with a gradient, ascending, and their sums, computed in float64 and rounded to `dtype`.
 
     On a GPU the last row may repeat, with sums of 0: see `RowGradient`.
+
+    Args:
+        room: makes the tensor of the sums from its shape, type and device; None: they are in new memory.
     """
     if not sources:
         return rows.new_empty(0, dtype=torch.int64), rows.new_empty((0, rows.shape[1]), dtype=dtype)
@@ -194,9 +201,13 @@ def sum_rows(
         sums = sums_in_slots if is_on_gpu(rows) else distinct_sums
         return sums(*_occurrences(sources, rows), len(rows), dtype)
     row, order, begin = group_rows(_places(sources), len(rows))
-    out = rows.new_empty((len(row), rows.shape[1]), dtype=dtype)
+    out = (room or _new)((len(row), rows.shape[1]), dtype, rows.device)
     _call_sum(_words(sources, rows), rows, rows, row, order, begin, out)
     return row, out
+
+
+def _new(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device=device)
 
 
 def _places(sources: list[RowGradientSource]) -> Int64[Tensor, " K"]:
@@ -210,14 +221,21 @@ def sum_occurrences(
 ) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
     """The distinct places, ascending, and the sum of the values of each, in float64 rounded to `dtype`.
 
-    The host waits for a GPU to count them; `RowGradient.of_occurrences` does not.
+    The host waits for a GPU to count them; `RowGradient.of_parts` does not.
     """
-    if not usable(value):
-        return distinct_sums(place, value, num_rows, dtype)
-    source = GatheredGradient(place, value.contiguous())
-    row, order, begin = group_rows(place, num_rows)
+    return sum_parts([(place, value)], num_rows, dtype)
+
+
+def sum_parts(parts: Parts, num_rows: int, dtype: torch.dtype) -> tuple[Int64[Tensor, " R"], Float[Tensor, "R E"]]:
+    """What `sum_occurrences` gives for all parts together, which are at least one."""
+    if not usable(parts[0][1]):
+        return distinct_sums(*_joined(parts), num_rows, dtype)
+    # The values are not put together: they are the largest tensors of a step.
+    sources: list[RowGradientSource] = [GatheredGradient(place, value.contiguous()) for place, value in parts]
+    value = parts[0][1]
+    row, order, begin = group_rows(_places(sources), num_rows)
     out = value.new_empty((len(row), value.shape[1]), dtype=dtype)
-    _call_sum(_words([source], value), value, None, row, order, begin, out)
+    _call_sum(_words(sources, value), value, None, row, order, begin, out)
     return row, out
 
 
@@ -239,6 +257,13 @@ def whole_sum_of_occurrences(
         return whole_sums(place, value, num_rows, torch.float64, few=True)
     row, total = sum_occurrences(place, value, num_rows, torch.float64)
     return total.new_zeros((num_rows, total.shape[1])).index_copy_(0, row, total)
+
+
+def _joined(parts: Parts) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K E"]]:
+    if len(parts) == 1:
+        return parts[0]
+    place, value = zip(*parts, strict=True)
+    return torch.cat(place), torch.cat(value)
 
 
 def _words(sources: list[RowGradientSource], rows: Float[Tensor, "_ E"]) -> Int64[Tensor, "S _"]:

@@ -7,17 +7,19 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from embedding.free_memory import free_memory
 from embedding.site import ModelSite
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
 from launch.parts import instantiate, name_key
+from trainer.peak import bytes_in_files
 from trainer.runtime import Runtime
 
 log = logging.getLogger(__name__)
-_OF_AN_ENTITY = 8 + 16 + 8
-"""Bytes, besides its rows: where its name starts, its place in the table and back, its degree."""
+_OF_AN_ENTITY = 16 + 8
+"""Bytes, besides its rows: its place in the table and back, its degree."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,15 @@ class Footprint:
     state: int
     """The optimisers' state of these rows."""
     graph: int
-    """Triples, sorted facts, names and counts. Of a graph with a cache, the ranks of a machine share most of it."""
+    """What must be in memory of the graph: places and degrees of entities, and what is mapped from no file."""
+    mapped: int
+    """Triples, sorted facts and names that are mapped from files. The ranks of a machine share them, and the system
+    reads their pages, and drops them, as it has room."""
 
     def __str__(self) -> str:
         parts = (("entity rows", self.rows), ("optimiser state", self.state), ("graph", self.graph))
-        return ", ".join(f"{name} {_shown(size)}" for name, size in parts)
+        held = ", ".join(f"{name} {_shown(size)}" for name, size in parts)
+        return f"{held}; mapped from files, which may leave memory: {_shown(self.mapped)}" if self.mapped else held
 
 
 def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Footprint:
@@ -53,23 +59,25 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
             rows += row * (2 * (1 + layers) if config.encoder.fanout is None else min(2, layers))
         state += of_row
     block = -(-graph.num_entities // world_size)
-    share = _share_in_memory(config)
-    return Footprint(int(rows * block * share), int(state * block * share), _bytes_of_graph(graph))
+    share = _share_in_memory(config.placement)
+    tensors = _tensors_of_graph(graph)
+    mapped = bytes_in_files(tensors)
+    of_graph = sum(tensor.nbytes for tensor in tensors) - mapped + graph.num_entities * _OF_AN_ENTITY
+    if share < 1:
+        mapped += graph.train.nbytes  # once more, in the order of shards
+    return Footprint(int(rows * block * share), int(state * block * share), of_graph, mapped)
 
 
-def _share_in_memory(config: DictConfig) -> float:
+def _share_in_memory(placement: DictConfig) -> float:
     """The share of entity rows that is in memory: shards of a state, one that comes and one that goes."""
-    placement = config.placement
     return min(1.0, (placement.resident + 2) / placement.shards) if placement.get("storage") == "disk" else 1.0
 
 
-def _bytes_of_graph(graph: KnowledgeGraph) -> int:
-    """Bytes of the triples, of train's facts as they are sorted and as the entities of each relation, and of names."""
-    indexes = (graph.known.tails, graph.known.heads)
-    tensors = [graph.train, graph.valid, graph.test, PackedNames.pack(graph.entity_names).text]
-    tensors += [part for index in indexes for part in (index.query, index.offset, index.answer)]
-    of_relations = sum(4 * len(index.query) for index in indexes)
-    return sum(tensor.nbytes for tensor in tensors) + of_relations + graph.num_entities * _OF_AN_ENTITY
+def _tensors_of_graph(graph: KnowledgeGraph) -> list[Tensor]:
+    """The triples, train's facts as they are sorted, and names."""
+    names = PackedNames.pack(graph.entity_names)
+    tensors = [graph.train, graph.valid, graph.test, names.text, names.offsets]
+    return [*tensors, *(part for side in (graph.known.tails, graph.known.heads) for part in side.tensors)]
 
 
 def _bytes_of_a_row(
@@ -94,7 +102,7 @@ def require_memory(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) 
     """Logs the estimate. Collective.
 
     Raises:
-        InputError: the rows and their state alone take more than this machine, or this rank's GPU, has free.
+        InputError: what must be in memory is more than this machine, or this rank's GPU, has free.
     """
     needed = footprint(config, graph, runtime.world_size)
     if runtime.is_first:
@@ -102,17 +110,23 @@ def require_memory(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) 
     on_gpu = runtime.device.type == "cuda"
     sharing = 1 if on_gpu else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     free = torch.cuda.mem_get_info(runtime.device)[0] if on_gpu else free_memory()
-    tables = (needed.rows + needed.state) * sharing
+    # What has been read of the graph is not free any more; places and degrees of entities are yet to come.
+    tables = (needed.rows + needed.state + graph.num_entities * _OF_AN_ENTITY) * sharing
     error = None
     if tables > free:
         where = "this rank's GPU" if on_gpu else "this machine"
         of = f"{sharing} ranks" if sharing > 1 else "the run"
         error = (
-            f"the tables do not fit: {of} would take {_shown(tables)} of {where} for entity rows and optimiser state, "
-            f"and {_shown(free)} are free; a smaller discriminator.dim, optimizer=rowwise_adagrad or more machines "
-            "take less"
+            f"the tables do not fit: {of} would take {_shown(tables)} of {where} for entity rows, optimiser state and "
+            f"the places of entities, and {_shown(free)} are free; a smaller discriminator.dim, "
+            f"optimizer=rowwise_adagrad, more machines or {_less_of_the_table(config)} take less"
         )
     runtime.agree(error)
+
+
+def _less_of_the_table(config: DictConfig) -> str:
+    """The option that keeps less of the table in memory."""
+    return "a smaller placement.resident" if config.placement.get("storage") == "disk" else "placement.storage=disk"
 
 
 def _shown(size: float) -> str:

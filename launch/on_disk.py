@@ -37,9 +37,8 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
     for key, node in _samplers(config):
         if not _class_of(node, NegativeSampler).draws_resident:
             raise InputError(
-                f"placement.storage=disk: {key}={_name(node)} draws entities that are not in memory; take one that "
-                "draws uniformly: uniform, bernoulli, cardinality, kbgan or false_negative_aware, or a mixture or "
-                "curriculum of these"
+                f"placement.storage=disk: {key}={_name(node)} draws entities that are not in memory; take uniform, "
+                "bernoulli, cardinality, kbgan, false_negative_aware or in_batch, or a mixture or curriculum of these"
             )
     for key, loss in (("loss", config.loss), *((f"pretrain.{n}.loss", p.loss) for n, p in _pretraining(config))):
         if issubclass(_class_of(loss, object), TableLoss):

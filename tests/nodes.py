@@ -22,7 +22,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def elastic(endpoint: str, options: Sequence[str], *flags: str, is_host: bool) -> list[str]:
+def elastic(
+    endpoint: str, options: Sequence[str], *flags: str, is_host: bool, script: Path = ROOT / "launch/train.py"
+) -> list[str]:
     """The command of one of one to two nodes with a rank each. A node counts as lost after 3 seconds without a sign.
 
     Args:
@@ -30,19 +32,22 @@ def elastic(endpoint: str, options: Sequence[str], *flags: str, is_host: bool) -
         options: of launch/train.py.
         flags: further ones of torchrun.
         is_host: whether this node has the rendezvous, which ends with it.
+        script: that of a rank.
     """
     times = "last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3"
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes=1:2", "--max-restarts=5", "--nproc-per-node=1", "--rdzv-backend=c10d"),
         *(f"--rdzv-endpoint={endpoint}", f"--rdzv-conf={times},is_host={int(is_host)}"),
-        *(*flags, str(ROOT / "launch/train.py"), *options),
+        *(*flags, str(script), *options),
     ]
 
 
-def on_this_machine(port: int, options: Sequence[str], *, is_host: bool) -> list[str]:
+def on_this_machine(
+    port: int, options: Sequence[str], *, is_host: bool, script: Path = ROOT / "launch/train.py"
+) -> list[str]:
     """The same for nodes that are all on this machine."""
-    return elastic(f"127.0.0.1:{port}", options, "--local-addr=127.0.0.1", is_host=is_host)
+    return elastic(f"127.0.0.1:{port}", options, "--local-addr=127.0.0.1", is_host=is_host, script=script)
 
 
 @contextlib.contextmanager

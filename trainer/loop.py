@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from discriminator.discriminator import Verdict
+from embedding.exchange import bytes_sent
 from generator.sampler import Mean, Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -254,6 +257,8 @@ class Trainer:
                 "speed/shard_bytes_read": storage.bytes_read,
                 "speed/shard_bytes_written": storage.bytes_written,
             }
+        if self.runtime.world_size > 1:
+            metrics["speed/bytes_sent"] = int(self.runtime.add(torch.tensor(bytes_sent(), device=self.runtime.device)))
         self._track({**metrics, "speed/triples_per_second": rate})
 
     def _validate(self, stage: Stage) -> None:

@@ -190,15 +190,15 @@ def sizes_of(rank: int, world_size: int, free: int, fails: bool) -> tuple[list[i
     shared = embedding.exchange._shared
     there_and_back(rank)
     assert isinstance(shared, SharedMemory | None)
-    return [] if shared is None else [len(half) for region in shared.regions for half in region.halves], handler.lines
+    return [] if shared is None else [region.half for region in shared.regions], handler.lines
 
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.slow
-@pytest.mark.parametrize(("free", "half"), [(1 << 34, 16 << 20), (64 << 20, 8 << 20)])
+@pytest.mark.parametrize(("free", "half"), [(1 << 34, 64 << 20), (64 << 20, 8 << 20)])
 def test_regions_take_three_quarters_of_what_is_free_and_no_more_than_they_need(free: int, half: int):
     for sizes, lines in run_on_ranks(3, sizes_of, free, False):
-        assert len(sizes) == 6
+        assert len(sizes) == 3
         assert all(half - 128 <= size <= half for size in sizes)
         assert not lines
 

@@ -6,7 +6,10 @@ import torch
 from scipy.stats import chisquare
 
 from generator.in_batch import InBatchSampler
+from graph.bucket_file import sorted_by_shards
 from graph.errors import InputError
+from graph.partition import random_placement
+from graph.sampling import PositiveOrder
 from tests.worlds import batch_of, context_of, families, no_opinion, order_of
 
 TRAIN = families().train
@@ -78,6 +81,27 @@ def test_the_proposal_is_what_a_positive_meets_over_many_epochs(slots: str):
         expected = met[side].sum() * probability[side * 32]
         # A chunk has one entity more a place than a positive has others: 32 to 31.
         assert ((met[side] - expected).abs() <= 5 * expected.sqrt() + 0.03 * expected).all()
+
+
+def test_of_a_table_on_disk_all_negatives_are_in_memory(tmp_path):
+    graph = families()
+    placement = random_placement(graph, 3, storage="disk", shards=6, resident=3, folder="not used")
+    train, states = sorted_by_shards(graph.train, placement, tmp_path, "sorted")
+    half = torch.full((graph.num_relations,), 0.5, dtype=torch.float64)
+    order = PositiveOrder(train, half, batch_size=64, chunk_size=8, sides="one", seed=1, states=states)
+    sampler = sampler_of(slots="both")
+    filled_up = 0
+    for step in range(order.steps_per_epoch):
+        batch = order.batch(step)
+        assert batch.resident is not None
+        inside = batch.resident.entity(torch.arange(batch.resident.count))
+        entity = sampler.propose(batch, no_opinion).entity
+        assert torch.isin(entity, inside).all()
+        filled_up += int((batch.weight == 0).sum())
+        every = inside.expand(len(batch.chunk), -1)
+        total = sampler.log_q(batch, every).exp().sum(1)
+        assert torch.allclose(total, torch.ones_like(total))
+    assert filled_up > 0
 
 
 def test_chunks_of_one_are_an_error():

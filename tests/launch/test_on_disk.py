@@ -1,17 +1,19 @@
 """Runs with their table on disk: equal to runs in memory, on any number of ranks, and after a resume."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from graph.errors import InputError
 from launch import train
-from launch.graph_and_model import read_graph
-from launch.memory import footprint
 from launch.on_disk import settle_storage
 from tests.configs import composed
-from trainer.runtime import Runtime
+from tests.nodes import ROOT
 
 DISK = ("placement.storage=disk", "placement.shards=6", "placement.resident=3")
 OPTIONS = ("generator=uniform", "generator.num_negatives=8", "optimizer=lazy_adam", "trainer.epochs=3")
@@ -24,8 +26,8 @@ def read(folder: Path) -> list[dict]:
 
 @pytest.fixture
 def ran(command, tiny_plain, tmp_path):
-    def run(name: str, *options: str) -> list[dict]:
-        outcome = command(train, *tiny_plain, *OPTIONS, *options, f"hydra.run.dir={tmp_path / name}")
+    def run(name: str, *options: str, given: tuple[str, ...] = OPTIONS) -> list[dict]:
+        outcome = command(train, *tiny_plain, *given, *options, f"hydra.run.dir={tmp_path / name}")
         assert outcome.code == 0, outcome.errors
         return read(tmp_path / name)
 
@@ -53,6 +55,17 @@ def test_two_ranks_train_what_one_trains_and_a_resume_goes_on_as_if_unbroken(ran
     assert "resume: order is 3_of_5_shards_" in outcome.errors
 
 
+def test_in_batch_negatives_are_those_of_all_numbers_of_ranks(ran):
+    options = ("generator=in_batch", "trainer.chunk_size=8", "loss=sampled_softmax", "dtype=float64")
+    options = (*DISK, *options, "optimizer=lazy_adam", "trainer.epochs=3", "trainer.log_digests=true")
+    one, two = ran("one", *options, given=()), ran("two", *options, "launch.ranks=2", given=())
+    for a, b in zip(one, two, strict=True):
+        assert {key: a.pop(key) for key in list(a) if isinstance(a[key], str)} == {
+            key: b.pop(key) for key in list(b) if isinstance(b[key], str)
+        }
+        assert a == pytest.approx(b, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     "options", [("generator=curriculum",), ("generator=mixture", "generator@generator.parts.hard=kbgan")]
 )
@@ -78,7 +91,6 @@ def test_bytes_of_shards_are_logged(ran, tmp_path):
             ("generator=curriculum", "generator@generator.hard=near_miss"),
             "generator.hard=near_miss draws entities that are not in memory",
         ),
-        (("generator=in_batch",), "generator=in_batch draws entities that are not in memory"),
         (
             ("generator=kbgan", "pretrain.generator.epochs=2", "generator@pretrain.generator.sampler=degree"),
             "pretrain.generator.sampler=degree draws entities that are not in memory",
@@ -104,10 +116,52 @@ def test_an_encoder_is_refused_also_if_all_shards_are_resident(tmp_path):
         settle_storage(config, tmp_path)
 
 
-def test_the_estimate_of_memory_counts_resident_shards():
-    whole = composed("train", "graph.num_people=100", "generator=uniform", "optimizer=lazy_adam")
-    disk = composed(
-        "train", "graph.num_people=100", "generator=uniform", "optimizer=lazy_adam", "placement.storage=disk"
+def test_a_flipped_byte_in_a_shard_of_a_checkpoint_is_named_and_nothing_else_is_lost(ran, command, tmp_path):
+    unbroken = ran("unbroken", *DISK)
+    ran("run", *DISK, "trainer.epochs=1")
+    checkpoint = max((tmp_path / "run/checkpoints").glob("step_*"))
+    files = sorted(checkpoint.glob("rows_*_of_6.safetensors"))
+    assert len(files) == 6
+    good = files[3].read_bytes()
+    files[3].write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    outcome = command(train, f"resume={tmp_path / 'run'}", "trainer.epochs=3")
+    assert outcome.code == 1
+    assert outcome.errors.splitlines()[-1].startswith(f"error: {files[3]} is damaged")
+    for path, content in before.items():
+        assert path.read_bytes().startswith(content), path  # logs may have grown
+    files[3].write_bytes(good)
+    outcome = command(train, f"resume={tmp_path / 'run'}", "trainer.epochs=3")
+    assert outcome.code == 0, outcome.errors
+    assert read(tmp_path / "run") == unbroken
+
+
+_SMALL_DISK = ["unshare", "--map-root-user", "--mount"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    subprocess.run([*_SMALL_DISK, "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs leave to mount a disk of some megabytes",
+)
+def test_a_disk_that_is_full_in_the_middle_is_one_line_and_the_run_goes_on_when_there_is_room(
+    ran, environment, tiny_plain, tmp_path
+):
+    """The table takes 3 MB, and so does each checkpoint; a third one has no room while the second is there."""
+    options = [*OPTIONS, *DISK, "discriminator=distmult", "discriminator.dim=2000", "trainer.valid_every=1"]
+    unbroken = ran("unbroken", *options, given=())
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = [sys.executable, str(ROOT / "launch/train.py"), *tiny_plain, *options]
+    train = shlex.join([*words, f"hydra.run.dir={disk}/run", "resume=auto"])
+    full = f"mount -t tmpfs -o size=8m tmpfs {disk}; {train}; echo ended with $?; echo said >&2"
+    larger = f"mount -o remount,size=100m {disk}; {train}; echo ended with $?; cp -r {disk}/run {tmp_path}/run"
+    command = [*_SMALL_DISK, "sh", "-c", f"{full}; {larger}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    codes = [line for line in done.stdout.splitlines() if line.startswith("ended with ")]
+    assert codes == ["ended with 1", "ended with 0"], done.stderr
+    last = done.stderr.split("\nsaid\n")[0].splitlines()[-1]
+    assert re.fullmatch(
+        r"error: .*/step_\S+ can't be written: No space left on device; the last good one is step_\S+", last
     )
-    graph = read_graph(whole, Runtime.start(device="cpu", timeout_seconds=1.0))
-    assert footprint(disk, graph, 1).rows == pytest.approx(footprint(whole, graph, 1).rows * 6 / 16, rel=0.01)
+    assert read(tmp_path / "run") == unbroken
