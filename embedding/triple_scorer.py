@@ -100,7 +100,8 @@ def replicate(scorer: TripleScorer) -> DistributedDataParallel:
     """The same module, which in backward sums the gradients of all its parameters over ranks."""
     # Running statistics are buffers; they are equal on all ranks without being sent.
     unsynchronised: dict[str, Any] = {_SYNC_BUFFERS: False}
-    replicated = DistributedDataParallel(scorer, **unsynchronised)
+    # Gradients lie where DDP sums them: else it would copy each sum back.
+    replicated = DistributedDataParallel(scorer, gradient_as_bucket_view=True, **unsynchronised)
     # DDP averages gradients by default. Each rank's loss is its share of the global mean, so they must be added.
     replicated.register_comm_hook(None, _add_gradients)
     return replicated
