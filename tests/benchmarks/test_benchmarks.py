@@ -10,7 +10,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks import report
-from benchmarks.cases import CASES, Case, select
+from benchmarks.cases import CASES, Case, Kind, select
+from benchmarks.placement import MODELS
 from benchmarks.project import compose_case
 from benchmarks.targets import TARGETS, Target, judge
 from benchmarks.timing import Timing
@@ -30,6 +31,13 @@ def test_options_of_every_case_fit(case: Case):
     for one in (case, case.beside):
         if one is not None:
             check_options(compose_case(one, "synthetic"))
+
+
+@pytest.mark.parametrize("placement", ["random", "metis"])
+@pytest.mark.parametrize("model", MODELS)
+def test_options_of_every_placement_fit(model: str, placement: str):
+    words = (*MODELS[model], f"placement={placement}")
+    check_options(compose_case(Case("placement", Kind.TRAIN, words, "complex"), "synthetic"))
 
 
 def test_names_are_distinct_and_filters_find_them():

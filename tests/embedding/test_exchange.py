@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from torch import Tensor
 
 import embedding.exchange
 import embedding.shared_memory
-from embedding.exchange import add_over_ranks, deliver_rows, fetch_rows, gather_ranks, plan_route, share_memory
+from embedding.exchange import (
+    add_over_ranks,
+    bytes_sent,
+    deliver_parts,
+    deliver_rows,
+    fetch_rows,
+    gather_ranks,
+    plan_route,
+    room_to_deliver,
+    share_memory,
+)
 from embedding.lost_rank import LostRankError
 from embedding.shared_memory import SharedMemory
 from kernels.library import call
@@ -44,9 +55,10 @@ def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
     embedding.shared_memory._MOST, embedding.shared_memory._LEAST = 64 + 2 * half, 0
     share_memory(20)
     assert embedding.exchange._shared is not None
-    shared = there_and_back(rank)
+    shared, sent = there_and_back(rank), bytes_sent()
     exchanges, embedding.exchange._shared = embedding.exchange._shared.exchanges, None
-    return {"shared": shared, "sockets": there_and_back(rank), "exchanges": exchanges}
+    sockets = there_and_back(rank)
+    return {"shared": shared, "sockets": sockets, "exchanges": exchanges, "sent": [sent, bytes_sent() - sent]}
 
 
 @pytest.mark.usefixtures("compiled")
@@ -55,9 +67,60 @@ def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
 def test_shared_memory_carries_what_sockets_carry(half: int):
     for result in run_on_ranks(3, both_ways, half):
         assert result["exchanges"] == 5 * 6
+        assert result["sent"][0] == result["sent"][1] > 0
         for mine, theirs in zip(result["shared"], result["sockets"], strict=True):
             assert mine.equal(theirs)
         assert result["shared"][4] == 0.5 * (0 + 1 + 2)
+
+
+def bytes_of_a_fetch(rank: int, world_size: int) -> list[int]:
+    """Rank 0 wants two rows of its own and three of rank 1, which wants none; then their gradients go back."""
+    share_memory(20)
+    weight, sent = torch.zeros(5, 4), [bytes_sent()]
+    route = plan_route(torch.tensor([0, 1, 5, 6, 7]) if rank == 0 else torch.arange(0), 5)
+    sent.append(bytes_sent())
+    fetch_rows(weight, route)
+    sent.append(bytes_sent())
+    deliver_parts(room_to_deliver((5 if rank == 0 else 0, 4), torch.float64, weight.device), route)
+    sent.append(bytes_sent())
+    add_over_ranks(torch.ones(3, dtype=torch.float64))
+    sent.append(bytes_sent())
+    return [after - before for before, after in pairwise(sent)]
+
+
+@pytest.mark.slow
+def test_bytes_to_other_ranks_are_counted():
+    first, second = run_on_ranks(2, bytes_of_a_fetch)
+    assert first == [3 * 8, 0, 3 * 4 * 8, 3 * 8]  # ids, rows, gradients, sums
+    assert second == [0, 3 * 4 * 4, 0, 3 * 8]
+
+
+def parts_of(rank: int, world_size: int, in_room: bool) -> list[Tensor]:
+    """The sums that arrive, from memory that is shared already or from elsewhere, after others were sent before."""
+    share_memory(20)
+    weight, found = torch.zeros(BLOCK, 2), []
+    for turn in range(4):
+        wanted = torch.arange((rank + turn) % 3, ROWS, 3)
+        route = plan_route(wanted, BLOCK)
+        fetch_rows(weight, route)
+        shape = len(wanted), 2
+        value = room_to_deliver(shape, torch.float64, weight.device) if in_room else torch.empty(shape).double()
+        value.copy_(wanted[:, None] + 100 * rank)
+        parts = deliver_parts(value, route)
+        assert torch.cat([row for row, _ in parts]).equal(route.local_row)
+        found += [torch.cat([part for _, part in parts]), route.local_row]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_room", [True, False])
+def test_what_is_delivered_in_parts_is_of_the_rows_that_were_asked_for(in_room: bool):
+    for rank, found in enumerate(run_on_ranks(3, parts_of, in_room)):
+        for value, row in zip(found[::2], found[1::2], strict=True):
+            entity, sender = value[:, 0] % 100, value[:, 0] // 100
+            assert entity.equal(row.double() + rank * BLOCK)
+            assert sender.equal(sender.sort().values)
+            assert len(row) > 0
 
 
 def with_delays(rank: int, world_size: int) -> list[Tensor]:
