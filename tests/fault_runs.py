@@ -91,8 +91,9 @@ class Attempt:
                 self._apart.start(node, command, environment, self.folder)
                 continue
             with (self.folder / f"said_{node}").open("ab") as said:
-                group = {"env": environment, "cwd": self.folder, "start_new_session": True}
-                self._here[node] = subprocess.Popen(command, stdout=said, stderr=said, **group)
+                self._here[node] = subprocess.Popen(
+                    command, stdout=said, stderr=said, env=environment, cwd=self.folder, start_new_session=True
+                )
 
     def _command(self, node: int) -> Sequence[str]:
         if self._apart is not None:
