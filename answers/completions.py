@@ -97,9 +97,10 @@ class Completions:
             InputError: the model gives scores that are nan or infinite.
         """
         evaluator = RankingEvaluator(self.known, self.runtime, memory_mb=_MEMORY_MB)
-        ranks = [evaluator.bounds(self.model, triples, side).double().mean(0) for side in ("head", "tail")]
+        ranks = evaluator.ranks(self.model, triples)
+        realistic = [ranks.realistic(side) for side in ("head", "tail")]
         parts = triples.unbind(1)
-        return TripleScores(self.plain_scores(*parts), *ranks, known=self.are_known(*parts))
+        return TripleScores(self.plain_scores(*parts), *realistic, known=self.are_known(*parts))
 
     @torch.no_grad()
     def plain_scores(

@@ -20,6 +20,8 @@ class _Excluded:
 
     query: Int64[Tensor, " K"]
     row: Int64[Tensor, " K"]
+    num_rows: int
+    """Of the whole table."""
 
     @classmethod
     def of(cls, model: KGEModel, answers: list[Int64[Tensor, "K 2"]], sizes: list[int]) -> "_Excluded":
@@ -34,13 +36,16 @@ class _Excluded:
         row = model.entity.row_of_entity[torch.cat([each[:, 1] for each in answers])]
         row = row - model.site.placement.block(model.site.rank, model.site.world_size)[0]
         row, order = row.sort()
-        return cls(query[order], row)
+        return cls(query[order], row, len(model.entity.row_of_entity))
 
     def out_of(self, score: Float[Tensor, "Q n"], first: int) -> Float[Tensor, "Q n"]:
         """The scores of the rows from `first` on, with minus infinity for the excluded pairs."""
-        bounds = self.row.new_tensor([first, first + score.shape[1]])
-        start, stop = torch.searchsorted(self.row, bounds).tolist()
-        return score.index_put((self.query[start:stop], self.row[start:stop] - first), score.new_tensor(-torch.inf))
+        query, row = self.query, self.row
+        if score.shape[1] < self.num_rows:  # else all pairs are in this block, and the host need not wait
+            bounds = first + score.shape[1] * torch.arange(2, device=row.device)
+            start, stop = torch.searchsorted(row, bounds).tolist()
+            query, row = query[start:stop], row[start:stop] - first
+        return score.index_put((query, row), score.new_full((), -torch.inf))
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import QueryScoring
 from embedding.table_queries import Answers, SideOfAllRanks, queries_of_all_ranks
 from graph.batch import Batch
+from kernels.block_sizes import rows_at_a_time
 from kernels.rows import RowGradient
 
 _BLOCK_ROWS = 1024
-"""Entities in a block: few enough for the scores to stay in the processor's cache."""
+"""Entities in a block on a CPU: few enough for the scores to stay in its cache."""
 
 
 def log_sum_exp(model: KGEModel, batch: Batch, excluded: Answers | None = None) -> Float64[Tensor, " B"]:
@@ -133,7 +134,7 @@ class _Reduce(torch.autograd.Function):
             score = _scorer(model, side, made=made)
             parts = [
                 reduction.of_block(side.without_excluded(score(Candidates.of(rows[None])), first))
-                for first, rows in _blocks(model)
+                for first, rows in _blocks(model, side)
             ]
             here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
             results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
@@ -153,7 +154,7 @@ class _Reduce(torch.autograd.Function):
         for side, weight, known in zip(sides, given[0].split(sizes), result.split(sizes), strict=True):
             weight, known = (torch.cat(gather_ranks(each, ranks)) for each in (weight, known))
             queries = _Differentiated(model, side, dense, made=made)
-            for first, rows in _blocks(model):
+            for first, rows in _blocks(model, side):
                 queries.add(
                     first,
                     rows,
@@ -241,8 +242,8 @@ def _scorer(model: KGEModel, side: SideOfAllRanks, *, made: bool) -> Callable[[C
     return scoring.scorer(anchor, torch.cat(side.relation), of_heads=side.of_heads)
 
 
-def _blocks(model: KGEModel) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
-    return model.entity.blocks(_BLOCK_ROWS)
+def _blocks(model: KGEModel, side: SideOfAllRanks) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
+    return model.entity.blocks(rows_at_a_time(_BLOCK_ROWS, model.site.device, sum(side.sizes)))
 
 
 def _nothing(reduction: _Reduction, side: SideOfAllRanks, like: Tensor) -> Float64[Tensor, " Q"]:

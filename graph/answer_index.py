@@ -1,6 +1,7 @@
 """An index of known answers: for each query (anchor, relation) of the facts, the entities that answer it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,6 +34,11 @@ class Answers(ABC):
         The B queries form C equal groups of consecutive queries; each group shares one row of `entity`.
         """
 
+    @property
+    @abstractmethod
+    def indexes(self) -> "Sequence[AnswerIndex]":
+        """The indexes that are searched, one after the other."""
+
 
 @dataclass(frozen=True, eq=False)
 class AnswerIndex(Answers):
@@ -52,6 +58,11 @@ class AnswerIndex(Answers):
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """All numbers of the index."""
         return self.query, self.offset, self.answer
+
+    @property
+    def indexes(self) -> "Sequence[AnswerIndex]":
+        """This one."""
+        return (self,)
 
     def to(self, device: torch.device) -> "AnswerIndex":
         """The same index on another device."""

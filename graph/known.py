@@ -87,6 +87,11 @@ class _Together(Answers):
 
     parts: Sequence[AnswerIndex]
 
+    @property
+    def indexes(self) -> Sequence[AnswerIndex]:
+        """All of them."""
+        return self.parts
+
     def answers(
         self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"]
     ) -> tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]:

@@ -1,4 +1,7 @@
-"""Counts candidates that score above or equal to the true answer, without known answers (ranks.cpp)."""
+"""Counts candidates that score above or equal to the true answer, without known answers, on a CPU (ranks.cpp).
+
+`kernels.filtered_counts` does the same on a GPU.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +9,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from kernels.gpu.available import usable_on_gpu
 from kernels.known import all_answers
 from kernels.library import call, type_name, usable
 from kernels.shapes import expect_shape
@@ -57,11 +59,6 @@ def count_ranks(
         given = scores.contiguous(), truth, left_out.target, left_out.query, left_out.offset, left_out.answer
         sizes = len(scores), rows, scores.shape[1], first, torch.get_num_threads()
         call(f"count_ranks_{type_name(scores)}", *given, counts.greater, counts.equal, counts.bad, *sizes)
-        return
-    if usable_on_gpu(scores):
-        import kernels.gpu.ranks as gpu
-
-        gpu.count_ranks(counts, scores, rows, truth, left_out, first)
         return
     scores = scores[:, :rows]
     counts.greater.add_((scores > truth[:, None]).sum(1))

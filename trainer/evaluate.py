@@ -10,14 +10,16 @@ from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from graph.answer_index import Answers
 from graph.errors import InputError
+from graph.joined_facts import JoinedFacts
 from graph.known import KnownFacts
 from kernels.ranks import LeftOut, RankCounts, count_ranks
+from trainer.ranking_on_gpu import count_on_gpu
 from trainer.runtime import Runtime
 
 _BLOCK_ROWS = 1024
-"""Entities scored by one call, so few that the scores stay in the processor's cache until they are counted."""
+"""Entities scored by one call on a CPU, so few that the scores stay in its cache until they are counted."""
 _MOST_QUERIES = 512
-"""The most queries scored at a time."""
+"""The most triples ranked at a time."""
 _WHOLE = 64
 """Blocks are padded to a multiple of this, so that equal rows have equal scores."""
 
@@ -86,6 +88,7 @@ class RankingEvaluator:
         self.known = known
         self.runtime = runtime
         self.memory_mb = memory_mb
+        self._facts: JoinedFacts | None = None
 
     def evaluate(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> RankingMetrics:
         """The metrics of `ranks`. Collective."""
@@ -98,24 +101,26 @@ class RankingEvaluator:
         Raises:
             InputError: a score is nan or infinite.
         """
-        return TripleRanks(**{side: self.bounds(model, triples, side) for side in ("head", "tail")})
+        if self.runtime.device.type == "cpu":
+            return TripleRanks(**{side: self._bounds(model, triples, side) for side in ("head", "tail")})
+        # Read back once for all triples: until then the host only asks, and the GPU need not wait for it.
+        options = {"known": self._joined(len(model.entity.row_of_entity)), "memory_mb": self.memory_mb}
+        parts = [part for part in triples.cpu().split(_MOST_QUERIES) if len(part)]
+        counts = [count_on_gpu(model, self.runtime, triples=part, **options).view(3, 2, -1) for part in parts]
+        counted = torch.cat([torch.zeros((3, 2, 0), dtype=torch.int64), *(each.cpu() for each in counts)], dim=2)
+        head, tail = counted.unbind(1)
+        return TripleRanks(self._ranks_of(model, head), self._ranks_of(model, tail))
 
-    @torch.no_grad()
-    def bounds(self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str) -> Int64[Tensor, "2 T"]:
-        """The best and the worst filtered rank of each triple's head or tail, from 1; they differ if scores are equal.
+    def _joined(self, num_entities: int) -> JoinedFacts:
+        if self._facts is None:
+            self._facts = JoinedFacts.of(self.known, num_entities)
+        return self._facts
 
-        Their mean is the realistic rank. Collective: every rank gives the same triples.
-
-        Args:
-            side: "head" or "tail".
-
-        Raises:
-            InputError: a score is nan or infinite.
-        """
+    def _bounds(self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str) -> Int64[Tensor, "2 T"]:
+        """The best and the worst filtered rank of each triple's head or tail, on a CPU; `side` is "head" or "tail"."""
         queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
         known = self.known.heads if side == "head" else self.known.tails
-        parts = [part.to(self.runtime.device) for part in triples.split(queries) if len(part)]
-        blocks = [self._rank(model, part, side, known) for part in parts]
+        blocks = [self._rank(model, part, side, known) for part in triples.split(queries) if len(part)]
         return torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
 
     def _rank(self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: Answers) -> Int64[Tensor, "2 Q"]:
@@ -132,9 +137,13 @@ class RankingEvaluator:
         counts = RankCounts(*torch.zeros((3, len(target)), dtype=torch.int64, device=target.device))
         for first, rows in model.entity.blocks(_BLOCK_ROWS):
             count_ranks(counts, score(Candidates.padded(rows, _WHOLE)), len(rows), truth, left_out, block_start + first)
-        totals = self.runtime.add(torch.stack([counts.greater, counts.equal, counts.bad]))
-        greater, equal, bad = totals.cpu()
-        if bad.any() or not truth.isfinite().all():
+        bad = counts.bad + truth.isfinite().logical_not()
+        return self._ranks_of(model, self.runtime.add(torch.stack([counts.greater, counts.equal, bad])))
+
+    def _ranks_of(self, model: KGEModel, counts: Int64[Tensor, "3 Q"]) -> Int64[Tensor, "2 Q"]:
+        """The best and the worst rank, from counts over all entities: greater, equal and bad, as in `RankCounts`."""
+        greater, equal, bad = counts
+        if bad.any():
             raise InputError(f"the model {model.name!r} gives scores that are nan or infinite: it has diverged")
         return torch.stack([1 + greater, 1 + greater + equal])
 

@@ -7,8 +7,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from kernels.block_sizes import numbers_at_a_time
+
 _BLOCK_NUMBERS = 1 << 20
-"""Most numbers that are copied to float64 at a time."""
+"""Most numbers that are copied to float64 at a time, on a CPU."""
 
 
 def affine(
@@ -21,7 +23,7 @@ def affine(
 def sum_outer(left: Float[Tensor, "B I"], right: Float[Tensor, "B O"]) -> Float64[Tensor, "I O"]:
     """The sum over B of the outer products, in float64."""
     total = torch.zeros((left.shape[1], right.shape[1]), dtype=torch.float64, device=left.device)
-    size = max(1, _BLOCK_NUMBERS // max(1, left.shape[1], right.shape[1]))
+    size = max(1, numbers_at_a_time(_BLOCK_NUMBERS, left.device) // max(1, left.shape[1], right.shape[1]))
     for left_rows, right_rows in zip(left.split(size), right.split(size), strict=True):
         total.addmm_(left_rows.double().T, right_rows.double())
     return total

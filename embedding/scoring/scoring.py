@@ -17,13 +17,14 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.fused import FusedLoss, FusedScores, fused_scores
 from embedding.scoring.queries import Queries
 from graph.counter_random import random_uniform, stream
+from kernels.block_sizes import numbers_at_a_time
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison
 from kernels.queries import Combination
 
 _BLOCK_NUMBERS = 1 << 22
-"""Most numbers in an intermediate tensor of `in_blocks`: 16 MB in float32, which still profits from the cache."""
+"""Most numbers in an intermediate tensor of `in_blocks` on a CPU: 16 MB of float32, which profit from its cache."""
 
 
 class ScoringFunction(nn.Module, ABC):
@@ -313,7 +314,8 @@ def in_blocks(
     chunks, num_candidates = candidates.place.shape
     parts = [by_chunk(part, chunks) for part in query]
     pair_numbers = pair_numbers or candidates.lookup.rows.shape[1]
-    size = max(1, _BLOCK_NUMBERS // max(1, len(query[0]) * pair_numbers))
+    numbers = numbers_at_a_time(_BLOCK_NUMBERS, query[0].device)
+    size = max(1, numbers // max(1, len(query[0]) * pair_numbers))
     # A power of two, so that ranking, whose candidates come in multiples of 64, has blocks of equal size. A product of
     # another size may be rounded differently, and then equal rows would not have equal scores.
     size = 1 << (size.bit_length() - 1)

@@ -19,9 +19,10 @@ from embedding.scoring.dense import sum_outer
 from embedding.scoring.network import NetworkScoring, check_probability, normalised
 from embedding.training_step import TrainingStep
 from graph.errors import InputError
+from kernels.block_sizes import numbers_at_a_time
 
 _BLOCK_NUMBERS = 1 << 20
-"""Most numbers in a block of outer products of entity and relation rows."""
+"""Most numbers in a block of outer products of entity and relation rows, on a CPU."""
 _MATRIX_NUMBERS = 1 << 22
 """Most numbers in a block of relations' matrices: more, because each block adds to a gradient as large as the core."""
 
@@ -203,7 +204,7 @@ def _matrix_blocks(entity: Tensor) -> list[slice]:
 
 
 def _blocks(entity: Tensor, relation: Tensor) -> list[slice]:
-    size = max(1, _BLOCK_NUMBERS // (entity.shape[1] * relation.shape[1]))
+    size = max(1, numbers_at_a_time(_BLOCK_NUMBERS, entity.device) // (entity.shape[1] * relation.shape[1]))
     return [slice(start, start + size) for start in range(0, len(entity), size)]
 
 

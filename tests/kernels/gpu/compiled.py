@@ -17,30 +17,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import contrast, counter_random, draws, pairs, queries, ranks, rows, updates
+from kernels.gpu import contrast, counter_random, draws, filtered_counts, pairs, queries, rows, updates
 from kernels.pairs import Comparison
 
 NEWEST = 90
 """H100. What is compiled for A100 and B200 is a part."""
 OTHERS = (80, 100)
-FLOAT, DOUBLE, WORD = "*fp32", "*fp64", "*i64"
-_INTEGERS = {
-    "size",
-    "candidates",
-    "width",
-    "pool",
-    "draws",
-    "rows",
-    "stride",
-    "first",
-    "total",
-    "count",
-    "places",
-    "head_rows",
-}
+FLOAT, DOUBLE, WORD, HALF_WORD = "*fp32", "*fp64", "*i64", "*i32"
+_INTEGERS = {"size", "candidates", "width", "pool", "draws", "rows", "stride", "first", "total", "count"}
+_INTEGERS |= {"queries", "ranges", "places", "head_rows"}
 _WORDS = {"stream", "high", "margin", "temperature", "lr", "eps", "bound", "rate", "root", "beta1", "beta2", "decay"}
-_PLACES = {"place", "target", "outer", "pick", "order", "begin", "row", "answer", "offset", "known_query"}
-_COUNTS = {"greater", "equal", "bad"}
+_PLACES = {"place", "target", "outer", "pick", "order", "begin", "end", "row", "source_of", "row_of_entity"}
 
 
 def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
@@ -61,9 +48,10 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "draw", draws._draw, pool, {"uniform": DOUBLE}
     yield "sampled policy gradient", draws._sampled, pool, {}
     yield "exact policy gradient", draws._exact, pool, {}
-    yield "count ranks", ranks._count, {"BLOCK": ranks._BLOCK}, {"rows": "i32"}
     for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
         yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, {"relation": WORD}
+    ranking = {"rows": "i32", "answer": HALF_WORD, "out": WORD}
+    yield "filtered counts", filtered_counts._count, {"BLOCK": filtered_counts._BLOCK}, ranking
     yield "sum rows", rows._sum, {"E": rows._NUMBERS}, {}
     yield "sum few rows", rows._sum_few, {"N": rows._PLACES, "E": rows._OF_FEW}, {"out": DOUBLE}
     of_numbers = {"E": updates._NUMBERS, "GUARDED": True}
@@ -87,7 +75,7 @@ def _type(name: str) -> str:
         return "i64"
     if name in ("known", "good"):
         return "*u8"
-    return WORD if name in _PLACES | _COUNTS else FLOAT
+    return WORD if name in _PLACES else FLOAT
 
 
 def compiled(
@@ -115,7 +103,7 @@ def main() -> None:
     """Compiles all, the newest first."""
     warnings.simplefilter("ignore")
     for name, *rest in kernels():
-        some = OTHERS if name.endswith((" l1", "l1 softmax", "draw", "ranks", "rows", "adam", "integers")) else ()
+        some = OTHERS if name.endswith((" l1", "l1 softmax", "draw", "counts", "rows", "adam", "integers")) else ()
         for capability in (NEWEST, *some):
             print(json.dumps(compiled(name, *rest, capability)))
             sys.stdout.flush()

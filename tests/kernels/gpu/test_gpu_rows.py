@@ -1,4 +1,4 @@
-"""Sums, updates, draws, counts and random numbers by Triton's kernels, against the CPU's."""
+"""Sums, updates, draws and random numbers by Triton's kernels, against the CPU's."""
 
 import pytest
 import torch
@@ -11,12 +11,9 @@ import kernels.gpu.counter_random
 import kernels.gpu.draws
 import kernels.gpu.updates
 import kernels.library
-import kernels.ranks
 import kernels.updates
 from kernels.gathered import distinct_sums, sums_in_slots, whole_sums
-from kernels.gpu.ranks import count_ranks
 from kernels.library import usable
-from kernels.ranks import LeftOut, RankCounts
 from kernels.rows import RowGradient
 from kernels.updates import Ball
 from tests.kernels.arrays import assert_close, both_types, integers, randn, without_kernels
@@ -158,17 +155,3 @@ def test_draws_and_policy_gradients_are_the_plain_ones(dtype: torch.dtype, pool:
     for name, given in (("sampled", (pick, advantage, weight)), ("exact", (reward, weight))):
         mine = getattr(kernels.gpu.draws, f"{name}_policy_gradient")(log_prob, *given)
         assert_close(mine, without_kernels(getattr(kernels.draws, f"{name}_policy_gradient"), log_prob, *given))
-
-
-@both_types
-def test_counts_are_the_plain_ones(dtype: torch.dtype):
-    scores = randn(4, 70, dtype=dtype).round(decimals=1)  # with ties
-    scores[2, 5] = torch.nan
-    truth, target = scores[:, 7].clone(), torch.tensor([107, 107, 3, 169])
-    answers = torch.tensor([101, 107, 120, 100, 168, 170, 2])
-    left_out = LeftOut(target, torch.tensor([0, 2, -1, 1]), torch.tensor([0, 3, 6, 7]), answers)
-    mine, theirs = (RankCounts(*torch.ones((3, 4), dtype=torch.int64)) for _ in range(2))
-    count_ranks(mine, scores, 69, truth, left_out, 100)
-    without_kernels(kernels.ranks.count_ranks, theirs, scores, 69, truth, left_out, 100)
-    for name in ("greater", "equal", "bad"):
-        assert getattr(mine, name).equal(getattr(theirs, name)), name
