@@ -7,11 +7,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from graph.counter_random import paired_integers, stream
+from kernels.block_sizes import numbers_at_a_time
 
 _TURNS = 6
 """With 4 turns of a random function, a Feistel network is a permutation that looks random (Luby and Rackoff, 1988)."""
 _BLOCK = 1 << 14
-"""Places that are computed at a time, so few that they stay in the processor's cache."""
+"""Places that a CPU computes at a time, so few that they stay in its cache."""
 
 
 def permuted(place: Int64[Tensor, " K"], size: int, key: int) -> Int64[Tensor, " K"]:
@@ -23,7 +24,7 @@ def permuted(place: Int64[Tensor, " K"], size: int, key: int) -> Int64[Tensor, "
     """
     rows = math.isqrt(size - 1) + 1
     sides = rows, -(-size // rows)
-    blocks = [_feistel(block, sides, key) for block in place.split(_BLOCK)]
+    blocks = [_feistel(block, sides, key) for block in place.split(numbers_at_a_time(_BLOCK, place.device))]
     number = torch.cat(blocks)
     while len(above := (number >= size).nonzero()[:, 0]):
         number[above] = _feistel(number[above], sides, key)

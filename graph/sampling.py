@@ -2,11 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int, Int64
@@ -14,45 +14,19 @@ from torch import Tensor
 
 from graph.batch import Batch
 from graph.counter_random import random_uniform, stream
+from graph.drawn_ahead import DrawnAhead
 from graph.errors import InputError
 from graph.permutation import permuted
+from graph.sections import Columns, Part, Section, lay_out
 from graph.shards import Ranges, Resident, ShardStates
+from graph.transfer import sent
+
+_CPU = torch.device("cpu")
 
 SECTION = 1 << 21
 """The most positives that are shuffled at a time. Graphs with fewer train triples have one section an epoch."""
 Weights = Callable[[Int64[Tensor, " B"], Int64[Tensor, " B"], Int64[Tensor, " B"]], Float64[Tensor, " B"]]
 """The weights in the loss of positives with these heads, relations and tails."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Where a section is in an epoch, before it is shuffled."""
-
-    state: int
-    positives: Ranges | None
-    """The triples of its state; None: all of train."""
-    of_state: int
-    """How many these are."""
-    first: int
-    """Positives of the state in sections before it."""
-    size: int
-    batches: int
-    chunks: int
-    """Chunks, counting one side of `Sides.BOTH`."""
-    first_chunk: int
-    """The number within the epoch of its first chunk."""
-    number: int
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A part of an epoch: some whole batches, in their order, so that each batch is a slice."""
-
-    row: Int64[Tensor, " P"]
-    """The train triple of each positive; -1 is padding."""
-    chunk: Int64[Tensor, " K"]
-    head_chunks: list[int]
-    """The number of chunks of each batch that corrupt the head."""
 
 
 class Sides(StrEnum):
@@ -92,6 +66,7 @@ class PositiveOrder:
         sides: "one" or "both", see `Sides`.
         weight: the weights of positives in the loss; None: all have weight 1.
         states: of a table on disk; train is sorted as they say. None: all entities are in memory.
+        device: where train lives, epochs are laid out, and batches are. With `weight` or `states` it must be the CPU.
 
     Raises:
         InputError: a size, or `sides`, is not allowed.
@@ -108,6 +83,7 @@ class PositiveOrder:
         seed: int,
         weight: Weights | None = None,
         states: ShardStates | None = None,
+        device: torch.device = _CPU,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"trainer.batch_size must be at least 1, got {batch_size}")
@@ -120,8 +96,13 @@ class PositiveOrder:
             )
         if sides not in list(Sides):
             raise InputError(f"trainer.sides must be one of {', '.join(Sides)}, got {sides!r}")
-        self.train = train
-        self.head_probability = head_probability
+        on_gpu = device.type != "cpu"
+        if on_gpu and (weight is not None or states is not None):
+            raise ValueError(f"weights and states are looked up on the CPU, got {device}")
+        self.device = device
+        # The facts that negatives are compared with are on the GPU as well, and take more memory.
+        self.train = train.to(device)
+        self.head_probability = head_probability.to(device)
         self.chunk_size = chunk_size
         self.chunks_per_batch = batch_size // chunk_size
         self.sides = Sides(sides)
@@ -138,12 +119,14 @@ class PositiveOrder:
         self.num_chunks = parts[-1].first_chunk + parts[-1].chunks * self._of_each
         self.steps_per_epoch = sum(part.batches for part in parts)
         self._section = lru_cache(maxsize=1)(self._shuffle)
+        self._section_on_gpu = lru_cache(maxsize=1)(self._columns)
+        self._ahead = DrawnAhead(self._draw) if on_gpu else None
 
     def batch(self, step: int) -> Batch:
         """The global batch of a step of the stage. Steps are counted from 0 over all epochs.
 
-        The batch is on the CPU. It has `chunks_per_batch` chunks, twice as many with `Sides.BOTH`; the last batch of an
-        epoch may have fewer.
+        It has `chunks_per_batch` chunks, twice as many with `Sides.BOTH`; the last batch of an epoch may have fewer. On
+        a GPU it is a view, and the host waits for the first batch of a section alone.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         parts = self._parts(epoch if self._states is not None else 0)
@@ -151,9 +134,23 @@ class PositiveOrder:
         place = bisect_right(starts, position)
         part = parts[place]
         position -= starts[place] - part.batches
-        section = self._section(epoch, part)
         first, stop = (self._first_chunk(part, number) * self._of_each for number in (position, position + 1))
-        row = section.row[first * self.chunk_size : stop * self.chunk_size]
+        chunks, rows = slice(first, stop), slice(first * self.chunk_size, stop * self.chunk_size)
+        common: dict[str, Any] = {"chunk_size": self.chunk_size, "seed": self.seed, "epoch": epoch, "step": step}
+        if self.device.type != "cpu":
+            on_gpu = self._section_on_gpu(epoch, part)
+            return Batch(
+                head=on_gpu.head[rows],
+                relation=on_gpu.relation[rows],
+                tail=on_gpu.tail[rows],
+                weight=on_gpu.weight[rows],
+                chunk=on_gpu.chunk[chunks],
+                head_chunks=on_gpu.head_chunks[position],
+                global_weight=max(float(on_gpu.positives[position]), 1.0),
+                **common,
+            )
+        section = self._section(epoch, part)
+        row = section.row[rows]
         # Padding has the entities of a triple that is in memory anyway.
         stand_in = 0 if part.positives is None else int(part.positives.start[0])
         head, relation, tail = self.train[torch.where(row >= 0, row, stand_in)].long().t().contiguous()
@@ -166,15 +163,12 @@ class PositiveOrder:
             relation=relation,
             tail=tail,
             weight=weight,
-            chunk=section.chunk[first:stop],
-            head_chunks=section.head_chunks[position],
-            chunk_size=self.chunk_size,
-            seed=self.seed,
-            epoch=epoch,
+            chunk=section.chunk[chunks],
+            head_chunks=int(section.head_chunks[position]),
             # The last batch of an epoch may be padding only; its mean must be 0, not 0 / 0.
             global_weight=total if total > 0 else 1.0,
-            step=step,
             resident=None if self._states is None else self._resident(self._states, epoch, part.state),
+            **common,
         )
 
     def _resident(self, states: ShardStates, epoch: int, state: int) -> Resident:
@@ -182,7 +176,7 @@ class PositiveOrder:
         # The next epoch begins with what is in memory in the last state.
         return states.resident(of_epoch[state], of_epoch[min(state + 1, len(of_epoch) - 1)])
 
-    def _cut(self, epoch: int) -> list[_Part]:
+    def _cut(self, epoch: int) -> list[Part]:
         """The sections of an epoch. Without states, all epochs have the same."""
         ranges: list[Ranges | None] = [None]
         if self._states is not None:
@@ -195,11 +189,11 @@ class PositiveOrder:
         ]
         sizes = [min(self._section_size, of_state - first) for _, _, of_state, first in cuts]
         batches = self._batches([self._distinct_chunks(size) for size in sizes])
-        parts: list[_Part] = []
+        parts: list[Part] = []
         chunk = 0
         for number, (state, positives, of_state, first) in enumerate(cuts):
             chunks = max(self._distinct_chunks(sizes[number]), batches[number])
-            part = _Part(state, positives, of_state, first, sizes[number], batches[number], chunks, chunk, number)
+            part = Part(state, positives, of_state, first, sizes[number], batches[number], chunks, chunk, number)
             parts.append(part)
             chunk += max(chunks, part.batches * self.chunks_per_batch) * self._of_each
         return parts
@@ -221,7 +215,7 @@ class PositiveOrder:
             heapreplace(largest, (-chunks[place] / batches[place], place))
         return batches
 
-    def _first_chunk(self, part: _Part, batch: int) -> int:
+    def _first_chunk(self, part: Part, batch: int) -> int:
         """Chunks of a section before a batch, counting one side of `Sides.BOTH`."""
         if self._states is None:
             return min(batch * self.chunks_per_batch, part.chunks)
@@ -236,42 +230,41 @@ class PositiveOrder:
         """Chunks of a section of this many positives, counting one side of `Sides.BOTH`."""
         return -(-size // self.chunk_size) + self._padding
 
-    def _members(self, epoch: int, part: _Part) -> Int64[Tensor, " P"]:
+    def _members(self, epoch: int, part: Part) -> Int64[Tensor, " P"]:
         """The train triples of a section."""
-        place = torch.arange(part.first, part.first + part.size)
+        place = torch.arange(part.first, part.first + part.size, device=self.device)
         if part.size < part.of_state:
             key = (self.seed, epoch, part.state) if part.state else (self.seed, epoch)
             place = permuted(place, part.of_state, stream("sections of positives", *key))
         return place if part.positives is None else part.positives.at(place)
 
-    def _shuffle(self, epoch: int, part: _Part) -> _Section:
+    def _draw(self, key: tuple[int, Part]) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " distinct"]]:
+        """Random orders of the positives and of the chunks of a section of an epoch, by the CPU's generator."""
+        epoch, part = key
         # The first section's key has no number: it is as old as runs that had no sections.
-        key = (self.seed, epoch, part.number) if part.number else (self.seed, epoch)
-        generator = torch.Generator().manual_seed(stream("order of positives", *key))
-        members = self._members(epoch, part)
-        shuffled = members[torch.randperm(len(members), generator=generator)]
-        if self.sides == Sides.BOTH:
-            heads = tails = shuffled
+        number = (part.number,) if part.number else ()
+        generator = torch.Generator().manual_seed(stream("order of positives", self.seed, epoch, *number))
+        return torch.randperm(part.size, generator=generator), torch.randperm(part.chunks, generator=generator)
+
+    def _shuffle(self, epoch: int, part: Part) -> Section:
+        if self._ahead is None:
+            positives, chunks = self._draw((epoch, part))
         else:
+            positives, chunks = self._ahead.take((epoch, part), then=self._after(epoch, part))
+        order = sent(chunks, self.device)
+        shuffled = self._members(epoch, part)[sent(positives, self.device)]
+        corrupts_head = None
+        if self.sides == Sides.ONE:
             side = random_uniform(stream("corrupted side", self.seed, epoch), shuffled)
             corrupts_head = side < self.head_probability[self.train[shuffled, 1].long()]
-            heads, tails = shuffled[corrupts_head], shuffled[~corrupts_head]
-        head_chunks = -(-len(heads) // self.chunk_size)
-        triple = shuffled.new_full((part.chunks * self._of_each * self.chunk_size,), -1)
-        triple[: len(heads)] = heads
-        triple[head_chunks * self.chunk_size :][: len(tails)] = tails
-        order = torch.randperm(part.chunks, generator=generator)
-        return self._lay_out(triple.view(-1, self.chunk_size), head_chunks, order, part)
-
-    def _lay_out(
-        self, triple: Int64[Tensor, "K size"], head_chunks: int, order: Int64[Tensor, " distinct"], part: _Part
-    ) -> _Section:
-        """Arranges chunks of train rows in batches, with the head chunks of each batch first."""
         stops = torch.tensor([self._first_chunk(part, number + 1) for number in range(part.batches)])
-        place = torch.bucketize(torch.arange(len(order)), stops, right=True)
-        if self.sides == Sides.BOTH:
-            order, place = torch.cat([order, order + len(order)]), place.repeat(2)
-        corrupts_tail = order >= head_chunks
-        chunk = order[torch.argsort(2 * place + corrupts_tail, stable=True)]
-        heads = torch.bincount(place[~corrupts_tail], minlength=part.batches)
-        return _Section(triple[chunk].flatten(), part.first_chunk + chunk, heads.tolist())
+        batch = sent(torch.bucketize(torch.arange(part.chunks), stops, right=True), self.device)
+        return lay_out(shuffled, corrupts_head, order, batch, part, self.chunk_size)
+
+    def _after(self, epoch: int, part: Part) -> tuple[int, Part]:
+        """The next section. Called without states, so all epochs have the same."""
+        parts = self._parts(0)
+        return (epoch, parts[part.number + 1]) if part.number + 1 < len(parts) else (epoch + 1, parts[0])
+
+    def _columns(self, epoch: int, part: Part) -> Columns:
+        return Columns.of(self._shuffle(epoch, part), self.train)

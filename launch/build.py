@@ -304,6 +304,8 @@ def _player(run: Run, model: KGEModel, loss: DictConfig, *, generator: bool = Fa
 
 def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
     train, states = run.positives
+    subsampling = run.config.trainer.subsampling
+    looks_up = subsampling or states is not None
     return PositiveOrder(
         train,
         sampler.head_probability,
@@ -311,8 +313,9 @@ def _order(run: Run, sampler: NegativeSampler) -> PositiveOrder:
         chunk_size=run.config.trainer.chunk_size,
         sides=run.config.trainer.sides,
         seed=run.config.seed,
-        weight=partial(subsampling_weights, run.graph.known) if run.config.trainer.subsampling else None,
+        weight=partial(subsampling_weights, run.graph.known) if subsampling else None,
         states=states,
+        device=torch.device("cpu") if looks_up else run.runtime.device,
     )
 
 

@@ -77,13 +77,23 @@ def train(options: Sequence[str], folder: Path, runtime: Runtime) -> Trained:
 
 
 def count_steps(
-    options: Sequence[str], folder: Path, runtime: Runtime, counts: Counts, *, steps: int, after: int = 2
+    options: Sequence[str],
+    folder: Path,
+    runtime: Runtime,
+    counts: Counts,
+    *,
+    steps: int,
+    after: int | None = None,
 ) -> None:
-    """Counts so many steps of the last stage, after two: in the first samplers may refresh, then DDP makes buckets."""
+    """Counts so many steps of the last stage, from step `after` on; None: from the second step of the second epoch on.
+
+    Before that, samplers may refresh, DDP makes its buckets, and the order of an epoch is laid out.
+    """
     _, trainer = built(options, folder, runtime, epochs=2)
     stage = trainer.stages[-1]
-    for number in range(after + steps):
-        if number == after:
+    first = stage.order.steps_per_epoch + 1 if after is None else after
+    for number in range(first + steps):
+        if number == first:
             counts.clear()
         trainer.train_step(stage, number)
 

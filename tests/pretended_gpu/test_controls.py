@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.pretended_gpu.counting import Counts
 from tests.pretended_gpu.drive import alone, count_steps
 from tests.pretended_gpu.pretending import pretended_gpu
 from tests.pretended_gpu.refusals import RefusedError
+from trainer.runtime import Runtime
 
 BUDGET = BUDGETS["TransE L1, shared pool, self-adversarial"]
 THIS = "tests/pretended_gpu/test_controls.py"
@@ -97,8 +99,8 @@ def test_a_table_that_stayed_on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_batch_that_stayed_on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(Batch, "to", lambda self, _: self)
-    with pytest.raises(RefusedError, match=r"^embedding/table.py:\d+, .* of tensors on two devices"):
+    monkeypatch.setattr(Runtime, "share", lambda self, batch: replace(batch, head=batch.head.cpu()))
+    with pytest.raises(RefusedError, match=r"^graph/batch.py:\d+, .* of tensors on two devices"):
         step_with(tmp_path)
 
 
