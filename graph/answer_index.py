@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, Int32, Int64, Shaped
 from torch import Tensor
 
 from graph.ranges import find_in_ranges
+from kernels.gpu.available import usable_on_gpu
 from kernels.known import all_answers, mask_known
 from kernels.library import usable
 
@@ -93,7 +94,7 @@ class AnswerIndex(Answers):
     ) -> Bool[Tensor, "B N"]:
         """See `Answers.contains`."""
         row = self.rows(anchor, relation)
-        if usable(entity):
+        if usable(entity) or usable_on_gpu(entity):
             return mask_known(row, self.offset, self.answer, entity.contiguous())
         return self.places(row[:, None], per_positive(entity, len(row))) >= 0
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
+from kernels.gpu.available import usable_on_gpu
 from kernels.library import call
 from kernels.shapes import expect_int32, per_chunk
 
@@ -23,8 +24,13 @@ def mask_known(
     """
     chunks, negatives = entity.shape
     expect_int32("negatives of a chunk", negatives)
+    positives = per_chunk(len(query), chunks)
+    if usable_on_gpu(entity):
+        import kernels.gpu.known as gpu
+
+        return gpu.mask_known(query, offset, answer, entity)
     known = torch.empty((len(query), negatives), dtype=torch.bool)
-    sizes = chunks, per_chunk(len(query), chunks), negatives, torch.get_num_threads()
+    sizes = chunks, positives, negatives, torch.get_num_threads()
     name = "mask_known_int32" if offset.dtype == torch.int32 else "mask_known_int64"
     call(name, query, offset, answer, entity, known, *sizes)
     return known

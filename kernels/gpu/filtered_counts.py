@@ -29,8 +29,8 @@ def _count(
     tl.debug_barrier()  # before others write what is read here
     for p in range(ranges):
         last = tl.load(end + p * queries + q)
-        for start in range(tl.load(begin + p * queries + q), last, BLOCK):
-            k = start + tl.arange(0, BLOCK)
+        for place in range(tl.load(begin + p * queries + q), last, BLOCK):
+            k = place + tl.arange(0, BLOCK)
             entity = tl.load(answer + k, mask=k < last, other=0).to(tl.int64)
             column = tl.load(row_of_entity + entity, mask=k < last, other=-1) - first
             tl.store(own + column, -float("inf"), mask=(column >= 0) & (column < rows))

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import contrast, counter_random, draws, filtered_counts, pairs, queries, rows, updates
+from kernels.gpu import contrast, counter_random, draws, filtered_counts, known, pairs, queries, rows, updates
 from kernels.pairs import Comparison
 
 NEWEST = 90
@@ -25,7 +25,7 @@ NEWEST = 90
 OTHERS = (80, 100)
 FLOAT, DOUBLE, WORD, HALF_WORD = "*fp32", "*fp64", "*i64", "*i32"
 _INTEGERS = {"size", "candidates", "width", "pool", "draws", "rows", "stride", "first", "total", "count"}
-_INTEGERS |= {"queries", "ranges", "places", "head_rows"}
+_INTEGERS |= {"queries", "ranges", "negatives", "places", "head_rows"}
 _WORDS = {"stream", "high", "margin", "temperature", "lr", "eps", "bound", "rate", "root", "beta1", "beta2", "decay"}
 _PLACES = {"place", "target", "outer", "pick", "order", "begin", "end", "row", "source_of", "row_of_entity"}
 
@@ -50,6 +50,9 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "exact policy gradient", draws._exact, pool, {}
     for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
         yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, {"relation": WORD}
+    for offset in (HALF_WORD, WORD):
+        lists = {"query": WORD, "offset": offset, "answer": HALF_WORD, "entity": WORD}
+        yield f"mask known {offset[1:]}", known._mask_known, {"N": 256}, lists
     ranking = {"rows": "i32", "answer": HALF_WORD, "out": WORD}
     yield "filtered counts", filtered_counts._count, {"BLOCK": filtered_counts._BLOCK}, ranking
     yield "sum rows", rows._sum, {"E": rows._NUMBERS}, {}
