@@ -37,7 +37,7 @@ BUDGETS = {
         ("generator=uniform", "discriminator=complex", "loss=softmax", "optimizer=lazy_adam"), 0, 195
     ),
     "RotatE, shared pool, self-adversarial": Budget(
-        (*_SHARED, "discriminator=rotate", "loss=self_adversarial", "optimizer=rowwise_adagrad"), 0, 205
+        (*_SHARED, "discriminator=rotate", "loss=self_adversarial", "optimizer=rowwise_adagrad"), 0, 220
     ),
     "KBGAN": Budget(("generator=kbgan", "discriminator=transe", "loss=margin_ranking", "optimizer=adam"), 0, 270, 96),
     "NSCaching": Budget(

@@ -31,6 +31,6 @@ def test_a_step_with_tritons_kernels_stays_within_its_budget(name, tmp_path: Pat
     given = dict(option.split("=") for option in budget.options)
     options = [f"{key}={_SMALL.get(key, value)}" for key, value in given.items()]
     with pretended_gpu() as counts, triton_launches(counts):
-        count_steps((*options, "trainer.batch_size=32"), tmp_path, alone("cuda"), counts, steps=1, after=0)
+        count_steps((*options, "trainer.batch_size=32"), tmp_path, alone("cuda"), counts, steps=1, after=1)
     assert any("Triton: " in line for line in counts.kernels)
     assert (said := complaint(counts, 1, replace(budget, kernels=budget.with_triton))) is None, said
