@@ -1,0 +1,43 @@
+"""Rates of training and of ranking, printed beside what is wanted: `pytest tests/gpu -s`. Nothing is asked of them."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu_model import CASES
+from tests.pretended_gpu.drive import alone, built
+
+pytestmark = pytest.mark.gpu
+BATCH, WARM_UP, STEPS, RANKED = 4096, 10, 30, 4096
+
+
+def seconds(work, device: torch.device) -> float:
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rates_are_printed(name, tmp_path: Path):
+    runtime = alone("cuda")
+    run, trainer = built((*CASES[name].options, f"trainer.batch_size={BATCH}"), tmp_path, runtime, epochs=2)
+    stage = trainer.stages[-1]
+
+    def steps(first: int, last: int) -> None:
+        for number in range(first, last):
+            trainer.train_step(stage, number)
+
+    steps(0, WARM_UP)
+    rate = STEPS * BATCH / seconds(lambda: steps(WARM_UP, WARM_UP + STEPS), runtime.device)
+    evaluator, triples = run.evaluator(run.known_in_validation), run.graph.train[:RANKED].long()
+    evaluator.ranks(run.discriminator, triples[:64])
+    ranked = len(triples) / seconds(lambda: evaluator.ranks(run.discriminator, triples), runtime.device)
+    print(f"\n{torch.cuda.get_device_name()}, {name}")
+    print(f"  training: {rate / 1e6:.2f} M positives/s, wanted: {CASES[name].target / 1e6:g}")
+    print(f"  ranking: {ranked / 1e3:.1f} k triples/s, heads and tails")
+    assert rate > 0
+    assert ranked > 0
