@@ -164,6 +164,7 @@ def measured_on(rank: int, world_size: int) -> dict[str, float]:
         temperature=1.0,
         select="importance",
         refresh_epochs=1,
+        max_caches=None,
         mask_known=False,
     )
     order = order_of(graph, sampler, chunk_size=4)
@@ -299,6 +300,7 @@ def caching() -> NSCachingSampler:
         temperature=1.0,
         select="importance",
         refresh_epochs=1,
+        max_caches=None,
         mask_known=False,
     )
 
