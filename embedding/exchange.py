@@ -131,9 +131,9 @@ def share_memory(seconds: float) -> None:
 
 def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
     """The sum of all ranks' values, which takes the place of `value`. Collective."""
-    _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
     if _shared is None or value.device.type != "cpu" or not _shared.add(value):
         dist.all_reduce(value)
+    _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
     return value
 
 
