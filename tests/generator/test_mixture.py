@@ -66,6 +66,7 @@ def test_a_part_without_a_proposal_leaves_the_mixture_without():
         temperature=1.0,
         select="top",
         refresh_epochs=1,
+        max_caches=None,
         mask_known=False,
     )
     sampler = mixture_of(even=partial(uniform, num_negatives=3), hard=cached)
