@@ -10,18 +10,16 @@ import argparse
 import logging
 import math
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from pykeen.losses import InfoNCELoss
 from pykeen.models import CompGCN
 from pykeen.training import SLCWATrainingLoop
-from pykeen.training.callbacks import TrainingCallback
 from pykeen.triples import CoreTriplesFactory
 
+from benchmarks.peer import BatchClock
 from benchmarks.project import Training, start
 from benchmarks.timing import seconds_of
 from graph.knowledge_graph import KnowledgeGraph
@@ -69,18 +67,6 @@ def _training(graph: str, batch: int, folder: Path) -> Training:
     return Training(config, start(config), folder)
 
 
-class _Clock(TrainingCallback):
-    """Notes when each batch ends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ends: list[float] = []
-
-    def post_batch(self, *args: Any, **kwargs: Any) -> None:
-        """See `TrainingCallback`."""
-        self.ends.append(time.perf_counter())
-
-
 def _seconds_of_peer(graph: KnowledgeGraph, batch: int, steps: int) -> float:
     """Seconds of the peer's fastest batch; the first is left out, in which it sets itself up."""
     edges = _factory(graph, graph.train)
@@ -102,7 +88,7 @@ def _seconds_of_peer(graph: KnowledgeGraph, batch: int, steps: int) -> float:
         negative_sampler="basic",
         negative_sampler_kwargs={"num_negs_per_pos": _NEGATIVES},
     )
-    clock = _Clock()
+    clock = BatchClock()
     loop.train(some, num_epochs=1, batch_size=batch, use_tqdm=False, num_workers=0, pin_memory=False, callbacks=clock)
     return min(end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False))
 

@@ -40,7 +40,7 @@ _QUERIES = (16, 128)
 """Batches of queries that its evaluator is tried with; the faster counts."""
 
 
-class _Clock(TrainingCallback):
+class BatchClock(TrainingCallback):
     """Notes when each batch ends."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ def _train(model: Model, factory: CoreTriplesFactory) -> Timing:
         negative_sampler="basic",
         negative_sampler_kwargs={"num_negs_per_pos": NEGATIVES},
     )
-    clock = _Clock()
+    clock = BatchClock()
     loop.train(
         factory, num_epochs=1, batch_size=BATCH, use_tqdm=False, num_workers=0, pin_memory=False, callbacks=clock
     )

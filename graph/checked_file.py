@@ -14,8 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from graph.mapped_pages import forget_pages
-
 _KEY = "advkge_graph"
 _TYPES = {torch.int64: ("I64", 3), torch.int32: ("I32", 2), torch.uint8: ("U8", 1)}
 """The types that are kept: their names in the file, and their place in it, larger numbers first."""
@@ -44,7 +42,6 @@ def load_checked(file: Path, stamp: str, what: str) -> tuple[dict[str, Tensor], 
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
         if kept["checksum"] != checksum(tensors):
             raise ValueError("its checksum does not fit its content")
-        forget_pages(tensors.values())
         return tensors, kept["beside"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         _log.warning("%s %s is damaged (%s): making it again", what, file, error)

@@ -71,11 +71,6 @@ class KnownTriples(KnownFacts):
         """The number of distinct facts."""
         return len(self.tails.answer)
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All that the two indexes consist of."""
-        return [part for index in (self.tails, self.heads) for part in (index.query, index.offset, index.answer)]
-
     def to(self, device: torch.device) -> "KnownTriples":
         """The same facts on another device."""
         return KnownTriples(self.tails.to(device), self.heads.to(device))

@@ -19,7 +19,6 @@ from graph.checked_file import checksum
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownFacts, KnownTriples, together
-from graph.mapped_pages import forget_pages
 from graph.sampling import PositiveOrder
 from graph.shards import ShardStates
 from graph.statistics import RelationStatistics
@@ -159,8 +158,6 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False, disks: Disks
     without_validation(config, run.graph)
     options = config.trainer
     sampler = build_sampler(config.generator, replace(run.context, player=run.discriminator), "generator")
-    # What counts all facts has counted them; a step reads a few pages.
-    forget_pages([run.graph.train, *run.graph.known.tensors])
     models = {"discriminator": run.discriminator}
     if sampler.model is not None:
         models["generator"] = sampler.model

@@ -7,6 +7,10 @@ import pytest
 
 from kernels.library import load
 
+# Triton's interpreter runs its kernels on the CPU. It must be asked for before the first kernel is defined, whichever
+# test is collected first. TRITON_INTERPRET=0 compiles them instead, for tests/gpu.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without-kernels", action="store_true", help="as on a machine without a C++ compiler")

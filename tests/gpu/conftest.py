@@ -11,4 +11,4 @@ def _a_gpu_and_compiled_kernels():
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
     if os.environ.get("TRITON_INTERPRET") == "1":
-        pytest.skip("other tests of this session asked for Triton's interpreter: pytest tests/gpu, alone")
+        pytest.skip("Triton's interpreter would run the kernels on the CPU: TRITON_INTERPRET=0 pytest tests/gpu")

@@ -14,7 +14,7 @@ from tests.pretended_gpu.device import on_gpu
 
 @contextlib.contextmanager
 def triton_launches(counts: Counts) -> Iterator[None]:
-    """Within a pretended GPU: Triton's kernels are used. TRITON_INTERPRET=1 must have been set before their import."""
+    """Within a pretended GPU: Triton's kernels are used, by the interpreter that tests/conftest.py asks for."""
     from triton.runtime.interpreter import InterpretedFunction
 
     real = InterpretedFunction.run

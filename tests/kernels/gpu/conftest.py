@@ -1,11 +1,8 @@
-"""Triton's interpreter runs the kernels on the CPU. It must be asked for before the first kernel is defined."""
+"""Triton's kernels on the CPU, by its interpreter."""
 
 import importlib.util
-import os
 
 import pytest
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 if importlib.util.find_spec("triton") is None:
     collect_ignore_glob = ["test_*.py"]
