@@ -28,13 +28,13 @@ def step_of(chunk_size: int) -> tuple[Batch, Negatives]:
 
 
 def share(batch: Batch, negatives: Negatives, facts: set[tuple[int, ...]]) -> float:
-    """The share of the negatives that are facts, one by one."""
+    """The share of each positive's 1st, 5th, 9th ... of 50 negatives that are facts, one by one."""
     found = count = 0
     for row in range(len(batch.head)):
         if batch.weight[row] == 0:
             continue
         head, relation, tail = int(batch.head[row]), int(batch.relation[row]), int(batch.tail[row])
-        for entity in negatives.entity[row // batch.chunk_size].tolist():
+        for entity in negatives.entity[row // batch.chunk_size, ::4].tolist():
             found += ((entity, relation, tail) if row < batch.head_rows else (head, relation, entity)) in facts
             count += 1
     return found / count
