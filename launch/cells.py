@@ -27,6 +27,7 @@ from trainer.loop import Stopped
 
 _SCRIPT = Path(__file__).parent / "train.py"
 _NOTHING = object()
+_NUM_NEGATIVES = "generator.num_negatives"
 _SET_HERE = ("trainer.epochs", "trainer.valid_every")
 """Options that the scorecard sets for each cell; they count as typed, so that they are never adjusted."""
 
@@ -39,6 +40,8 @@ class Cell:
     discriminator: str
     sampler: str
     """A name of `scorecard.generators`."""
+    num_negatives: int | None
+    """A number of `scorecard.num_negatives`; None if that is null."""
     seed: int
     ranks: int
     folder: Path
@@ -48,7 +51,8 @@ class Cell:
     @property
     def name(self) -> str:
         """A text for logs."""
-        return f"{self.sampler}, {self.discriminator}, {self.graph}, seed {self.seed}"
+        number = "" if self.num_negatives is None else f"{self.num_negatives} negatives, "
+        return f"{self.sampler}, {number}{self.discriminator}, {self.graph}, seed {self.seed}"
 
     @property
     def is_finished(self) -> bool:
@@ -82,22 +86,29 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
     chosen_by_user = [key for key in typed_options(given) if key.split(".")[0] != "reward"]
     kept = f"typed=[{','.join([*chosen_by_user, *_SET_HERE])}]"
     seeds: list[int] = options.seeds or [config.seed]
+    # As typed: ${...} in them stands for options of a cell's run, not of the scorecard.
+    entries: Any = OmegaConf.to_container(options.entries)
+    shared: Any = OmegaConf.to_container(options.common)
+    numbers: list[int | None] = options.num_negatives or [None]
     cells = []
     for graph, discriminator, sampler in product(graphs, discriminators, options.generators):
-        entry = options.entries.get(sampler, [f"generator={sampler}"])
-        common = _fitting(options.common, entry)
+        entry = entries.get(sampler, [f"generator={sampler}"])
+        generator = compose("train", [line for line in entry if key_of(line) == "generator"]).generator
+        common = _fitting(shared, generator)
         named = [f"graph={graph}", f"discriminator={discriminator}", f"quality={chosen['quality']}"]
-        for seed in seeds:
-            place = folder / "cells" / f"{sampler}-{discriminator}-{graph}-{seed}"
-            lines = last_of_each([*common, *given, *entry, *named, f"seed={seed}", kept])
-            cells.append(Cell(graph, discriminator, sampler, seed, config.launch.ranks, place, lines))
+        if options.num_negatives and not _has(generator, _NUM_NEGATIVES):
+            raise InputError(f"scorecard.num_negatives: {sampler} has no option {_NUM_NEGATIVES}; leave {sampler} out")
+        for number, seed in product(numbers, seeds):
+            of_number = [] if number is None else [f"{_NUM_NEGATIVES}={number}"]
+            parts = [sampler, *([] if number is None else [str(number)]), discriminator, graph, str(seed)]
+            place = folder / "cells" / "-".join(parts)
+            lines = last_of_each([*common, *given, *entry, *of_number, *named, f"seed={seed}", kept])
+            cells.append(Cell(graph, discriminator, sampler, number, seed, config.launch.ranks, place, lines))
     return cells
 
 
-def _fitting(common: Sequence[str], entry: Sequence[str]) -> list[str]:
+def _fitting(common: Sequence[str], generator: DictConfig) -> list[str]:
     """The options `common` to all cells, without those that this cell's generator does not have."""
-    choice = [line for line in entry if key_of(line) == "generator"]
-    generator = compose("train", choice).generator
     return [line for line in common if not key_of(line).startswith("generator.") or _has(generator, key_of(line))]
 
 
@@ -106,7 +117,7 @@ def _has(generator: DictConfig, key: str) -> bool:
 
 
 def _check(options: DictConfig, typed: Sequence[str]) -> None:
-    for key in ("generators", "discriminators", "graphs", "seeds"):
+    for key in ("generators", "discriminators", "graphs", "num_negatives", "seeds"):
         values = None if options[key] is None else list(options[key])
         if values is None:
             continue
@@ -129,6 +140,10 @@ def _check(options: DictConfig, typed: Sequence[str]) -> None:
         "resume": "the same hydra.run.dir again",
         "experiment": "scorecard.common or scorecard.entries",
     }
+    if options.num_negatives:
+        if min(options.num_negatives) < 1:
+            raise InputError(f"scorecard.num_negatives must be at least 1 each, got {list(options.num_negatives)}")
+        instead[_NUM_NEGATIVES] = "scorecard.num_negatives"
     for line in typed:
         if key_of(line) in instead:
             raise InputError(f"{key_of(line)}: a scorecard takes {instead[key_of(line)]} instead, got {line}")
@@ -183,6 +198,7 @@ def run_cell(cell: Cell, limit: Mapping[str, Any], validations: int, find_epochs
             "graph": cell.graph,
             "discriminator": cell.discriminator,
             "sampler": cell.sampler,
+            "num_negatives": cell.num_negatives,
             "seed": cell.seed,
             "ranks": cell.ranks,
             "options": cell.options,

@@ -114,6 +114,7 @@ class ScorecardOptions:
     generators: list[str] = MISSING
     discriminators: list[str] | None = MISSING
     graphs: list[str] | None = MISSING
+    num_negatives: list[int] | None = MISSING
     seeds: list[int] | None = MISSING
     budget: float | None = MISSING
     epochs: int | None = MISSING

@@ -67,6 +67,9 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise InputError(f"{path} is damaged: it has no field {key}")
         if not holds(record[key]):
             raise InputError(f"{path}: {key} must be {rule}, got {shown(record[key])}")
+    if record.get("num_negatives") is not None and not _is_whole(record["num_negatives"]):
+        value = shown(record["num_negatives"])
+        raise InputError(f"{path}: num_negatives must be a whole number of at least 0, or null, got {value}")
     if "epochs" in record and not _is_whole(record["epochs"]):
         raise InputError(f"{path}: epochs must be a whole number of at least 0, got {shown(record['epochs'])}")
     return record

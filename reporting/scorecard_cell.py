@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph.errors import InputError
 from reporting.cell_files import RECORD, read_record
@@ -12,9 +12,19 @@ from reporting.run_files import mrr_in, number, read_metrics, still_rises
 from reporting.run_files import read_result as read_result_file
 from reporting.scorecard_columns import MEASURED
 
-IDENTITY = ("graph", "discriminator", "sampler", "seed", "ranks")
+IDENTITY = ("graph", "discriminator", "sampler", "num_negatives", "seed", "ranks")
 _MEASURES = "quality/hardness"
 """In each line of a run whose negatives were measured (`quality=sampled`)."""
+
+
+class Block(NamedTuple):
+    """The samplers with the same block are compared with each other."""
+
+    graph: str
+    discriminator: str
+    ranks: int
+    num_negatives: int | None = None
+    """None if the scorecard does not vary it."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class Result:
     folder: Path
 
     @property
-    def block(self) -> tuple[str, str, int]:
-        """The samplers with the same block are compared with each other."""
-        return self.identity["graph"], self.identity["discriminator"], self.identity["ranks"]
+    def block(self) -> Block:
+        """What its sampler is compared within."""
+        return Block(*(self.identity[key] for key in Block._fields))
 
 
 def read_result(folder: Path) -> Result:
@@ -72,7 +82,7 @@ def result_of(folder: Path, record: Mapping[str, Any], *, is_measured: bool) -> 
     Raises:
         InputError: see `read_result`.
     """
-    identity = {key: record[key] for key in IDENTITY}
+    identity = {key: record.get(key) for key in IDENTITY}  # those of earlier versions have no num_negatives
     path = folder / "metrics.jsonl"
     lines = read_metrics(path)
     found = [(line, name) for line in lines if (name := mrr_in(line)) and line["stage"] != "pretrain_generator"]

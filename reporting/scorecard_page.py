@@ -8,7 +8,7 @@ import yaml
 
 from reporting.html_table import Cell, Head, Table
 from reporting.page import Heading, Plot, render
-from reporting.scorecard_cell import Result
+from reporting.scorecard_cell import Block, Result
 from reporting.scorecard_columns import COLUMNS, TO_TARGET, Column
 from reporting.scorecard_table import Line, blocks, mean_places, shown, title
 from reporting.style import Look, looks
@@ -56,7 +56,7 @@ def _summary(heading: Heading, results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _cards(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> list[dict[str, str]]:
+def _cards(lines: Mapping[Block, Sequence[Line]]) -> list[dict[str, str]]:
     """The best sampler by each of some figures, if there is only one block."""
     if len(lines) != 1:
         return []
@@ -137,7 +137,7 @@ def _cell(line: Line, column: Column, lines: Sequence[Line]) -> Cell:
     return Cell(text, value, f"± {spread}" if spread else "", strength, is_best)
 
 
-def _places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> Table | None:
+def _places(lines: Mapping[Block, Sequence[Line]]) -> Table | None:
     """Generality: each sampler's mean place by validation MRR, if there are several tables."""
     if len(lines) < 2:
         return None

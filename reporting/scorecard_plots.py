@@ -7,7 +7,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from reporting.page import Plot
-from reporting.scorecard_cell import Moment, Result
+from reporting.scorecard_cell import Block, Moment, Result
+from reporting.scorecard_numbers import ByNumber
 from reporting.scorecard_table import Line, blocks, title
 from reporting.style import Look, as_svg, drawing, legend_below, looks, shown_name
 
@@ -16,6 +17,14 @@ _SIZE = (4.8, 3.2)
 _MIDDLE = (0.45, 0.55)
 """Smallest range of a hardness axis, so that noise around .5, the value of uniform draws, stays small."""
 Value = Callable[[Moment], int | float | None]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What is compared in one panel: a line for each sampler, in the order of the legend, and all their runs."""
+
+    lines: list[Line]
+    results: list[Result]
 
 
 @dataclass(frozen=True)
@@ -99,11 +108,30 @@ def draw_plots(results: Sequence[Result]) -> list[Plot]:
     """Draws all plots. Empty if no cell has had a validation."""
     if not any(result.moments for result in results):
         return []
-    lines = blocks(results)
     look = looks([result.identity["sampler"] for result in results])
+    found = {block: _Panel(lines, _of(results, block)) for block, lines in blocks(results).items()}
+    plots: list[tuple[Curves | Points | ByNumber, dict[Block, _Panel]]] = []
+    if any(block.num_negatives is not None for block in found):
+        plots.append((ByNumber(), _over_numbers(found)))
+    plots += [(plot, found) for plot in scorecard_plots(results)]
     with drawing() as plt:
-        drawn = (_draw(plt, plot, lines, results, look) for plot in scorecard_plots(results))
-        return [plot for plot in drawn if plot is not None]
+        drawn = [_draw(plt, plot, panels, look) for plot, panels in plots]
+    return [plot for plot in drawn if plot is not None]
+
+
+def _of(results: Sequence[Result], block: Block) -> list[Result]:
+    return [result for result in results if result.block == block]
+
+
+def _over_numbers(found: Mapping[Block, "_Panel"]) -> dict[Block, "_Panel"]:
+    """One panel in place of those that differ by the number of negatives alone; the samplers in their first order."""
+    together: dict[Block, _Panel] = {}
+    for block, panel in found.items():
+        one = together.setdefault(block._replace(num_negatives=None), _Panel([], []))
+        one.results.extend(panel.results)
+        had = {line.sampler for line in one.lines}
+        one.lines.extend(line for line in panel.lines if line.sampler not in had)
+    return together
 
 
 def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
@@ -157,31 +185,27 @@ def scorecard_plots(results: Sequence[Result]) -> Iterator[Curves | Points]:
 
 
 def _draw(
-    plt: Any,
-    plot: Curves | Points,
-    lines: Mapping[tuple[str, str, int], Sequence[Line]],
-    results: Sequence[Result],
-    look: Mapping[str, Look],
+    plt: Any, plot: Curves | Points | ByNumber, panels: Mapping[Block, _Panel], look: Mapping[str, Look]
 ) -> Plot | None:
-    """Draws one panel for each block (discriminator, graph, ranks); None if there is nothing to draw."""
-    across = min(len(lines), _MOST_ACROSS)
-    down = -(-len(lines) // across)
+    """Draws all panels of a plot; None if there is nothing to draw."""
+    across = min(len(panels), _MOST_ACROSS)
+    down = -(-len(panels) // across)
     size = (_SIZE[0] * across, _SIZE[1] * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(lines) :]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     said = []
-    for axis, (block, part) in zip(axes.flat, lines.items(), strict=False):
+    for axis, (block, panel) in zip(axes.flat, panels.items(), strict=False):
         axis.set(xlabel=plot.x_label, ylabel=plot.y_label)
-        if len(lines) > 1:
+        if len(panels) > 1:
             axis.set_title(shown_name(title(block)))
-        drawn = plot.draw(axis, part, [result for result in results if result.block == block], look)
+        drawn = plot.draw(axis, panel.lines, panel.results, look)
         if drawn:
             said.append(f"{title(block)}: {', '.join(drawn)}.")
     if not said:
         plt.close(figure)
         return None
-    legend_below(figure, axes.flat[: len(lines)])
+    legend_below(figure, axes.flat[: len(panels)])
     return Plot(plot.name, as_svg(figure), plot.caption, f"{plot.y_label} by {plot.x_label}. {' '.join(said)}")
 
 

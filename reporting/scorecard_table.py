@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from reporting.scorecard_cell import IDENTITY, Result
+from reporting.scorecard_cell import IDENTITY, Block, Result
 from reporting.scorecard_columns import COLUMNS, FIGURES, TO_TARGET, Column
 
 
@@ -44,9 +44,9 @@ def _seconds_to(result: Result, mrr: float) -> float | None:
     return next((moment.seconds for moment in result.moments if moment.mrr >= mrr), None)
 
 
-def blocks(results: Iterable[Result]) -> dict[tuple[str, str, int], list[Line]]:
+def blocks(results: Iterable[Result]) -> dict[Block, list[Line]]:
     """Lines by block, best validation MRR first; samplers without a finished seed come last."""
-    grouped: dict[tuple[str, str, int], dict[str, list[Result]]] = {}
+    grouped: dict[Block, dict[str, list[Result]]] = {}
     for result in results:
         grouped.setdefault(result.block, {}).setdefault(result.identity["sampler"], []).append(result)
     lines = {}
@@ -79,7 +79,7 @@ def shown(line: Line, column: Column) -> str:
     return text if spread is None else f"{text} ± {column.show(spread).removesuffix(' %')}"
 
 
-def mean_places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> dict[str, tuple[float, int]]:
+def mean_places(lines: Mapping[Block, Sequence[Line]]) -> dict[str, tuple[float, int]]:
     """Generality: each sampler's mean place by validation MRR over blocks, and the number of blocks; best first."""
     places: dict[str, list[int]] = {}
     for block in lines.values():
@@ -88,10 +88,12 @@ def mean_places(lines: Mapping[tuple[str, str, int], Sequence[Line]]) -> dict[st
     return dict(sorted(((name, (fmean(all_), len(all_))) for name, all_ in places.items()), key=lambda item: item[1]))
 
 
-def title(block: tuple[str, str, int]) -> str:
+def title(block: Block) -> str:
     """A title for a block."""
-    graph, discriminator, ranks = block
-    return f"{discriminator} on {graph}" + (f", {ranks} ranks" if ranks > 1 else "")
+    parts = [f"{block.discriminator} on {block.graph}"]
+    parts += [f"{block.num_negatives} negatives"] if block.num_negatives is not None else []
+    parts += [f"{block.ranks} ranks"] if block.ranks > 1 else []
+    return ", ".join(parts)
 
 
 def as_csv(results: Iterable[Result]) -> str:
@@ -104,7 +106,7 @@ def as_csv(results: Iterable[Result]) -> str:
     return file.getvalue()
 
 
-def as_markdown(lines: dict[tuple[str, str, int], list[Line]]) -> str:
+def as_markdown(lines: dict[Block, list[Line]]) -> str:
     """A markdown table for each block, aligned so that it can be read in a terminal."""
     return "\n\n".join(f"{title(block)}\n\n{_aligned(part)}" for block, part in lines.items()) + "\n"
 

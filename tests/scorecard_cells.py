@@ -4,12 +4,22 @@ import json
 from pathlib import Path
 
 
-def make_cell(folder: Path, sampler: str, seed: int, mrr: float | None, *, discriminator: str = "transe") -> Path:
+def make_cell(
+    folder: Path,
+    sampler: str,
+    seed: int,
+    mrr: float | None,
+    *,
+    discriminator: str = "transe",
+    num_negatives: int | None = None,
+) -> Path:
     """The folder of a cell, as a run leaves it; one that failed without an MRR."""
-    cell = folder / "cells" / f"{sampler}-{discriminator}-synthetic-{seed}"
+    name = sampler if num_negatives is None else f"{sampler}-{num_negatives}"
+    cell = folder / "cells" / f"{name}-{discriminator}-synthetic-{seed}"
     cell.mkdir(parents=True)
     record = {"graph": "synthetic", "discriminator": discriminator, "sampler": sampler, "seed": seed, "ranks": 1}
     record |= {"limit": {"budget": 1e6, "epochs": None}, "epochs": 4, "wall_seconds": 2.0, "options": []}
+    record |= {} if num_negatives is None else {"num_negatives": num_negatives}
     record["error"] = "no <memory> left" if mrr is None else None
     (cell / "cell.json").write_text(json.dumps(record))
     if mrr is None:

@@ -230,6 +230,7 @@ def test_a_resumed_run_waits_for_no_pipe(command, run):
     ("file", "content", "said"),
     [
         ("cell.json", {"seed": "x"}, "seed must be a whole number, got 'x'"),
+        ("cell.json", {"num_negatives": -1}, "num_negatives must be a whole number of at least 0, or null, got -1"),
         ("cell.json", {"limit": {}}, "limit must be a budget or a number of epochs"),
         ("cell.json", {"sampler": "<b>\n"}, "sampler must be a name, got '<b>\\n'"),
         ("cell.json", "[" * 100_000, "cell.json is damaged: it is nested too deeply"),

@@ -54,6 +54,17 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
             r"scorecard.generators must not name anything twice, got .*uniform",
         ),
         (["scorecard.seeds=[1,1]"], r"scorecard.seeds must not name anything twice, got \[1, 1\]"),
+        (["scorecard.num_negatives=[]"], "scorecard.num_negatives must name at least 1, got []"),
+        (["scorecard.num_negatives=[2,2]"], r"scorecard.num_negatives must not name anything twice, got \[2, 2\]"),
+        (["scorecard.num_negatives=[4,0]"], r"scorecard.num_negatives must be at least 1 each, got \[4, 0\]"),
+        (
+            ["scorecard.num_negatives=[4]", "generator.num_negatives=4"],
+            "generator.num_negatives: a scorecard takes scorecard.num_negatives instead",
+        ),
+        (
+            ["scorecard.num_negatives=[4]", "scorecard.generators=[uniform,in_batch]"],
+            "scorecard.num_negatives: in_batch has no option generator.num_negatives; leave in_batch out",
+        ),
         (["scorecard.epochs=3"], "scorecard: one of budget and epochs must be given and the other null, got .* and 3"),
         (["scorecard.budget=null"], "scorecard: one of budget and epochs must be given .* got None and None"),
         (["scorecard.budget=0"], "scorecard.budget must be at least 1, got 0"),
@@ -107,6 +118,19 @@ def test_a_generator_gets_only_options_that_it_has(composing, tmp_path, generato
     (cell,) = plan(config, typed, {"graph": "umls", "discriminator": "transe", "quality": "sampled"}, tmp_path)
     assert ("generator.num_negatives=16" in cell.options) == taken
     assert "discriminator.dim=64" in cell.options
+
+
+def test_a_cell_for_each_number_of_negatives(composing, tmp_path):
+    pools = "scorecard.entries.kbgan=['generator=kbgan','generator.pool_size=${generator.num_negatives}']"
+    typed = ["scorecard.generators=[uniform,kbgan]", "scorecard.num_negatives=[1,8]", "scorecard.seeds=[0,1]", pools]
+    config = compose("scorecard", typed)
+    cells = plan(config, typed, {"graph": "umls", "discriminator": "transe", "quality": "sampled"}, tmp_path)
+    assert len({cell.folder for cell in cells}) == 8
+    assert [cell.num_negatives for cell in cells] == [1, 1, 8, 8] * 2
+    for cell in cells:
+        generator = compose("train", [line for line in cell.options if not line.startswith("typed")]).generator
+        assert generator.num_negatives == cell.num_negatives
+        assert cell.sampler != "kbgan" or generator.pool_size == cell.num_negatives
 
 
 @pytest.fixture

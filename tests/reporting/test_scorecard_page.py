@@ -58,7 +58,7 @@ def test_a_cell_whose_graph_has_no_valid_split_says_so(tmp_path):
 def test_seeds_become_means_and_spreads_best_first(made):
     results = [read_result(cell) for cell in find_cells(made)]
     ((block, lines),) = blocks(results).items()
-    assert block == ("synthetic", "transe", 1)
+    assert block == ("synthetic", "transe", 1, None)
     assert [(line.sampler, line.seeds) for line in lines] == [("kbgan", 2), ("uniform", 2), ("broken", 0)]
     assert lines[1].means["valid_mrr"] == pytest.approx(0.25)
     assert lines[1].spreads["valid_mrr"] == pytest.approx(stdev([0.2, 0.3]))
@@ -80,6 +80,26 @@ def test_generality_is_the_mean_place(made):
         make_cell(made, sampler, 0, mrr, discriminator="complex")
     places = mean_places(blocks(read_result(cell) for cell in find_cells(made)))
     assert places == {"uniform": (1.5, 2), "extra": (2.0, 1), "kbgan": (2.0, 2)}
+
+
+def test_numbers_of_negatives_are_compared_apart_and_drawn_as_one_curve(tmp_path):
+    for number, mrr in ((4, 0.3), (1, 0.2), (64, 0.25)):
+        make_cell(tmp_path, "uniform", 0, mrr, num_negatives=number)
+    make_cell(tmp_path, "kbgan", 0, 0.4, num_negatives=4)
+    make_cell(tmp_path, "kbgan", 0, None, num_negatives=64)
+    results = [read_result(cell) for cell in find_cells(tmp_path)]
+    lines = blocks(results)
+    assert {block.num_negatives: [line.sampler for line in part] for block, part in lines.items()} == {
+        1: ["uniform"],
+        4: ["kbgan", "uniform"],
+        64: ["uniform", "kbgan"],
+    }
+    assert "transe on synthetic, 64 negatives" in as_markdown(lines)
+    (plot, *_) = draw_plots(results)
+    assert plot.name == "mrr_by_negatives"
+    said = "transe on synthetic: kbgan is best with 4, at 0.4, uniform is best with 4, at 0.3."
+    assert plot.alt == f"validation MRR by negatives of each positive. {said}"
+    assert [row["num_negatives"] for row in csv.DictReader(io.StringIO(as_csv(results)))] == ["4", "64", "1", "4", "64"]
 
 
 def page_of(results, plots, heading: Heading | None = None) -> Page:

@@ -85,7 +85,7 @@ def test_the_page_has_the_numbers_of_the_files(sweep):
 
 def test_a_scorecard_takes_a_sweep_and_makes_nothing_up(sweep):
     ((block, lines),) = blocks(read_sweep_results(sweep)).items()
-    assert block == ("umls", "transe", 1)
+    assert block == ("umls", "transe", 1, None)
     assert [(line.sampler, line.seeds) for line in lines] == [
         ("kbgan, optimizer.lr=0.1", 1),
         ("kbgan, optimizer.lr=0.01", 2),
