@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,11 @@ def offset_probability(spread: float, places: int) -> list[float]:
         mass = norm.sf(size / spread) - norm.sf((size + 1) / spread)
         probability[offset % places] += 2 * mass if offset == 0 else mass
     return probability
+
+
+def test_clusters_and_spread_follow_the_number_of_entities_as_in_the_paper():
+    sampler = sampler_of(clusters=None, spread=None)
+    assert (sampler.clusters, sampler.spread) == (math.isqrt(NUM), NUM // 50)
 
 
 @pytest.mark.parametrize("spread", [0.4, 5.5, 300.0])
