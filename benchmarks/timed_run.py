@@ -37,7 +37,7 @@ def timed_run(folder: Path, options: Sequence[str], threads: int, seconds: float
     Raises:
         RuntimeError: the run ended before; its message has what the run said.
     """
-    words = [*options, f"hydra.run.dir={folder}", "trainer.epochs=1000", "trainer.patience=0", "trainer.log_every=10"]
+    words = [*options, f"hydra.run.dir={folder}", "trainer.epochs=1000", "trainer.patience=0"]
     said = folder.parent / f"{folder.name}.said"
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "launch/train.py"), *words]
