@@ -293,7 +293,7 @@ def test_stops_at_a_signal_and_resumes_with_its_folder_alone(command, environmen
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as run:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not (tmp_path / "run" / "metrics.jsonl").exists() or not metrics_of(tmp_path / "run"):
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
@@ -321,7 +321,7 @@ def test_two_ranks_stop_at_ctrl_c_and_one_resumes(command, environment, tiny, fi
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as run:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not (tmp_path / "run" / "metrics.jsonl").exists() or not metrics_of(tmp_path / "run"):
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
