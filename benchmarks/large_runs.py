@@ -73,7 +73,7 @@ class _Bench:
 
     @property
     def in_memory(self) -> TimedRun:
-        """The run on the large graph with which others are compared; it is made once, and saves a checkpoint by time."""
+        """The run on the large graph with which others are compared, made once; it saves a checkpoint by time."""
         if self.memory is None:
             options = [*_SHARED, "loss=softmax"]
             self.memory = self.run("large", options, "large", least=_SECONDS_WITH_CHECKPOINT)

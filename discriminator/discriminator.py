@@ -67,6 +67,7 @@ class Discriminator:
         self.reward = reward
         self._make_optimizer = optimizer
         self._logged: set[str] = set()
+        self._one: Tensor | None = None
         self.start_stage()
 
     def start_stage(self) -> None:
@@ -169,5 +170,7 @@ class Discriminator:
             verdict: the result of the last `judge`; its loss can be used only once.
             lr_factor: multiplies the optimiser's learning rates in this step.
         """
-        verdict.loss.backward()
+        if self._one is None:  # autograd would make it anew in each step
+            self._one = torch.ones_like(verdict.loss)
+        verdict.loss.backward(self._one)
         self.optimizer.step(lr_factor=lr_factor)

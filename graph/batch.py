@@ -6,6 +6,7 @@ batch is a fixed list of chunks. Each rank works on whole chunks. Shapes in all 
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -73,12 +74,18 @@ class Batch:
     @property
     def anchor(self) -> Int64[Tensor, " B"]:
         """The entity of each positive that is kept: the tail if the head is corrupted, else the head."""
-        return torch.cat([self.tail[: self.head_rows], self.head[self.head_rows :]])
+        return self._anchor_and_target[0]
 
     @property
     def target(self) -> Int64[Tensor, " B"]:
         """The entity of each positive that negatives replace: the head if the head is corrupted, else the tail."""
-        return torch.cat([self.head[: self.head_rows], self.tail[self.head_rows :]])
+        return self._anchor_and_target[1]
+
+    @cached_property
+    def _anchor_and_target(self) -> Int64[Tensor, "2 B"]:
+        heads = self.head_rows  # one kernel of a GPU makes both
+        parts = self.tail[:heads], self.head[heads:], self.head[:heads], self.tail[heads:]
+        return torch.cat(parts).view(2, len(self.head))
 
     def slots(self, chunk: Int64[Tensor, " K"]) -> Int64[Tensor, " S"]:
         """Numbers of the positives of chunks, chunk_size of them a chunk.

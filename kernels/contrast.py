@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from kernels.gpu.available import usable_on_gpu
@@ -26,7 +26,7 @@ class Contrast:
 
     positive: Float[Tensor, " B"]
     negative: Float[Tensor, "B N"]
-    loss: Float[Tensor, " B"]
+    loss: Float64[Tensor, " B"]
     by_positive: Float[Tensor, " B"]
     """Gradient by each positive's score; `by_query` already includes what follows from it."""
     by_query: Float[Tensor, "B E"]
@@ -59,7 +59,7 @@ def contrast(
     place: Int64[Tensor, "C N"],
     target: Int64[Tensor, " B"],
     known: Bool[Tensor, "B N"] | None,
-    weight: Float[Tensor, " B"],
+    weight: Float64[Tensor, " B"],
 ) -> Contrast:
     """Scores queries with rows[target] and with rows[place] of their chunk, then computes the loss and gradients.
 
@@ -86,18 +86,13 @@ def contrast(
     library = products()
     if library is None:
         raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")
-    made = Contrast(
-        positive=torch.empty_like(weight),
-        negative=query.new_empty((queries, candidates)),
-        loss=torch.empty_like(weight),
-        by_positive=torch.empty_like(weight),
-        by_query=torch.empty_like(query),
-        by_candidate=query.new_empty((chunks, -(-size // _PIECE), candidates, width)),
-    )
+    positive, losses, by_positive = query.new_empty((3, queries))
+    negative, by_query = query.new_empty((queries, candidates)), torch.empty_like(query)
+    by_candidate = query.new_empty((chunks, -(-size // _PIECE), candidates, width))
     name = f"contrast_{kind}_{loss}_{type_name(query)}"
-    given = query, rows, place, target, known, weight
-    out = made.positive, made.negative, made.loss, made.by_positive, made.by_query, made.by_candidate
+    given = query, rows, place, target, known, weight.to(query.dtype)
+    out = positive, negative, losses, by_positive, by_query, by_candidate
     sizes = chunks, size, candidates, width
     numbers = *sizes, margin, temperature
     call(name, *given, *out, *numbers, library.of(query.dtype), library.set_threads, torch.get_num_threads())
-    return made
+    return Contrast(positive, negative, losses.double(), by_positive, by_query, by_candidate)

@@ -1,7 +1,7 @@
 """Sums of gradients that were copied, one row of numbers for each occurrence, where the CPU's kernels can't be used."""
 
 import torch
-from jaxtyping import Float, Int32, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from kernels.gpu.available import is_on_gpu, usable_on_gpu
@@ -36,7 +36,7 @@ def sums_in_slots(
     slots = min(len(place), num_rows)
     if not slots:
         return place[:0], value.new_empty((0, value.shape[1]), dtype=dtype)
-    place, order = sort_places(place)
+    place, order = sort_places(place, num_rows)
     number = place.diff(prepend=place[:1]).ne(0).cumsum(0)  # of the distinct place that each occurrence has
     begin = torch.searchsorted(number, torch.arange(slots + 1, device=place.device))
     row = place.index_select(0, begin[:-1].clamp(max=len(place) - 1)).long()
@@ -61,19 +61,20 @@ def whole_sums(
             import kernels.gpu.rows as gpu
 
             return gpu.sums_of_few(place, value, num_rows, dtype)
-        place, order = sort_places(place)
-        begin = torch.searchsorted(place, torch.arange(num_rows + 1, dtype=torch.int32, device=place.device))
+        place, order = sort_places(place, num_rows)
+        begin = torch.searchsorted(place, torch.arange(num_rows + 1, dtype=place.dtype, device=place.device))
         return _sums_of_segments(value, order, begin, dtype)
     total = torch.zeros((num_rows, value.shape[1]), dtype=torch.float64, device=value.device)
     return total.index_add_(0, place, value.double()).to(dtype)
 
 
-def sort_places(place: Int64[Tensor, " K"]) -> tuple[Int32[Tensor, " K"], Int64[Tensor, " K"]]:
+def sort_places(place: Int64[Tensor, " K"], num_rows: int) -> tuple[Int[Tensor, " K"], Int64[Tensor, " K"]]:
     """The places in ascending order, and where each was; equal ones keep their order.
 
-    A GPU sorts numbers of 32 bits in half of the passes, and a table has at most 2^31 rows.
+    A GPU sorts by a byte in each pass. A table has at most 2^31 rows, and that of a small graph has numbers of 16 bits.
     """
-    return place.int().sort(stable=True)
+    small = num_rows <= torch.iinfo(torch.int16).max
+    return place.to(torch.int16 if small else torch.int32).sort(stable=True)
 
 
 def _sums_of_segments(

@@ -162,7 +162,7 @@ class RowGradient:
         of = self._occurrences
         if of is None or self._row is not None:
             return self.row, None, self.value
-        return *sort_places(of.place), of.value
+        return *sort_places(of.place, of.num_rows), of.value
 
     def repeated(self) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """`row` and `value`, where a row that repeats has the same gradient each time, for code that writes all."""

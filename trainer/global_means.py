@@ -61,6 +61,7 @@ class GlobalMeans:
         self._unread: list[_Step] = []
         self._trouble = torch.zeros((), dtype=torch.float64, device=runtime.device)
         """0 while all means are finite, nan from the first on that is not."""
+        self._zeros = self._trouble.new_zeros(0)
 
     @property
     def must_be_read(self) -> bool:
@@ -94,7 +95,9 @@ class GlobalMeans:
             self._unread.append(_Step(batch.epoch, tuple(shares), means, counts))
             return added[: len(votes)], dict(zip(shares, means, strict=True))
         values = torch.stack([*shares.values(), self._trouble])
-        self._trouble = values.mul(0).sum()  # 0 times inf, or nan, is nan
+        if len(self._zeros) != len(values):
+            self._zeros = torch.zeros_like(values)
+        self._trouble = torch.dot(values, self._zeros)  # 0 times inf, or nan, is nan
         good = self._trouble == 0
         for optimizer in optimizers:
             optimizer.good = good

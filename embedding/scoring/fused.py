@@ -73,13 +73,13 @@ class _Fused(torch.autograd.Function):
         loss: FusedLoss,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernel, known = loss.kernel, loss.known
-        mask, weight = None if known is None else known.contiguous(), loss.weight.to(query.dtype)
+        mask = None if known is None else known.contiguous()
         options = kernel.kind, float(kernel.margin), float(kernel.temperature)
-        made = contrast(comparison, *options, query, lookup.rows, place, target, mask, weight)
+        made = contrast(comparison, *options, query, lookup.rows, place, target, mask, loss.weight)
         ctx.made = made  # pyright: ignore[reportAttributeAccessIssue]
         ctx.of = query, comparison, lookup, target, place  # pyright: ignore[reportAttributeAccessIssue]
         ctx.mark_non_differentiable(made.positive, made.negative)
-        return made.positive, made.negative, torch.dot(made.loss.double(), loss.weight)
+        return made.positive, made.negative, torch.dot(made.loss, loss.weight)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -88,7 +88,7 @@ class _Fused(torch.autograd.Function):
         slope = gradient[2]
         parts = made.by_candidate, made.by_positive, made.by_query
         if slope.is_cuda or float(slope) != 1:  # on a GPU, the processor would wait for the comparison
-            parts = tuple(part * slope for part in parts)
+            parts = torch._foreach_mul(parts, slope.to(query.dtype))  # one kernel for all
         by_candidate, by_positive, by_query = parts
         pieces = by_candidate.shape[1]
         places = place if pieces == 1 else place[:, None].expand(-1, pieces, -1)

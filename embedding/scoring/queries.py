@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
+from kernels.gpu.available import usable_on_gpu
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
 from kernels.rows import GatheredGradient, whole_sum_of_occurrences
 
@@ -88,7 +89,9 @@ class _Combined(torch.autograd.Function):
         relation: Tensor,
         head_rows: int,
     ) -> Tensor:
-        relations, relation = relations.to(lookup.rows.dtype), relation.contiguous()
+        if not usable_on_gpu(lookup.rows):  # kernels on a GPU read float64
+            relations = relations.to(lookup.rows.dtype)
+        relation = relation.contiguous()
         ctx.save_for_backward(relations, place, relation)
         ctx.chosen = kind, lookup, head_rows  # pyright: ignore[reportAttributeAccessIssue]
         return make_queries(kind, lookup.rows, place, relations, relation, head_rows)

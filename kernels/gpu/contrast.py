@@ -1,6 +1,8 @@
-"""Scores queries against shared pools and computes the loss and its gradients, one program for each query.
+"""Scores queries against shared pools and computes the loss and its gradients. All four comparisons are handled.
 
-A second kernel then sums the gradients of the candidates. All four comparisons are handled, unlike on the CPU.
+Dot products are torch's matrix products, and one program for each query makes the loss and its slopes from the scores.
+Distances have no such products: there one program for each query reads its pool, computes scores, loss and the query's
+gradient, and a second kernel sums the gradients of the candidates.
 """
 
 from typing import no_type_check
@@ -8,11 +10,11 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from kernels.contrast import Contrast
-from kernels.gpu.compare import MODULUS, load_rows, over_score, pull, pull_complex, scores
+from kernels.gpu.compare import DOT, MODULUS, load_rows, over_score, pull, pull_complex, scores
 from kernels.gpu.numbers import bits, number
 from kernels.gpu.pairs import candidate_gradient
 from kernels.losses import RowLoss
@@ -20,6 +22,8 @@ from kernels.pairs import Comparison
 
 _BLOCK = 2048
 """Numbers of rows that a program handles at a time: as many as its registers hold."""
+_NUMBERS_OF_ONE = 128
+"""Of one row."""
 
 
 @triton.jit
@@ -88,10 +92,61 @@ def _store_query_gradient(
             tl.store(out + e, both, mask=here)
 
 
+@triton.jit
+@no_type_check
+def _losses(
+    b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
+    candidates, margin, temperature, SOFTMAX: tl.constexpr, MASKED: tl.constexpr,
+):  # fmt: skip
+    """Stores what is made of the scores of query b; returns its slopes by the negatives' scores and the positive's."""
+    n = tl.arange(0, score.shape[0])
+    counts = inside
+    if MASKED:
+        counts = inside & (tl.load(known + b * candidates + n, mask=inside, other=1) == 0)
+    if SOFTMAX:
+        loss, slope, true_slope = _softmax(score, counts, truth)
+    else:
+        given = number(margin, score), number(temperature, score)
+        loss, slope, true_slope = _self_adversarial(score, counts, truth, given[0], given[1])
+    share = tl.load(weight + b).to(score.dtype)
+    slope, true_slope = tl.where(counts, share * slope, 0.0), share * true_slope
+    tl.store(positive + b, truth)
+    tl.store(losses + b, loss.to(tl.float64))
+    tl.store(coefficient + b * candidates + n, slope, mask=inside)
+    tl.store(by_positive + b, true_slope)
+    return slope, true_slope
+
+
+@triton.jit(do_not_specialize=["margin", "temperature"])
+@no_type_check
+def _weigh(
+    query, rows, target, known, weight, negative, positive, losses, by_positive, coefficient, by_query,
+    candidates, width, margin, temperature,
+    SOFTMAX: tl.constexpr, MASKED: tl.constexpr, N: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
+    """Of dot products: from the scores of the negatives. `by_query` gets what follows from the positive."""
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.arange(0, N)
+    inside = n < candidates
+    score = tl.load(negative + b * candidates + n, mask=inside, other=0.0)
+    one = tl.arange(0, 1)
+    true_row = tl.load(target + b + one)
+    truth = tl.sum(scores(query + b * width, rows, true_row, one == 0, width, DOT, 1, E), 0)
+    _, true_slope = _losses(
+        b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
+        candidates, margin, temperature, SOFTMAX, MASKED,
+    )  # fmt: skip
+    for start in range(0, width, E):
+        e = start + tl.arange(0, E)
+        here = e < width
+        answer = tl.sum(load_rows(rows, true_row, one == 0, e, here, width), 0)
+        tl.store(by_query + b * width + e, true_slope * answer, mask=here)
+
+
 @triton.jit(do_not_specialize=["margin", "temperature"])
 @no_type_check
 def _contrast(
-    query, rows, place, target, known, weight, positive, negative, losses, by_positive, coefficient, by_query,
+    query, rows, place, target, known, weight, negative, positive, losses, by_positive, coefficient, by_query,
     size, candidates, width, margin, temperature,
     KIND: tl.constexpr, SOFTMAX: tl.constexpr, MASKED: tl.constexpr, N: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
@@ -105,20 +160,10 @@ def _contrast(
     one = tl.arange(0, 1)
     true_row = tl.load(target + b + one)
     truth = tl.sum(scores(query + b * width, rows, true_row, one == 0, width, KIND, 1, E), 0)
-    tl.store(positive + b, truth)
-    counts = inside
-    if MASKED:
-        counts = inside & (tl.load(known + b * candidates + n, mask=inside, other=1) == 0)
-    if SOFTMAX:
-        loss, slope, true_slope = _softmax(score, counts, truth)
-    else:
-        given = number(margin, score), number(temperature, score)
-        loss, slope, true_slope = _self_adversarial(score, counts, truth, given[0], given[1])
-    share = tl.load(weight + b)
-    slope, true_slope = tl.where(counts, share * slope, 0.0), share * true_slope
-    tl.store(losses + b, loss)
-    tl.store(coefficient + b * candidates + n, slope, mask=inside)
-    tl.store(by_positive + b, true_slope)
+    slope, true_slope = _losses(
+        b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
+        candidates, margin, temperature, SOFTMAX, MASKED,
+    )  # fmt: skip
     factor = over_score(slope, score, KIND)
     true_factor = over_score(true_slope, truth, KIND) + tl.zeros((1,), dtype=score.dtype)
     place_of = b * width
@@ -137,29 +182,34 @@ def contrast(
     place: Int64[Tensor, "C N"],
     target: Int64[Tensor, " B"],
     known: Bool[Tensor, "B N"] | None,
-    weight: Float[Tensor, " B"],
+    weight: Float64[Tensor, " B"],
 ) -> Contrast:
     """As `kernels.contrast.contrast`, which checks the shapes, with one part of gradients by candidates for a chunk."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
-    negative = query.new_empty((queries, candidates))
-    coefficient, by_query = torch.empty_like(negative), torch.empty_like(query)
-    positive, losses, by_positive = (torch.empty_like(weight) for _ in range(3))
-    if queries:
-        block = max(triton.next_power_of_2(candidates), 16)
-        options = {
-            "KIND": kind.number,
-            "SOFTMAX": loss == RowLoss.SOFTMAX,
-            "MASKED": known is not None,
-            "N": block,
-            "E": numbers_of_block(kind, block),
-        }
-        mask = weight if known is None else known.view(torch.uint8)
-        given = query, rows, place, target, mask, weight
-        out = positive, negative, losses, by_positive, coefficient, by_query
-        _contrast[(queries,)](
-            *given, *out, queries // chunks, candidates, width, bits(margin), bits(temperature), **options
-        )
-    by_candidate = candidate_gradient(kind, query, rows, place, coefficient, negative)
+    size = queries // max(chunks, 1)
+    negative, by_query = query.new_empty((queries, candidates)), torch.empty_like(query)
+    coefficient = torch.empty_like(negative)
+    positive, by_positive = query.new_empty((2, queries))
+    losses = torch.empty_like(weight)
+    block = max(triton.next_power_of_2(candidates), 16)
+    options = {"SOFTMAX": loss == RowLoss.SOFTMAX, "MASKED": known is not None, "N": block}
+    mask = weight if known is None else known.view(torch.uint8)
+    numbers = candidates, width, bits(margin), bits(temperature)
+    out = negative, positive, losses, by_positive, coefficient, by_query
+    if kind == Comparison.DOT:
+        asked, pool = query.view(chunks, size, width), rows.index_select(0, place.flatten())
+        pool = pool.view(chunks, candidates, width)
+        torch.bmm(asked, pool.transpose(1, 2), out=negative.view(chunks, size, candidates))
+        if queries:
+            _weigh[(queries,)](query, rows, target, mask, weight, *out, *numbers, **options, E=_NUMBERS_OF_ONE)
+        slopes, of_queries = coefficient.view(chunks, size, candidates), by_query.view(chunks, size, width)
+        torch.baddbmm(of_queries, slopes, pool, out=of_queries)
+        by_candidate = torch.bmm(slopes.transpose(1, 2), asked)
+    else:
+        if queries:
+            options |= {"KIND": kind.number, "E": numbers_of_block(kind, block)}
+            _contrast[(queries,)](query, rows, place, target, mask, weight, *out, size, *numbers, **options)
+        by_candidate = candidate_gradient(kind, query, rows, place, coefficient, negative)
     return Contrast(positive, negative, losses, by_positive, by_query, by_candidate[:, None])
 
 

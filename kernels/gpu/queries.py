@@ -32,11 +32,12 @@ def _combine(
     to = out + b * width + e
     # A query for heads has the conjugate, or the negative, of the relation's row.
     turned = tl.where(b < head_rows, -1.0, 1.0)
-    real, right_real = tl.load(one, mask=here, other=0.0), tl.load(other, mask=here, other=0.0)
+    real = tl.load(one, mask=here, other=0.0)
+    right_real = tl.load(other, mask=here, other=0.0).to(real.dtype)  # relations are float64
     if KIND == _ROTATION:
         sign = turned if OF == _QUERY else -turned
         imaginary = tl.load(one + part, mask=here, other=0.0)
-        right_imaginary = sign * tl.load(other + part, mask=here, other=0.0)
+        right_imaginary = sign * tl.load(other + part, mask=here, other=0.0).to(real.dtype)
         if OF == _BY_RELATION:
             imaginary = turned * imaginary
         tl.store(to, real * right_real - imaginary * right_imaginary, mask=here)

@@ -32,7 +32,7 @@ def given(shape: tuple[int, int, int, int], dtype: torch.dtype, *, masked: bool)
         query[1] = rows[target[1]] + 1e-3
     known = randn(size, candidates, seed=4) > 0
     known[::4], known[1::4] = False, True
-    weight = randn(size, dtype=dtype, seed=5).abs()
+    weight = randn(size, dtype=torch.float64, seed=5).abs()
     return {
         "query": query,
         "rows": rows,
@@ -71,7 +71,7 @@ def plain(
         logits = (TEMPERATURE * negative.detach()).masked_fill(left_out, -torch.inf)
         share = logits.softmax(1).masked_fill(left_out, 0.0)
         value = softplus(-MARGIN - positive) + (share * softplus(MARGIN + negative)).sum(1)
-    by_query, by_candidate = torch.autograd.grad((weight.double() * value).sum(), (q, c))
+    by_query, by_candidate = torch.autograd.grad((weight * value).sum(), (q, c))
     return [positive, negative, value, by_query, by_candidate]
 
 

@@ -40,7 +40,11 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
         numbers = contrast.numbers_of_block(Comparison(name), 256)
         for softmax in (True, False):
             options = {"KIND": kind, "SOFTMAX": softmax, "MASKED": True, "N": 256, "E": numbers}
-            yield f"contrast {name} {'softmax' if softmax else 'self_adversarial'}", contrast._contrast, options, {}
+            kernel = contrast._weigh if name == "dot" else contrast._contrast
+            if name == "dot":
+                options |= {"E": contrast._NUMBERS_OF_ONE}
+            of_loss = f"contrast {name} {'softmax' if softmax else 'self_adversarial'}"
+            yield of_loss, kernel, options, dict.fromkeys(("weight", "losses"), DOUBLE)
     for uniform in (False, True):
         out = {"out": DOUBLE if uniform else WORD}
         yield f"random {'uniform' if uniform else 'integers'}", counter_random._random, _random_options(uniform), out
@@ -49,7 +53,8 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "sampled policy gradient", draws._sampled, pool, {}
     yield "exact policy gradient", draws._exact, pool, {}
     for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
-        yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, {"relation": WORD}
+        types = {"relation": WORD, "right": FLOAT if name == "relation gradient" else DOUBLE}
+        yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, types
     for offset in (HALF_WORD, WORD):
         lists = {"query": WORD, "offset": offset, "answer": HALF_WORD, "entity": WORD}
         yield f"mask known {offset[1:]}", known._mask_known, {"N": 256}, lists
@@ -62,8 +67,8 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "clip", updates._clip, {"ENDS": (200,), "E": 256, "GUARDED": True}, {"rows": DOUBLE}
     for ends in ((), (200,)):
         clip, options = " clipped" if ends else "", {"ENDS": ends, "E": 256, "GUARDED": True, "SUMMED": False}
-        yield f"rowwise adagrad{clip}", updates._rowwise_adagrad, options, {"row": "*i32"}
-        yield f"adam{clip}", updates._adam, {**options, "EVERYWHERE": False}, {"row": "*i32"}
+        yield f"rowwise adagrad{clip}", updates._rowwise_adagrad, options, {"row": "*i16"}
+        yield f"adam{clip}", updates._adam, {**options, "EVERYWHERE": False}, {"row": HALF_WORD}
     yield "adam everywhere", updates._adam, {**options, "ENDS": (), "SUMMED": True, "EVERYWHERE": True}, {}
 
 
