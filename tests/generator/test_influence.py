@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -45,7 +46,7 @@ def sampler_of(scoring: Any = distmult, *, reciprocal: bool = False, **options: 
 
 
 def step_of(batch: Batch, step: int) -> Batch:
-    return Batch(**(vars(batch) | {"step": step}))
+    return replace(batch, step=step)
 
 
 class Rows:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -158,7 +159,7 @@ def gradients(
         reward = rewarded(batch, negatives)
         # Weights pick a group's draws: the pools stay as they are.
         batch.weight.copy_(group == number)
-        part = Batch(**(vars(batch) | {"global_weight": float(batch.weight.sum())}))
+        part = replace(batch, global_weight=float(batch.weight.sum()))
         drawn.feedback(part, negatives, reward)
         found.append(drawn.optimizer.gradient)
     return torch.stack(found), exact.optimizer.gradient
