@@ -22,7 +22,8 @@ from generator.distinct_draws import draw_distinct, policy_coefficients
 from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
+from kernels.draws import draw_from, exact_policy_gradient, picked, sampled_policy_gradient
+from kernels.means import divided
 
 _SQUARE = "square of the reward"
 
@@ -49,6 +50,9 @@ class _Draw:
     """The scores of the pool, divided by the temperature; -inf where masked. Backward from here reaches the model."""
     log_prob: Float[Tensor, "B M"]
     pick: Int64[Tensor, "B N"]
+    entity: Int64[Tensor, "B N"]
+    """The candidates that were drawn, and their log-probabilities."""
+    drawn: Float[Tensor, "B N"]
 
 
 class KBGANSampler(NegativeSampler):
@@ -180,12 +184,12 @@ class KBGANSampler(NegativeSampler):
             # Rows with too few other candidates are not masked; the loss then leaves known draws out (Negatives.known).
             others = 1 if self.replacement else self.num_negatives
             logits = logits.masked_fill(known & ((~known).sum(1, keepdim=True) >= others), -torch.inf)
-        self._drawn = self._draw(batch, logits)
-        log_prob, pick = self._drawn.log_prob, self._drawn.pick
+        self._drawn = self._draw(batch, pool, logits)
+        pick = self._drawn.pick
         return Negatives(
-            entity=_picked(pool, pick),
+            entity=self._drawn.entity,
             known=None if known is None else known.gather(1, pick),
-            log_prob=log_prob.gather(1, pick),
+            log_prob=self._drawn.drawn,
             pool=pool,
             pick=pick,
             reward_pool=self.estimator == Estimator.EXACT,
@@ -195,13 +199,14 @@ class KBGANSampler(NegativeSampler):
         """The pool of each chunk."""
         return batch.entities("candidates", self.pool_size, self.context.num_entities)
 
-    def _draw(self, batch: Batch, logits: Float[Tensor, "B M"]) -> _Draw:
+    def _draw(self, batch: Batch, pool: Int64[Tensor, "C M"], logits: Float[Tensor, "B M"]) -> _Draw:
         if self.replacement:
             uniform = batch.uniform_per_positive("draws from the pool", self.num_negatives)
-            return _Draw(logits, *draw(logits.detach(), uniform))
+            return _Draw(logits, *draw_from(pool, logits.detach(), uniform))
         log_prob = logits.detach().log_softmax(1)
         uniform = batch.uniform_per_positive("draws from the pool", self.pool_size)
-        return _Draw(logits, log_prob, draw_distinct(log_prob, uniform, self.num_negatives))
+        pick = draw_distinct(log_prob, uniform, self.num_negatives)
+        return _Draw(logits, log_prob, pick, picked(pool, pick), log_prob.gather(1, pick))
 
     def statistics(self) -> Mapping[str, Statistic]:
         """The mean square of the reward, which gives its standard deviation; only with `normalise_reward`."""
@@ -214,19 +219,21 @@ class KBGANSampler(NegativeSampler):
     def feedback(self, batch: Batch, negatives: Negatives, reward: Reward) -> None:
         """Steps the generator's model along the estimated gradient of the expected reward (and entropy). Collective."""
         drawn = self._drawn
-        weight = (batch.weight / batch.global_weight).to(drawn.log_prob.dtype)
+        # Below 0, so that all gradients are of what is minimised: minus the expected reward.
+        weight = divided(batch.weight, -batch.global_weight, drawn.log_prob.dtype)
         reward = self.earned(batch, negatives, reward)
         if self.estimator == Estimator.EXACT:
             gradient = exact_policy_gradient(drawn.log_prob, reward.value, weight)
         elif self.replacement:
             advantage = self.baseline.advantage(reward, batch)
-            gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, advantage, weight / self.num_negatives)
+            of_draw = weight if self.num_negatives == 1 else weight / self.num_negatives
+            gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, advantage, of_draw)
         else:
-            coefficient = policy_coefficients(drawn.log_prob.gather(1, drawn.pick), reward.value).to(weight.dtype)
+            coefficient = policy_coefficients(drawn.drawn, reward.value).to(weight.dtype)
             gradient = sampled_policy_gradient(drawn.log_prob, drawn.pick, coefficient, weight)
         if self.entropy_weight:
             gradient += self._entropy_gradient(drawn.log_prob, self.entropy_weight * weight)
-        drawn.logits.backward(-gradient)
+        drawn.logits.backward(gradient)
         self.optimizer.step()
 
     def _entropy_gradient(self, log_prob: Float[Tensor, "B M"], weight: Float[Tensor, " B"]) -> Float[Tensor, "B M"]:
@@ -263,14 +270,6 @@ def normalised(reward: Reward) -> Reward:
     variance = torch.as_tensor(square - mean * mean, dtype=torch.float64, device=reward.value.device)
     spread = variance.clamp(min=0).sqrt()
     return replace(reward, value=(reward.value - mean) / torch.where(spread > 0, spread, 1.0), mean=0.0)
-
-
-def _picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
-    """The candidates at columns `pick` of each positive's pool."""
-    if len(pool) == len(pick):
-        return pool.gather(1, pick)
-    chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
-    return pool.take(pick + (chunk * pool.shape[1])[:, None])
 
 
 def entropy(log_prob: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:

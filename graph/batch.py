@@ -15,6 +15,7 @@ from torch import Tensor
 from graph.counter_random import paired_integers, paired_uniform, stream
 from graph.shards import Resident
 from graph.transfer import sent
+from kernels.means import weighted_mean
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Batch:
 
     def share_of_mean(self, value: Float[Tensor, " B"]) -> Float64[Tensor, ""]:
         """This batch's share of the weighted mean over the global batch; the shares of all ranks sum to the mean."""
-        return torch.dot(value.double(), self.weight) / self.global_weight
+        return weighted_mean(value, self.weight, self.global_weight)
 
     def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
         """Uniform integers in [0, high) for each chunk, the same at every number of processes."""

@@ -20,15 +20,36 @@ def draw(
         given = logits, uniform.contiguous(), log_prob, pick
         call(f"draw_{type_name(logits)}", *given, *logits.shape, uniform.shape[1], torch.get_num_threads())
         return log_prob, pick
-    if usable_on_gpu(logits):
-        import kernels.gpu.draws as gpu
-
-        return gpu.draw(logits, uniform)
     log_prob = logits.log_softmax(1)
     cumulative = log_prob.double().exp().cumsum(1)
     # Scaled by the last entry, so that rounding stays inside the row. nan scores do not; the trainer then stops.
     pick = torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=logits.shape[1] - 1)
     return log_prob, pick
+
+
+def draw_from(
+    pool: Int64[Tensor, "C M"], logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
+) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"], Int64[Tensor, "B N"], Float[Tensor, "B N"]]:
+    """What `draw` returns, then the candidate of each draw and its log-probability.
+
+    Args:
+        pool: the candidates of each of C equal groups of consecutive rows.
+    """
+    if usable_on_gpu(logits):
+        import kernels.gpu.draws as gpu
+
+        expect_shape("uniform", uniform, len(logits), uniform.shape[1])
+        return gpu.draw(logits, uniform, pool)
+    log_prob, pick = draw(logits, uniform)
+    return log_prob, pick, picked(pool, pick), log_prob.gather(1, pick)
+
+
+def picked(pool: Int64[Tensor, "C M"], pick: Int64[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
+    """The candidates at columns `pick` of each row's pool."""
+    if len(pool) == len(pick):
+        return pool.gather(1, pick)
+    chunk = torch.arange(len(pick), device=pick.device) // (len(pick) // max(len(pool), 1) or 1)
+    return pool.take(pick + (chunk * pool.shape[1])[:, None])
 
 
 def sampled_policy_gradient(

@@ -164,6 +164,15 @@ class RowGradient:
             return self.row, None, self.value
         return *sort_places(of.place, of.num_rows), of.value
 
+    def in_order_or_of_all(
+        self, num_rows: int
+    ) -> tuple[Int[Tensor, " K"] | None, Int64[Tensor, " K"] | None, Float[Tensor, "K D"]]:
+        """The same for a kernel that moves every row; None, None and `of_all`, if there is nothing to sum."""
+        of = self._occurrences
+        if of is None or self._row is not None or not len(of.place):
+            return None, None, self.of_all(num_rows)
+        return self.in_order()
+
     def repeated(self) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
         """`row` and `value`, where a row that repeats has the same gradient each time, for code that writes all."""
         if not is_on_gpu(self.row):

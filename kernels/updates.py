@@ -159,10 +159,10 @@ def adam(
     if usable_on_gpu(weight):
         import kernels.gpu.updates as gpu
 
-        given = (None, None, gradient.of_all(len(weight))) if everywhere else gradient.in_order()
+        given = gradient.in_order_or_of_all(len(weight)) if everywhere else gradient.in_order()
         limit = {"widths": ball.widths, "max_norm": ball.max_norm}
         factors = {"rate": rate, "root": root, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        gpu.adam(weight, mean, square, *given, good, **factors, **limit)
+        gpu.adam(weight, mean, square, *given, good, everywhere=everywhere, **factors, **limit)
         return
     row, value = (None, gradient.of_all(len(weight))) if everywhere else gradient.repeated()
     own, own_mean, own_square = (each if row is None else each[row] for each in (weight, mean, square))

@@ -13,6 +13,7 @@ from embedding.optimizer import ModelOptimizer
 from generator.sampler import Mean, NegativeSampler, Reward
 from graph.batch import Batch, Negatives
 from graph.transfer import sent
+from kernels.means import mean_of_rows
 from trainer.runtime import Runtime
 
 _MOST = 1000
@@ -135,13 +136,13 @@ def _shares(
     """This rank's share of each mean."""
     shares = {"loss": verdict.loss.detach()}
     if sampler.learns:  # nobody else needs it, and it takes a fiftieth of a step
-        shares[_REWARD] = batch.share_of_mean(verdict.reward.mean(1))
+        shares[_REWARD] = batch.share_of_mean(mean_of_rows(verdict.reward))
         for name, statistic in sampler.statistics().items():
             shares[_of_sampler(name)] = batch.share_of_mean(
                 statistic(verdict.reward, verdict.positive, verdict.negative)
             )
     if negatives.log_prob is not None:
-        shares["generator's log-probability"] = batch.share_of_mean(negatives.log_prob.mean(1))
+        shares["generator's log-probability"] = batch.share_of_mean(mean_of_rows(negatives.log_prob))
     return shares
 
 

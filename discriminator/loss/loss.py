@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from graph.batch import Proposal
 from graph.errors import InputError
 from kernels.losses import KernelLoss
+from kernels.means import mean_of_rows
 
 
 @dataclass(frozen=True)
@@ -113,5 +114,5 @@ def sum_of_unknown(value: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | Non
 def mean_of_unknown(value: Float[Tensor, "B N"], known: Bool[Tensor, "B N"] | None) -> Float[Tensor, " B"]:
     """The mean over the negatives of each row that are not left out; 0 if all are left out."""
     if known is None:
-        return value.mean(1)
+        return mean_of_rows(value)
     return sum_of_unknown(value, known) / (~known).sum(1).clamp(min=1)

@@ -256,7 +256,7 @@ class QueryScoring(ScoringFunction):
         self, query: Float[Tensor, "B Q"], target: Candidates | None, candidates: Candidates
     ) -> tuple[Float[Tensor, " B"] | None, Float[Tensor, "B N"]]:
         """The scores of `score_batch`, from its queries."""
-        positive = None if target is None else self.compare(query, target)[:, 0]
+        positive = None if target is None else self.compare(query, target).squeeze(1)
         return positive, self.compare(query, candidates)
 
     def fused_scores(

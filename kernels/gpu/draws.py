@@ -17,7 +17,9 @@ _DRAWS = 16
 
 @triton.jit
 @no_type_check
-def _draw(logits, uniform, log_prob, pick, pool, draws, M: tl.constexpr, D: tl.constexpr):
+def _draw(
+    logits, uniform, candidate, log_prob, pick, entity, drawn, pool, draws, sharing, M: tl.constexpr, D: tl.constexpr
+):
     r = tl.program_id(0).to(tl.int64)
     m = tl.arange(0, M)
     inside = m < pool
@@ -26,13 +28,19 @@ def _draw(logits, uniform, log_prob, pick, pool, draws, M: tl.constexpr, D: tl.c
     share = tl.where(inside, tl.exp(above), 0.0)
     cumulative = tl.cumsum(share.to(tl.float64), 0)
     total = tl.max(cumulative, 0)
-    tl.store(log_prob + r * pool + m, above - tl.log(total).to(above.dtype), mask=inside)
+    rest = tl.log(total).to(above.dtype)
+    tl.store(log_prob + r * pool + m, above - rest, mask=inside)
     for start in range(0, draws, D):
         d = start + tl.arange(0, D)
         at = tl.load(uniform + r * draws + d, mask=d < draws, other=0.0) * total
         below = tl.sum(((cumulative[None, :] < at[:, None]) & inside[None, :]).to(tl.int64), 1)
         # Rounding could lead beyond the last candidate.
-        tl.store(pick + r * draws + d, tl.minimum(below, pool - 1), mask=d < draws)
+        below = tl.minimum(below, pool - 1)
+        place = r * draws + d
+        tl.store(pick + place, below, mask=d < draws)
+        tl.store(entity + place, tl.load(candidate + r // sharing * pool + below, mask=d < draws), mask=d < draws)
+        chosen = tl.where(m[None, :] == below[:, None], (above - rest)[None, :], -float("inf"))
+        tl.store(drawn + place, tl.max(chosen, 1), mask=d < draws)
 
 
 @triton.jit
@@ -64,15 +72,17 @@ def _exact(log_prob, reward, weight, out, pool, M: tl.constexpr):
 
 
 def draw(
-    logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"]
-) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"]]:
-    """The log-softmax of each row, and N independent draws (positions in the row) from it by its cumulative sum."""
+    logits: Float[Tensor, "B M"], uniform: Float64[Tensor, "B N"], pool: Int64[Tensor, "C M"]
+) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B N"], Int64[Tensor, "B N"], Float[Tensor, "B N"]]:
+    """As `kernels.draws.draw_from`, with its results in the same order."""
     logits = logits.contiguous()
     log_prob, pick = torch.empty_like(logits), torch.empty_like(uniform, dtype=torch.int64)
+    entity, drawn = torch.empty_like(pick), torch.empty_like(uniform, dtype=logits.dtype)
     if logits.numel():
-        sizes = logits.shape[1], uniform.shape[1]
-        _draw[(len(logits),)](logits, uniform.contiguous(), log_prob, pick, *sizes, M=_whole(logits), D=_DRAWS)
-    return log_prob, pick
+        sizes = logits.shape[1], uniform.shape[1], len(logits) // len(pool)
+        given = logits, uniform.contiguous(), pool.contiguous(), log_prob, pick, entity, drawn
+        _draw[(len(logits),)](*given, *sizes, M=_whole(logits), D=_DRAWS)
+    return log_prob, pick, entity, drawn
 
 
 def sampled_policy_gradient(

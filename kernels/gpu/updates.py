@@ -38,13 +38,27 @@ def _moves(row, k):
 
 @triton.jit
 @no_type_check
-def _gradient(row, order, value, k, places, moves, e, here, width, like, SUMMED: tl.constexpr):
-    """The gradient of the row at place k, in the type of `like`: its value, or the sum of those of its places."""
+def _first_place(row, at, places):
+    """The first place whose row is not before `at`; `places` if there is none."""
+    first, end = tl.zeros_like(at), at * 0 + places
+    while first < end:
+        middle = (first + end) // 2
+        before = tl.load(row + middle) < at
+        first, end = tl.where(before, middle + 1, first), tl.where(before, end, middle)
+    return first
+
+
+@triton.jit
+@no_type_check
+def _gradient(row, order, value, k, at, places, some, e, here, width, like, SUMMED: tl.constexpr):
+    """The gradient of row `at`, in the type of `like`: value k, or the sum of those of its places, if it has some.
+
+    Its places are from k on.
+    """
     if SUMMED:
         return tl.load(value + k * width + e, mask=here, other=0.0).to(like.dtype)
-    at = tl.load(row + k)
     total = tl.zeros_like(e).to(tl.float64)
-    same = moves
+    same = some
     while same:
         place = tl.load(order + k)
         total += tl.load(value + place * width + e, mask=here, other=0.0).to(tl.float64)
@@ -66,7 +80,7 @@ def _rowwise_adagrad(
     e = tl.arange(0, E)
     here = e < tl.where(moves, width, 0)
     own = tl.load(weight + at * width + e, mask=here, other=0.0)
-    gradient = _gradient(row, order, value, k, places, moves, e, here, width, own, SUMMED)
+    gradient = _gradient(row, order, value, k, at, places, moves, e, here, width, own, SUMMED)
     wide = gradient.to(tl.float64)
     total = tl.load(square_sum + at)
     total += (tl.sum(wide * wide, 0) / width).to(total.dtype)
@@ -103,10 +117,15 @@ def _adam(
         at, moves = tl.load(row + k).to(tl.int64), _moves(row, k)
     if GUARDED:
         moves = moves & (tl.load(good) != 0)
+    some = moves
+    if EVERYWHERE and not SUMMED:
+        k = _first_place(row, at, places)
+        some = moves & (k < places) & (tl.load(row + tl.minimum(k, places - 1)) == at)
     here = e < tl.where(moves, width, 0)
     place = at * width + e
     own = tl.load(weight + place, mask=here, other=0.0)
-    gradient = _gradient(row, order, value, k, places, moves, e, here, width, own, SUMMED) + number(decay, own) * own
+    gradient = _gradient(row, order, value, k, at, places, some, e, here, width, own, SUMMED)
+    gradient += number(decay, own) * own
     first = tl.load(mean + place, mask=here, other=0.0)
     second = tl.load(square + place, mask=here, other=0.0)
     first += (1.0 - number(beta1, own)) * (gradient - first)
@@ -181,6 +200,7 @@ def adam(
     value: Float[Tensor, "K D"],
     good: Bool[Tensor, ""] | None,
     *,
+    everywhere: bool,
     rate: float,
     root: float,
     betas: tuple[float, float],
@@ -189,20 +209,22 @@ def adam(
     widths: tuple[int, ...],
     max_norm: float | None,
 ) -> None:
-    """As `kernels.updates.adam`, of every row if `row` is None; `rate` and `root` have the bias corrections.
+    """As `kernels.updates.adam`; `rate` and `root` have the bias corrections.
 
     Args:
-        row, order: as in `rowwise_adagrad`; None: there is a value for each row.
+        row, order: as in `rowwise_adagrad`, and there is at least one place; None, only with `everywhere`: there is a
+            value for each row of the table.
     """
-    if len(value):
+    moved = len(weight) if everywhere else len(value)
+    if moved:
         numbers = (bits(each) for each in (rate, root, *betas, eps, weight_decay, max_norm or 0.0))
         block = triton.next_power_of_2(weight.shape[1])
         if max_norm is None:  # else a program needs the whole row
             block = min(block, _NUMBERS)
         where, sources = (value if each is None else each for each in (row, order))
         given = weight, mean, square, where, sources, value.contiguous(), _word(good, value)
-        chosen = {"SUMMED": order is None, "GUARDED": good is not None, "EVERYWHERE": row is None}
-        grid = len(value), triton.cdiv(weight.shape[1], block)
+        chosen = {"SUMMED": order is None, "GUARDED": good is not None, "EVERYWHERE": everywhere}
+        grid = moved, triton.cdiv(weight.shape[1], block)
         _adam[grid](*given, len(value), weight.shape[1], *numbers, **chosen, ENDS=_ends(widths, max_norm), E=block)
 
 

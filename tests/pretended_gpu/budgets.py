@@ -39,7 +39,7 @@ BUDGETS = {
     "RotatE, shared pool, self-adversarial": Budget(
         (*_SHARED, "discriminator=rotate", "loss=self_adversarial", "optimizer=rowwise_adagrad"), 0, 216
     ),
-    "KBGAN": Budget(("generator=kbgan", "discriminator=transe", "loss=margin_ranking", "optimizer=adam"), 0, 265, 86),
+    "KBGAN": Budget(("generator=kbgan", "discriminator=transe", "loss=margin_ranking", "optimizer=adam"), 0, 258, 60),
     "NSCaching": Budget(
         ("generator=nscaching", "discriminator=transe", "loss=margin_ranking", "optimizer=rowwise_adagrad"), 0, 331
     ),

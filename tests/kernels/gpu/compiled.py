@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import contrast, counter_random, draws, filtered_counts, known, pairs, queries, rows, updates
+from kernels.gpu import contrast, counter_random, draws, filtered_counts, known, means, pairs, queries, rows, updates
 from kernels.pairs import Comparison
 
 NEWEST = 90
@@ -25,8 +25,9 @@ NEWEST = 90
 OTHERS = (80, 100)
 FLOAT, DOUBLE, WORD, HALF_WORD = "*fp32", "*fp64", "*i64", "*i32"
 _INTEGERS = {"size", "candidates", "width", "pool", "draws", "rows", "stride", "first", "total", "count"}
-_INTEGERS |= {"queries", "ranges", "negatives", "places", "head_rows"}
+_INTEGERS |= {"queries", "ranges", "negatives", "places", "head_rows", "sharing"}
 _WORDS = {"stream", "high", "margin", "temperature", "lr", "eps", "bound", "rate", "root", "beta1", "beta2", "decay"}
+_WORDS |= {"divisor"}
 _PLACES = {"place", "target", "outer", "pick", "order", "begin", "end", "row", "source_of", "row_of_entity"}
 
 
@@ -49,7 +50,7 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
         out = {"out": DOUBLE if uniform else WORD}
         yield f"random {'uniform' if uniform else 'integers'}", counter_random._random, _random_options(uniform), out
     pool = {"M": 256, "D": draws._DRAWS}
-    yield "draw", draws._draw, pool, {"uniform": DOUBLE}
+    yield "draw", draws._draw, pool, {"uniform": DOUBLE, "candidate": WORD, "entity": WORD}
     yield "sampled policy gradient", draws._sampled, pool, {}
     yield "exact policy gradient", draws._exact, pool, {}
     for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
@@ -60,6 +61,9 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
         yield f"mask known {offset[1:]}", known._mask_known, {"N": 256}, lists
     ranking = {"rows": "i32", "answer": HALF_WORD, "out": WORD}
     yield "filtered counts", filtered_counts._count, {"BLOCK": filtered_counts._BLOCK}, ranking
+    scalars = {"factor": DOUBLE, "weight": DOUBLE}
+    yield "weighted mean", means._mean, {"N": means._NUMBERS}, scalars | {"out": DOUBLE}
+    yield "divided weights", means._divided, {"N": means._NUMBERS, "SCALED": True}, scalars
     yield "sum rows", rows._sum, {"E": rows._NUMBERS}, {}
     yield "sum few rows", rows._sum_few, {"N": rows._PLACES, "E": rows._OF_FEW}, {"out": DOUBLE}
     of_numbers = {"E": updates._NUMBERS, "GUARDED": True}
@@ -69,6 +73,8 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
         clip, options = " clipped" if ends else "", {"ENDS": ends, "E": 256, "GUARDED": True, "SUMMED": False}
         yield f"rowwise adagrad{clip}", updates._rowwise_adagrad, options, {"row": "*i16"}
         yield f"adam{clip}", updates._adam, {**options, "EVERYWHERE": False}, {"row": HALF_WORD}
+    summing = {**options, "SUMMED": False, "EVERYWHERE": True}
+    yield "adam everywhere that sums", updates._adam, summing, {"row": HALF_WORD}
     yield "adam everywhere", updates._adam, {**options, "ENDS": (), "SUMMED": True, "EVERYWHERE": True}, {}
 
 

@@ -86,7 +86,7 @@ def both_gradients(dtype: torch.dtype, *, summed: bool) -> tuple[tuple[Tensor, T
 
 @both_types
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-@pytest.mark.parametrize("way", ["everywhere", "summed", "summed by the kernel"])
+@pytest.mark.parametrize("way", ["everywhere", "everywhere, summed by the kernel", "summed", "summed by the kernel"])
 def test_updates_are_the_plain_ones(dtype: torch.dtype, max_norm: float | None, way: str):
     limit = {"widths": (2, 4), "max_norm": max_norm}
     mine, theirs = ([randn(9, WIDTH, dtype=dtype), *torch.zeros((2, 9, WIDTH), dtype=dtype)] for _ in range(2))
@@ -97,9 +97,10 @@ def test_updates_are_the_plain_ones(dtype: torch.dtype, max_norm: float | None, 
         before = [each.clone() for each in mine]
         common = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
         factors = {"rate": 0.1 / (1 - 0.9**step), "root": (1 - 0.999**step) ** 0.5}
-        kernels.gpu.updates.adam(*mine, *given, good, **common, **factors, **limit)
+        everywhere = way.startswith("everywhere")
+        kernels.gpu.updates.adam(*mine, *given, good, everywhere=everywhere, **common, **factors, **limit)
         if good is None or good:
-            options = {**common, "everywhere": way == "everywhere", "step": step, "lr": 0.1, "ball": Ball(**limit)}
+            options = {**common, "everywhere": everywhere, "step": step, "lr": 0.1, "ball": Ball(**limit)}
             without_kernels(kernels.updates.adam, *theirs, gradient, **options)
         else:
             assert all(one.equal(other) for one, other in zip(mine, before, strict=True))
@@ -146,12 +147,16 @@ def test_dense_adagrad_and_clipping_are_the_plain_ones(dtype: torch.dtype):
 @both_types
 @pytest.mark.parametrize("pool", [1, 7, 40])
 def test_draws_and_policy_gradients_are_the_plain_ones(dtype: torch.dtype, pool: int):
-    logits, uniform = 3 * randn(5, pool, dtype=dtype), randn(5, 20, seed=2).sigmoid()
-    log_prob, pick = kernels.gpu.draws.draw(logits, uniform)
-    plain_log_prob, plain_pick = without_kernels(kernels.draws.draw, logits, uniform)
-    assert_close(log_prob, plain_log_prob)
-    assert pick.equal(plain_pick)
-    advantage, reward, weight = (randn(*shape, dtype=dtype, seed=3) for shape in ((5, 20), (5, pool), (5,)))
+    logits, uniform = 3 * randn(6, pool, dtype=dtype), randn(6, 20, seed=2).sigmoid()
+    for groups in (6, 2, 1):
+        candidates = integers(1000, groups * pool).view(groups, pool)
+        mine = log_prob, pick, entity, drawn = kernels.gpu.draws.draw(logits, uniform, candidates)
+        plain = without_kernels(kernels.draws.draw_from, candidates, logits, uniform)
+        assert_close(log_prob, logits.double().log_softmax(1))
+        assert_close(drawn, plain[3])
+        assert all(one.equal(other) for one, other in zip(mine[1:3], plain[1:3], strict=True))
+        assert entity.equal(candidates.repeat_interleave(6 // groups, 0).gather(1, pick))
+    advantage, reward, weight = (randn(*shape, dtype=dtype, seed=3) for shape in ((6, 20), (6, pool), (6,)))
     for name, given in (("sampled", (pick, advantage, weight)), ("exact", (reward, weight))):
         mine = getattr(kernels.gpu.draws, f"{name}_policy_gradient")(log_prob, *given)
         assert_close(mine, without_kernels(getattr(kernels.draws, f"{name}_policy_gradient"), log_prob, *given))
