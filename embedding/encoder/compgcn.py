@@ -86,12 +86,12 @@ class CompGCN(Encoder):
         self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
     ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
-        into, out = self._sums(rows, relations, hop).chunk(2, dim=1)
+        sums = self._sums(rows, relations, hop)
         own, of_loop = self._forth(hop.own(rows)), self._forth(self.loop[number])
         loop = self._back(_MESSAGES[self.composition].make(own, of_loop.to(own.dtype)), rows)
-        parts = torch.cat([into, out, loop], dim=1) / 3
-        matrices = torch.cat([self.weight_in[number], self.weight_out[number], self.weight_loop[number]])
-        return torch.tanh(affine(parts, matrices, self.bias[number]))
+        # Matrices are divided by 3, for they have fewer numbers than rows.
+        of_sums = affine(sums, torch.cat([self.weight_in[number], self.weight_out[number]]) / 3, None)
+        return torch.tanh(affine(loop, self.weight_loop[number] / 3, self.bias[number]) + of_sums)
 
     def relations_after(self, number: int, relations: Float64[Tensor, "Q W"]) -> Float64[Tensor, "Q W"]:
         """The rows, times a matrix."""

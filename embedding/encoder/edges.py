@@ -89,14 +89,16 @@ class TrainEdges:
         facts = self._facts
         as_head = torch.bincount(facts.head[kept], minlength=facts.num_entities)
         as_tail = torch.bincount(facts.tail[kept], minlength=facts.num_entities)
-        chosen = kept[self._fact]
-        fact, destination, group = self._fact[chosen], self._destination[chosen], self._group[chosen]
-        symmetric = (as_head[facts.head[fact]] * as_tail[facts.tail[fact]]).double().rsqrt()
+        # Places, not a mask, which would be counted again by each choice.
+        chosen = kept.index_select(0, self._fact).nonzero()[:, 0]
+        destination, group = self._destination.index_select(0, chosen), self._group.index_select(0, chosen)
+        # A fact that is left out may have no other fact with its head or tail; its weight, infinite, is not chosen.
+        symmetric = (as_head.index_select(0, facts.head) * as_tail.index_select(0, facts.tail)).double().rsqrt()
         return Edges(
             destination,
-            self._source[chosen],
-            self._relation[chosen],
-            symmetric.to(self._dtype),
+            self._source.index_select(0, chosen),
+            self._relation.index_select(0, chosen),
+            symmetric.to(self._dtype).index_select(0, self._fact.index_select(0, chosen)),
             _share(group).to(self._dtype),
             _share(destination).to(self._dtype),
         )
@@ -104,4 +106,4 @@ class TrainEdges:
 
 def _share(group: Int64[Tensor, " M"]) -> Float[Tensor, " M"]:
     """1 / the size of each edge's group."""
-    return torch.bincount(group)[group].double().reciprocal()
+    return torch.bincount(group).double().reciprocal().index_select(0, group)
