@@ -56,12 +56,20 @@ def test_bytes_and_operations_of_a_step_of_plain_torch(tmp_path: Path):
 
 
 def test_triton_launches_instead_of_torchs(tmp_path: Path):
-    plain, triton = (work_of_step(COMPLEX, tmp_path / name, triton=name == "b") for name in ("a", "b"))
+    transe = ("discriminator=transe" if each == "discriminator=complex" else each for each in COMPLEX)
+    options = (*transe, "discriminator.max_norm=null")
+    plain, triton = (work_of_step(options, tmp_path / name, triton=name == "b") for name in ("a", "b"))
     assert triton.launches[0] < plain.launches[0]
     (contrast,) = (each for each in triton.kernels if each.name == "_contrast")
     assert contrast.is_triton
-    assert contrast.flops == 2 * 2 * 640 * 32 * 8
+    assert contrast.flops == 2 * 3 * 640 * 32 * 8  # a difference, its absolute value, a sum; scores and gradient
     assert contrast.cache == 2 * 640 * 32 * 8 * 4
+
+
+def test_dot_products_are_torchs_with_triton_too(tmp_path: Path):
+    work = work_of_step(COMPLEX, tmp_path, triton=True)
+    assert sum(each.flops for each in work.kernels if "bmm" in each.name) == 3 * 2 * 640 * 32 * 8
+    assert [each.name for each in work.kernels if each.name in ("_weigh", "_contrast")] == ["_weigh"]
 
 
 def test_the_table_says_what_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
