@@ -15,8 +15,8 @@ from trainer.runtime import Runtime
 from trainer.usage import Usage
 
 _LOOKED_UP = 16
-"""Of how many negatives of each positive a line of metrics says whether they are true. With 256 shared negatives, to
-look up all would take as long as several steps, or minutes where the facts don't fit in memory."""
+"""Of how many negatives of each positive a line of metrics says whether they are true. To look up 256 of each of 16,384
+took 23 seconds where the facts did not fit in memory."""
 
 
 class Diagnostics:

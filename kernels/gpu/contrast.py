@@ -94,6 +94,15 @@ def _store_query_gradient(
 
 @triton.jit
 @no_type_check
+def _truth(query, rows, target, b, width, KIND: tl.constexpr, E: tl.constexpr):
+    """The row of the target of query b, as a block of one, and its score."""
+    one = tl.arange(0, 1)
+    row = tl.load(target + b + one)
+    return row, tl.sum(scores(query + b * width, rows, row, one == 0, width, KIND, 1, E), 0)
+
+
+@triton.jit
+@no_type_check
 def _losses(
     b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
     candidates, margin, temperature, SOFTMAX: tl.constexpr, MASKED: tl.constexpr,
@@ -129,9 +138,7 @@ def _weigh(
     n = tl.arange(0, N)
     inside = n < candidates
     score = tl.load(negative + b * candidates + n, mask=inside, other=0.0)
-    one = tl.arange(0, 1)
-    true_row = tl.load(target + b + one)
-    truth = tl.sum(scores(query + b * width, rows, true_row, one == 0, width, DOT, 1, E), 0)
+    true_row, truth = _truth(query, rows, target, b, width, DOT, E)
     _, true_slope = _losses(
         b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
         candidates, margin, temperature, SOFTMAX, MASKED,
@@ -139,7 +146,7 @@ def _weigh(
     for start in range(0, width, E):
         e = start + tl.arange(0, E)
         here = e < width
-        answer = tl.sum(load_rows(rows, true_row, one == 0, e, here, width), 0)
+        answer = tl.sum(load_rows(rows, true_row, true_row >= 0, e, here, width), 0)
         tl.store(by_query + b * width + e, true_slope * answer, mask=here)
 
 
@@ -156,10 +163,7 @@ def _contrast(
     row = tl.load(place + b // size * candidates + n, mask=inside, other=0)
     score = scores(query + b * width, rows, row, inside, width, KIND, N, E)
     tl.store(negative + b * candidates + n, score, mask=inside)
-    # The target, as a block of one row.
-    one = tl.arange(0, 1)
-    true_row = tl.load(target + b + one)
-    truth = tl.sum(scores(query + b * width, rows, true_row, one == 0, width, KIND, 1, E), 0)
+    true_row, truth = _truth(query, rows, target, b, width, KIND, E)
     slope, true_slope = _losses(
         b, score, truth, inside, known, weight, positive, losses, by_positive, coefficient,
         candidates, margin, temperature, SOFTMAX, MASKED,
