@@ -22,7 +22,16 @@ time.sleep(60)
 
 def start_a_cell(folder: Path) -> None:
     launch.cells._SCRIPT = folder / "program.py"
-    cell = Cell("umls", "transe", "uniform", 0, 1, folder / "cell", [])
+    cell = Cell(
+        graph="umls",
+        discriminator="transe",
+        sampler="uniform",
+        num_negatives=None,
+        seed=0,
+        ranks=1,
+        folder=folder / "cell",
+        options=[],
+    )
     run_cell(cell, {"budget": None, "epochs": 1}, 1, lambda _: 1)
 
 
@@ -37,7 +46,8 @@ def test_a_run_ends_with_what_started_it(start, tmp_path: Path):
     (tmp_path / "program.py").write_text(PROGRAM.replace("PATH", repr(str(pid))))
     starter = new_process(start, tmp_path)
     starter.start()
-    wait_until(lambda: pid.is_file() and pid.read_text() != "")
+    wait_until(lambda: starter.exitcode is not None or (pid.is_file() and pid.read_text() != ""))
+    assert starter.is_alive(), "it failed before its run had begun"
     starter.kill()
     starter.join()
     wait_until(lambda: not is_running(int(pid.read_text())))
