@@ -47,10 +47,10 @@ class AnswerIndex(Answers):
 
     The query of row q is `query[q]` = anchor * num_relations + relation, and rows ascend by it. Its answers, ascending,
     are `answer[offset[q]:offset[q + 1]]`. A fact's place in `answer` is its number. Answers are int32, and so are
-    offsets below 2^31: 12 bytes a query and 4 a fact.
+    queries and offsets if all are below 2^31: 8 bytes a query and 4 a fact.
     """
 
-    query: Int64[Tensor, " Q"]
+    query: Int[Tensor, " Q"]
     offset: Int[Tensor, " Q+1"]
     answer: Int32[Tensor, " T"]
     num_relations: int
@@ -72,9 +72,9 @@ class AnswerIndex(Answers):
 
     def rows(self, anchor: Int64[Tensor, " B"], relation: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
         """The row of each query, or -1 if it has no known answer."""
-        wanted = anchor * self.num_relations + relation
+        wanted = (anchor * self.num_relations + relation).to(self.query.dtype)
         if not len(self.query):
-            return torch.full_like(wanted, -1)
+            return torch.full_like(anchor, -1)
         row = torch.searchsorted(self.query, wanted).clamp(max=len(self.query) - 1)
         return torch.where(self.query[row] == wanted, row, -1)
 
@@ -114,7 +114,7 @@ class AnswerIndex(Answers):
     ) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"], Int64[Tensor, " B"]]:
         """The anchor, relation and answer of each fact, by its number."""
         row = torch.searchsorted(self.offset, number.to(self.offset.dtype), right=True) - 1
-        query = self.query[row]
+        query = self.query[row].long()
         return query // self.num_relations, query % self.num_relations, self.answer[number].long()
 
 

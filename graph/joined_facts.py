@@ -43,7 +43,7 @@ class JoinedFacts:
         offsets = [index.offset[:-1].long() + first for index, first in zip(indexes, answers, strict=False)]
         end = torch.full((1,), answers[-1], dtype=torch.int64, device=indexes[0].answer.device)
         return cls(
-            torch.cat([index.query + number * span for number, index in enumerate(indexes)]),
+            torch.cat([index.query.long() + number * span for number, index in enumerate(indexes)]),
             torch.cat([*offsets, end]),
             torch.cat([index.answer for index in indexes]),
             num_entities,

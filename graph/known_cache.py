@@ -10,7 +10,7 @@ from graph.answer_index import AnswerIndex
 from graph.checked_file import checksum, load_checked, save_checked, writable_folder
 from graph.known import KnownTriples
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _WHAT = "index of known facts"
 _SIDES = "tails", "heads"
 _PARTS = "query", "offset", "answer"

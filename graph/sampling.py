@@ -16,6 +16,7 @@ from graph.batch import Batch
 from graph.counter_random import random_uniform, stream
 from graph.drawn_ahead import DrawnAhead
 from graph.errors import InputError
+from graph.latest import Latest
 from graph.permutation import permuted
 from graph.sections import Columns, Part, Section, lay_out
 from graph.shards import Ranges, Resident, ShardStates
@@ -118,8 +119,8 @@ class PositiveOrder:
         self.num_sections = len(parts)
         self.num_chunks = parts[-1].first_chunk + parts[-1].chunks * self._of_each
         self.steps_per_epoch = sum(part.batches for part in parts)
-        self._section = lru_cache(maxsize=1)(self._shuffle)
-        self._section_on_gpu = lru_cache(maxsize=1)(self._columns)
+        self._section = Latest(self._shuffle)
+        self._section_on_gpu = Latest(self._columns)
         self._ahead = DrawnAhead(self._draw) if on_gpu else None
 
     def batch(self, step: int) -> Batch:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from graph.shards import Ranges
 
@@ -85,20 +86,21 @@ def lay_out(
     """
     if corrupts_head is None:
         heads = -(-part.size // chunk_size)
-        place = torch.arange(part.size, device=order.device)
-        slot, value = torch.cat([place, heads * chunk_size + place]), shuffled.repeat(2)
         order, batch = torch.cat([order, order + part.chunks]), batch.repeat(2)
+        # A chunk of tails has the positives of a chunk of heads, so these are stored once; the last row has none.
+        row = functional.pad(shuffled, (0, (heads + 1) * chunk_size - part.size), value=-1)
+        row_of = torch.where(order < heads, order, order - heads).clamp(max=heads)
     else:
         before = corrupts_head.cumsum(0)
         heads = (before[-1:] + (chunk_size - 1)) // chunk_size if part.size else 0
         others = torch.arange(part.size, device=order.device) - before
-        slot, value = torch.where(corrupts_head, before - 1, heads * chunk_size + others), shuffled
-    row = torch.full((len(order) * chunk_size,), -1, dtype=torch.int64, device=order.device)
-    row = row.scatter_(0, slot, value).view(-1, chunk_size)
+        slot = torch.where(corrupts_head, before - 1, heads * chunk_size + others)
+        row = torch.full((len(order) * chunk_size,), -1, dtype=torch.int64, device=order.device)
+        row, row_of = row.scatter_(0, slot, shuffled), order
     corrupts_tail = order >= heads
     arranged = torch.argsort(2 * batch + corrupts_tail, stable=True)
     chunk = order[arranged]
-    row, of_batch = row[chunk], batch[arranged]
+    row, of_batch = row.view(-1, chunk_size)[row_of[arranged]], batch[arranged]
     counts = torch.zeros((2, part.batches), dtype=torch.int64, device=order.device)
     counts[0].index_add_(0, batch, (~corrupts_tail).long())
     counts[1].index_add_(0, of_batch, (row >= 0).sum(1))

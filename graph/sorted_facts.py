@@ -32,8 +32,8 @@ def sorted_answers(
     Args:
         folder: for temporary files, see `Growing`; the index is mapped from such if it is large.
     """
-    offset_type = np.int32 if len(anchor) <= INT32_MAX else np.int64
-    queries, offsets, answers = (Growing(folder, dtype) for dtype in (np.int64, offset_type, np.int32))
+    types = _narrowest(num_entities * num_relations), _narrowest(len(anchor)), np.int32
+    queries, offsets, answers = (Growing(folder, dtype) for dtype in types)
     columns = anchor.numpy(), relation.numpy(), answer.numpy()
     for first, key in _ranges(columns, num_entities, num_relations, folder):
         key.sort()
@@ -49,6 +49,10 @@ def sorted_answers(
         answers.append(key)
     offsets.append(np.array([len(answers)]))
     return AnswerIndex(queries.tensor(), offsets.tensor(), answers.tensor(), num_relations)
+
+
+def _narrowest(largest: int) -> type[np.integer]:
+    return np.int32 if largest <= INT32_MAX else np.int64
 
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -122,7 +122,7 @@ def _offsets(index: AnswerIndex) -> Int64[Tensor, " offsets"]:
     return offset.cumsum(0)
 
 
-def _by_relation(query: Int64[Tensor, " Q"], num_entities: int, num_relations: int) -> Int32[Tensor, " Q"]:
+def _by_relation(query: Int[Tensor, " Q"], num_entities: int, num_relations: int) -> Int32[Tensor, " Q"]:
     """The entities of the distinct queries entity * num_relations + relation, sorted by relation and entity."""
     anchor, relation = np.divmod(query.numpy(), num_relations)
     relation *= num_entities

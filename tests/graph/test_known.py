@@ -117,3 +117,18 @@ def test_entities_of_a_group_are_repeated_for_its_positives():
     assert per_positive(entity, 2).equal(entity)
     assert per_positive(entity, 6).tolist() == [[1, 2]] * 3 + [[3, 4]] * 3
     assert per_positive(entity[:0], 0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("num_entities", [ENTITIES, 1 << 30])
+def test_queries_take_four_bytes_where_they_can_and_answer_alike(num_entities: int):
+    triples = random_triples(60, seed=5)
+    batch, shift = batch_of(triples, heads=30), num_entities - ENTITIES
+    shifted = triples + torch.tensor([shift, 0, shift])
+    known = KnownTriples.of(shifted, num_entities, RELATIONS)
+    assert known.tails.query.dtype == (torch.int32 if num_entities == ENTITIES else torch.int64)
+    row, entity = known.answers(batch_of(shifted, heads=30))
+    expected_row, expected = index_of(triples).answers(batch)
+    assert row.tolist() == expected_row.tolist()
+    assert (entity - shift).tolist() == expected.tolist()
+    head, relation, tail = known.tails.facts(torch.arange(known.num_facts))
+    assert set(map(tuple, torch.stack([head, relation, tail], 1).tolist())) == set(map(tuple, shifted.tolist()))
