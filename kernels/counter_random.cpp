@@ -12,19 +12,26 @@ inline uint64_t mix(uint64_t word) {
 
 inline uint64_t bits(uint64_t stream, uint64_t key, int64_t inner) { return mix(mix(key ^ (uint64_t)inner) ^ stream); }
 
+// Remainders of one divisor, by a multiplication in place of a division. The quotient may be one too small, which is
+// corrected.
+struct Remainder {
+  uint64_t divisor, reciprocal;
+  explicit Remainder(int64_t by) : divisor((uint64_t)by), reciprocal(UINT64_MAX / divisor) {}
+
+  uint64_t of(uint64_t word) const {
+    const uint64_t rest = word - (uint64_t)(((unsigned __int128)word * reciprocal) >> 64) * divisor;
+    return rest >= divisor ? rest - divisor : rest;
+  }
+};
+
 // Random integers in [0, high): for each outer number, one for each inner number from 0 to count - 1.
 void random_integers(int64_t stream, const int64_t* outer, int64_t* out, int64_t outers, int64_t count, int64_t high,
                      int threads) {
-  const uint64_t divisor = (uint64_t)high, reciprocal = UINT64_MAX / divisor;
+  const Remainder below(high);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t i = 0; i < outers; ++i) {
     const uint64_t key = mix((uint64_t)outer[i]);
-    for (int64_t j = 0; j < count; ++j) {
-      // Divides by a multiplication. The quotient may be one too small, which is corrected.
-      const uint64_t word = bits((uint64_t)stream, key, j) >> 1;
-      const uint64_t rest = word - (uint64_t)(((unsigned __int128)word * reciprocal) >> 64) * divisor;
-      out[i * count + j] = (int64_t)(rest >= divisor ? rest - divisor : rest);
-    }
+    for (int64_t j = 0; j < count; ++j) out[i * count + j] = (int64_t)below.of(bits((uint64_t)stream, key, j) >> 1);
   }
 }
 
@@ -39,7 +46,29 @@ void random_uniform(int64_t stream, const int64_t* outer, double* out, int64_t o
   }
 }
 
+// What a permutation of 0 .. size - 1 has at each place: a Feistel network over a table of rows x columns cells, with a
+// stream of random numbers for each turn. A place that comes to a cell from `size` on is permuted again.
+void permuted_places(const int64_t* place, int64_t* out, int64_t places, const int64_t* stream, int64_t turns,
+                     int64_t rows, int64_t columns, int64_t size, int threads) {
+  const Remainder below[2] = {Remainder(rows), Remainder(columns)};
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < places; ++i) {
+    uint64_t number = (uint64_t)place[i];
+    do {
+      uint64_t cell[2] = {number / (uint64_t)columns, below[1].of(number)};
+      for (int64_t turn = 0; turn < turns; ++turn) {
+        uint64_t& moved = cell[turn % 2];
+        const Remainder& side = below[turn % 2];
+        moved = side.of(moved + side.of(bits((uint64_t)stream[turn], mix(cell[1 - turn % 2]), 0) >> 1));
+      }
+      number = cell[0] * (uint64_t)columns + cell[1];
+    } while (number >= (uint64_t)size);
+    out[i] = (int64_t)number;
+  }
+}
+
 }  // namespace kernel
 
 EXPORT(random_integers, random_integers)
 EXPORT(random_uniform, random_uniform)
+EXPORT(permuted_places, permuted_places)

@@ -19,3 +19,12 @@ def random_uniform(stream: int, outer: Int64[Tensor, " C"], count: int) -> Float
     out = torch.empty((len(outer), count), dtype=torch.float64)
     call("random_uniform", stream, outer, out, len(outer), count, torch.get_num_threads())
     return out
+
+
+def permuted_places(
+    place: Int64[Tensor, " K"], size: int, sides: tuple[int, int], streams: Int64[Tensor, " turns"]
+) -> Int64[Tensor, " K"]:
+    """What the permutation of graph/permutation.py has at each place, of a table of `sides` with a stream a turn."""
+    out = torch.empty_like(place)
+    call("permuted_places", place, out, len(place), streams, len(streams), *sides, size, torch.get_num_threads())
+    return out

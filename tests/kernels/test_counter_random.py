@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from graph.counter_random import combine, paired_integers, paired_uniform, random_integers, random_uniform, stream
+from graph.permutation import permuted
 from tests.kernels.arrays import on_threads, without_kernels
 
 KEYS = [stream("pool", 3, 14), 0, -1, (1 << 63) - 1, -(1 << 63)]
@@ -50,3 +51,20 @@ def test_numbers_do_not_depend_on_the_number_of_threads():
     assert one.equal(two)
     one, two = (on_threads(number, paired_uniform, 1, outer, 50) for number in (1, 2))
     assert one.equal(two)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100, 4097, 20_000_003])
+def test_permuted_places_are_those_of_torch(size: int):
+    place = torch.arange(max(0, size - 40_000), size)
+    expected = without_kernels(permuted, place, size, 5)
+    assert permuted(place, size, 5).equal(expected)
+    assert on_threads(2, permuted, place, size, 5).equal(expected)
+    assert permuted(place[:0], size, 5).shape == (0,)
+
+
+def test_places_of_a_permutation_need_not_lie_together():
+    place = torch.arange(3000)
+    assert permuted(place[::3], 3000, -1).equal(permuted(place, 3000, -1)[::3])
+    assert permuted(torch.tensor([(1 << 62) - 1]), 1 << 62, 5).equal(
+        without_kernels(permuted, torch.tensor([(1 << 62) - 1]), 1 << 62, 5)
+    )
