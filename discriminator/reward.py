@@ -1,6 +1,7 @@
 """Rewards: how the discriminator's scores become the reward that a generator learns from."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +11,9 @@ from graph.errors import InputError
 
 class RewardFunction(ABC):
     """Maps the discriminator's scores to rewards. A negative of higher reward should be proposed more often."""
+
+    depends_on_step: ClassVar[bool] = True
+    """Whether the reward of the same scores may change from step to step."""
 
     @abstractmethod
     def __call__(
@@ -26,6 +30,8 @@ class RewardFunction(ABC):
 
 class ScoreReward(RewardFunction):
     """The discriminator's score. For a distance model it is minus the distance (KBGAN, equation 5)."""
+
+    depends_on_step = False
 
     def __call__(
         self, positive: Float[Tensor, " B"], negative: Float[Tensor, "B M"], step: int

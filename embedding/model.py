@@ -1,6 +1,7 @@
 """KGEModel: a knowledge-graph embedding, made of an entity table, relation rows and a scoring function."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -25,8 +26,11 @@ from embedding.triple_scorer import Scored, TripleScorer, replicate
 from graph.batch import Batch
 from graph.counter_random import combine, stream
 from graph.errors import InputError
+from kernels.queries import HeadRows
 from kernels.rows import RowGradient
 from kernels.updates import Ball
+
+_Heads = TypeVar("_Heads", bound=HeadRows)
 
 
 class KGEModel:
@@ -181,6 +185,11 @@ class KGEModel:
         return self._edges is None
 
     @property
+    def has_network(self) -> bool:
+        """Whether queries are made by a network, with batch norm or dropout of its own."""
+        return self._network is not None
+
+    @property
     def samples_neighbours(self) -> bool:
         """Whether a training step makes only the rows that it looks up: see `Encoder`, `fanout`."""
         return self.encoding is not None and self.encoding.encoder.fanout is not None
@@ -279,7 +288,7 @@ class KGEModel:
     def _score(self, batch: Batch, entity: Int64[Tensor, "C N"], loss: FusedLoss | None) -> Scored:
         """Makes one look-up of all entities of a step."""
         lookup, (anchor, target, place) = self.entity.look_up(batch.anchor, batch.target[:, None], entity)
-        relation, head_rows = self.asked(batch.relation, batch.head_rows)
+        relation, head_rows = self.asked(batch.relation, batch.heads_for_kernels)
         trains_network = self._network is not None and torch.is_grad_enabled()
         step = TrainingStep(batch, self.dropout, self.site.world_size) if trains_network else None
         scales = self._dropout_scales(batch)
@@ -319,7 +328,7 @@ class KGEModel:
             self.dropout.relation_scale(batch, scoring.relation_width, dtype),
         )
 
-    def asked(self, relation: Int64[Tensor, " B"], head_rows: int) -> tuple[Int64[Tensor, " B"], int]:
+    def asked(self, relation: Int64[Tensor, " B"], head_rows: _Heads) -> tuple[Int64[Tensor, " B"], _Heads | int]:
         """The relation row of each query, and how many of the queries ask for heads.
 
         All code that scores queries must call it: with reciprocal relations, all queries ask for tails.
@@ -364,7 +373,7 @@ class KGEModel:
         Batch norm uses its running statistics, also if gradients are on, as in a generator that learns from them.
         """
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
-        relation, head_rows = self.asked(batch.relation, batch.head_rows)
+        relation, head_rows = self.asked(batch.relation, batch.heads_for_kernels)
         return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None).negative
 
 

@@ -5,7 +5,7 @@ rounding, on one rank and on many.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from graph.errors import InputError
+from graph.step_numbers import StepNumbers
+from kernels.number import Number
 from kernels.rows import RowGradient
-from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
+from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 
 _FREE = Ball((), None)
 State = dict[str, Tensor]
@@ -63,6 +65,11 @@ class ModelOptimizer(ABC):
 
         `steps` counts all the same: see `GlobalMeans`.
         """
+        self.numbers: StepNumbers | None = None
+        """In a step that a GPU repeats: where it reads the learning rate, and what else changes from step to step.
+
+        Then `step` neither sets `lr` nor counts, because the host does not run it each time; see `StepGraph`.
+        """
         # The kernels take a parameter as a matrix [rows, width].
         self._dense = [each.detach().view(*each.shape[:1] or (1,), -1) for each in model.dense_parameters()]
         self._dense_state = [self._new_dense_state(each) for each in self._dense]
@@ -80,16 +87,16 @@ class ModelOptimizer(ABC):
         Raises:
             RuntimeError: the entity table has changed since the scores were computed.
         """
-        self.lr = self._base_lr * lr_factor
-        self.steps += 1
+        if self.numbers is None:
+            self.set_lr(lr_factor)
         self.model.add_attached_gradients()
         gradient = self.model.take_gradient()
         relation = self.model.learned_relations
         for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
             if parameter.grad is not None:
-                lr = self.lr * (self._relation_share if parameter is relation else 1.0)
+                share = self._relation_share if parameter is relation else 1.0
                 clipped = self._clipped(parameter.grad if parameter is relation else parameter.grad.view(1, -1))
-                self._update_dense(rows, clipped.view(rows.shape), state, lr)
+                self._update_dense(rows, clipped.view(rows.shape), state, share)
                 parameter.grad = None
         self.model.relation_ball.clip_(relation.detach(), self.good)
         frozen = self.model.frozen
@@ -102,6 +109,16 @@ class ModelOptimizer(ABC):
         self.model.end_step(self.good)
         if frozen is not None:
             frozen.set_back(self.model.dense_tensors())
+        if self.numbers is None:
+            self.steps += 1
+
+    def set_lr(self, lr_factor: float) -> None:
+        """Sets the learning rate of the next step: the schedule's factor times that of the options."""
+        self.lr = self._base_lr * lr_factor
+
+    def _number(self, of: Callable[[], float]) -> Number:
+        """A number that changes from step to step; in a step that is repeated, where the GPU reads it."""
+        return of() if self.numbers is None else self.numbers.number(of)
 
     def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
         """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""
@@ -118,8 +135,9 @@ class ModelOptimizer(ABC):
 
     @abstractmethod
     def _update_dense(
-        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
-    ) -> None: ...
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, share: float
+    ) -> None:
+        """Updates a dense parameter; its learning rate is `share` times `lr`."""
 
     @abstractmethod
     def _update_rows(self, gradient: RowGradient) -> None:
@@ -169,28 +187,31 @@ class _RowAdam(ModelOptimizer):
         return {name: self.model.entity.new_rows(width) for name in ("exp_avg", "exp_avg_sq")}
 
     def _update_dense(
-        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, share: float
     ) -> None:
-        self._move(rows, RowGradient(None, gradient), state, lr, _FREE, everywhere=True)
+        self._move(rows, RowGradient(None, gradient), state, share, _FREE, everywhere=True)
 
     def _move(
         self,
         rows: Float[Tensor, "K W"],
         gradient: RowGradient,
         state: State,
-        lr: float,
+        share: float,
         ball: Ball,
         *,
         everywhere: bool,
     ) -> None:
+        def factors() -> tuple[float, float]:
+            return adam_factors(self.lr * share, self.betas, int(self.steps) + 1)
+
         adam(
             rows,
             state["exp_avg"],
             state["exp_avg_sq"],
             gradient,
             everywhere=everywhere,
-            step=int(self.steps),
-            lr=lr,
+            rate=self._number(lambda: factors()[0]),
+            root=self._number(lambda: factors()[1]),
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
@@ -214,7 +235,7 @@ class DenseAdam(_RowAdam):
         model, everywhere = self.model, self.model.frozen is None
         if model.frozen is not None:
             gradient = model.frozen.of_all_learning(gradient)
-        self._move(model.learned_rows, gradient, self.row_state, self.lr, model.entity_ball, everywhere=everywhere)
+        self._move(model.learned_rows, gradient, self.row_state, 1.0, model.entity_ball, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):
@@ -243,7 +264,7 @@ class LazyAdam(_RowAdam):
         )
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.learned_rows, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=False)
+        self._move(self.model.learned_rows, gradient, self.row_state, 1.0, self.model.entity_ball, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -264,11 +285,17 @@ class RowwiseAdagrad(ModelOptimizer):
         return {"square_sum": self.model.entity.new_rows(1)}
 
     def _update_dense(
-        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
+        self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, share: float
     ) -> None:
+        lr = self._number(lambda: self.lr * share)
         adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps, good=self.good)
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
-        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball, "good": self.good}
+        options = {
+            "lr": self._number(lambda: self.lr),
+            "eps": self.eps,
+            "ball": self.model.entity_ball,
+            "good": self.good,
+        }
         rowwise_adagrad(weight, square_sum, gradient, **options)

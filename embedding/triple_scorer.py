@@ -17,6 +17,7 @@ from embedding.scoring.network import NetworkScoring
 from embedding.scoring.queries import Queries, relation_rows
 from embedding.scoring.scoring import QueryScoring, ScoringFunction
 from embedding.training_step import TrainingStep
+from kernels.queries import HeadRows
 
 # torch 2.13 has another name for the option, and warns of the old one.
 _OPTIONS = signature(DistributedDataParallel.__init__).parameters
@@ -57,7 +58,7 @@ class TripleScorer(nn.Module):
         relation: Int64[Tensor, " B"],
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
-        head_rows: int,
+        head_rows: HeadRows,
         entity_scale: Float[Tensor, "B E"] | None,
         relation_scale: Float[Tensor, "B R"] | None,
         step: TrainingStep | None = None,

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,9 +18,15 @@ from graph.keys import QueryKeys
 class Baseline(ABC):
     """Computes a number to subtract from each reward. Baselines of past rewards are the same on every rank."""
 
+    repeats: ClassVar[bool] = False
+    """Whether a GPU may repeat `advantage`: see `NegativeSampler.repeats`."""
+
     @abstractmethod
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """The reward minus the baseline, for each draw. Call it once in each step. Collective."""
+
+    def count_repeated(self) -> None:
+        """Called in place of `advantage` when a GPU has repeated it: does what it does on the host."""
 
     def start(self, context: SamplerContext) -> None:
         """Called before a stage: forgets the rewards of the stage before."""
@@ -43,6 +50,8 @@ class Baseline(ABC):
 class PreviousEpoch(Baseline):
     """The mean reward of the previous epoch; 0 in the first epoch (Cai and Wang, KBGAN, NAACL 2018)."""
 
+    repeats = True
+
     def __init__(self) -> None:
         self.reset()
 
@@ -55,12 +64,24 @@ class PreviousEpoch(Baseline):
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""
+        if isinstance(reward.mean, Tensor) and not isinstance(self.total, Tensor):
+            # From now on they stay where they are, for steps that a GPU repeats.
+            self.mean, self.total = (torch.full_like(reward.mean, float(each)) for each in (self.mean, self.total))
         if batch.epoch != self.epoch:
-            self.mean = self.total / max(self.steps, 1)
-            self.epoch, self.total, self.steps = batch.epoch, 0.0, 0
-        self.total = self.total + reward.mean
+            mean = self.total / max(self.steps, 1)
+            if isinstance(self.mean, Tensor) and isinstance(self.total, Tensor):
+                self.mean.copy_(torch.as_tensor(mean))
+                self.total.zero_()
+            else:
+                self.mean, self.total = mean, 0.0
+            self.epoch, self.steps = batch.epoch, 0
+        self.total += reward.mean
         self.steps += 1
         return reward.value - self.mean
+
+    def count_repeated(self) -> None:
+        """See `Baseline.count_repeated`."""
+        self.steps += 1
 
     def state(self) -> dict[str, Tensor]:
         """See `Baseline.state`."""
@@ -155,6 +176,8 @@ class LeaveOneOut(Baseline):
     It removes the variance that comes from differences between positives. Needs at least two independent draws for each
     positive.
     """
+
+    repeats = True
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""

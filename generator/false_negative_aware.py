@@ -58,6 +58,11 @@ class FalseNegativeAwareSampler(KBGANSampler):
         context = self.context
         return KnownTriples.of(facts.to(context.site.device), context.num_entities, context.num_relations)
 
+    @property
+    def repeats(self) -> bool:
+        """False: hidden facts are looked up for each side by itself."""
+        return False
+
     def candidates(self, batch: Batch) -> Int64[Tensor, "C M"]:
         """Uniform candidates, some of which are replaced by the targets of positives that are hidden facts."""
         pool = super().candidates(batch)

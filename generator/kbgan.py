@@ -168,6 +168,16 @@ class KBGANSampler(NegativeSampler):
         """True for the exact estimator."""
         return self.estimator == Estimator.EXACT
 
+    @property
+    def repeats(self) -> bool:
+        """True if known facts are not looked up and the baseline can be repeated."""
+        uses_baseline = self.estimator == Estimator.REINFORCE and self.replacement
+        return not self.mask_known and (self.baseline.repeats or not uses_baseline)
+
+    def count_repeated(self) -> None:
+        """See `NegativeSampler.count_repeated`."""
+        self.baseline.count_repeated()
+
     def start_stage(self) -> None:
         """Makes a new optimiser and resets the baseline; the model keeps what pre-training gave it."""
         self.optimizer = self._make_optimizer(self.model)  # pyright: ignore[reportIncompatibleVariableOverride]

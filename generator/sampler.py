@@ -137,6 +137,19 @@ class NegativeSampler(ABC):
         return type(self).feedback is not NegativeSampler.feedback
 
     @property
+    def repeats(self) -> bool:
+        """True if a GPU may repeat `propose` and `feedback` without Python, as parts of a CUDA graph.
+
+        They must do the same in all steps of an epoch but its first, except for the contents of tensors: the same
+        operations, with the same numbers, on tensors of the same shape, and what is kept between steps stays in the
+        same memory. Random numbers must come from the batch, which may not be sliced by side. See `StepGraph`.
+        """
+        return False
+
+    def count_repeated(self) -> None:
+        """Called after a step that a GPU has repeated: does what `propose` and `feedback` do on the host."""
+
+    @property
     def knows_proposal(self) -> bool:
         """True if `propose` sets `Negatives.proposal`, which some losses need."""
         return False

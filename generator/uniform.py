@@ -32,6 +32,11 @@ class UniformSampler(StaticSampler):
         log_q = -math.log(context.num_entities)
         self._log_q = torch.full((1, 1), log_q, dtype=torch.float64, device=context.site.device)
 
+    @property
+    def repeats(self) -> bool:
+        """True unless known facts are looked up, which is done for each side by itself."""
+        return not self.mask_known and not self.redraw_known
+
     def draw(self, batch: Batch, purpose: str) -> Int64[Tensor, "C N"]:
         """See `StaticSampler.draw`."""
         return batch.entities(purpose, self.num_negatives, self.context.num_entities)

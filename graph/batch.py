@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from graph.counter_random import paired_integers, paired_uniform, stream
+from graph.counter_random import StreamKey, paired_integers, paired_uniform, stream
 from graph.shards import Resident
 from graph.transfer import sent
 from kernels.means import weighted_mean
+from kernels.queries import HeadRows
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Batch:
         return self.head_chunks * self.chunk_size
 
     @property
+    def heads_for_kernels(self) -> HeadRows:
+        """`head_rows`, as kernels take it: see `RepeatedBatch`."""
+        return self.head_rows
+
+    @property
     def anchor(self) -> Int64[Tensor, " B"]:
         """The entity of each positive that is kept: the tail if the head is corrupted, else the head."""
         return self._anchor_and_target[0]
@@ -84,9 +90,13 @@ class Batch:
 
     @cached_property
     def _anchor_and_target(self) -> Int64[Tensor, "2 B"]:
-        heads = self.head_rows  # one kernel of a GPU makes both
-        parts = self.tail[:heads], self.head[heads:], self.head[:heads], self.tail[heads:]
-        return torch.cat(parts).view(2, len(self.head))
+        return torch.cat(self.anchor_and_target_parts).view(2, len(self.head))  # one kernel of a GPU makes both
+
+    @property
+    def anchor_and_target_parts(self) -> list[Int64[Tensor, " _"]]:
+        """`anchor`, then `target`, each as the part whose heads are corrupted and the other part."""
+        heads = self.head_rows
+        return [self.tail[:heads], self.head[heads:], self.head[:heads], self.tail[heads:]]
 
     def slots(self, chunk: Int64[Tensor, " K"]) -> Int64[Tensor, " S"]:
         """Numbers of the positives of chunks, chunk_size of them a chunk.
@@ -144,11 +154,14 @@ class Batch:
 
     def integers(self, purpose: str, count: int, high: int) -> Int64[Tensor, "C count"]:
         """Uniform integers in [0, high) for each chunk, the same at every number of processes."""
-        return paired_integers(stream(purpose, self.seed, self.epoch), self.chunk, count, high)
+        return paired_integers(self._stream(purpose), self.chunk, count, high)
 
     def uniform(self, purpose: str, count: int) -> Float64[Tensor, "C count"]:
         """Uniform numbers in (0, 1) for each chunk, the same at every number of processes."""
-        return paired_uniform(stream(purpose, self.seed, self.epoch), self.chunk, count)
+        return paired_uniform(self._stream(purpose), self.chunk, count)
+
+    def _stream(self, purpose: str) -> StreamKey:
+        return stream(purpose, self.seed, self.epoch)
 
     def entities(self, purpose: str, count: int, num_entities: int) -> Int64[Tensor, "C count"]:
         """Uniform entities for each chunk, of those that are in memory; see `integers`.

@@ -14,6 +14,8 @@ import kernels.counter_random
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 
+StreamKey = int | Int64[Tensor, ""]
+"""The key of a stream of random numbers: see `stream`. On a GPU it may be a tensor there."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -54,7 +56,7 @@ def stream(purpose: str, *key: int) -> int:
     return _signed(word)
 
 
-def random_bits(stream_key: int, counter: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
+def random_bits(stream_key: StreamKey, counter: Int64[Tensor, "*s"]) -> Int64[Tensor, "*s"]:
     """64 random bits for each counter of a stream."""
     return _mix(_mix(counter) ^ stream_key)
 
@@ -64,12 +66,12 @@ def combine(outer: Int64[Tensor, "*s"], inner: Int64[Tensor, "*t"]) -> Int64[Ten
     return _mix(outer) ^ inner
 
 
-def random_integers(stream_key: int, counter: Int64[Tensor, "*s"], high: int) -> Int64[Tensor, "*s"]:
+def random_integers(stream_key: StreamKey, counter: Int64[Tensor, "*s"], high: int) -> Int64[Tensor, "*s"]:
     """Integers in [0, high), uniform up to a bias of high / 2^63."""
     return _shift_right(random_bits(stream_key, counter), 1) % high
 
 
-def random_uniform(stream_key: int, counter: Int64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
+def random_uniform(stream_key: StreamKey, counter: Int64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
     """Uniform numbers in (0, 1), never 0 and never 1: (52 random bits + 0.5) / 2^52."""
     return (_shift_right(random_bits(stream_key, counter), 12).double() + 0.5) * 2.0**-52
 
@@ -83,9 +85,11 @@ def gumbel(uniform: Float64[Tensor, "*s"]) -> Float64[Tensor, "*s"]:
     return -(-uniform.log()).log()
 
 
-def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
+def paired_integers(
+    stream_key: StreamKey, outer: Int64[Tensor, " C"], count: int, high: int
+) -> Int64[Tensor, "C count"]:
     """`random_integers` for the counters combine(outer, inner), inner = 0 .. count - 1."""
-    if usable(outer):
+    if usable(outer) and isinstance(stream_key, int):
         return kernels.counter_random.random_integers(stream_key, outer.contiguous(), count, high)
     if usable_on_gpu(outer):
         import kernels.gpu.counter_random as gpu
@@ -94,9 +98,9 @@ def paired_integers(stream_key: int, outer: Int64[Tensor, " C"], count: int, hig
     return random_integers(stream_key, _pairs(outer, count), high)
 
 
-def paired_uniform(stream_key: int, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
+def paired_uniform(stream_key: StreamKey, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
     """`random_uniform` for the counters combine(outer, inner), inner = 0 .. count - 1."""
-    if usable(outer):
+    if usable(outer) and isinstance(stream_key, int):
         return kernels.counter_random.random_uniform(stream_key, outer.contiguous(), count)
     if usable_on_gpu(outer):
         import kernels.gpu.counter_random as gpu

@@ -11,6 +11,9 @@ from kernels.library import call, type_name
 from kernels.rows import group_rows
 from kernels.shapes import expect_shape
 
+HeadRows = int | Int64[Tensor, ""]
+"""How many queries, the first ones, ask for the head. For kernels of a GPU it may be a tensor there."""
+
 
 class Combination(StrEnum):
     """How an entity row and a relation row are combined into a query."""
@@ -29,7 +32,7 @@ def make_queries(
     place: Int64[Tensor, " B"],
     relations: Float[Tensor, "R E"],
     relation: Int64[Tensor, " B"],
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float[Tensor, "B E"]:
     """A query from each rows[place] and relations[relation]; the first `head_rows` queries ask for the head."""
     expect_shape("relations", relations, len(relations), rows.shape[1])
@@ -49,7 +52,7 @@ def entity_gradient(
     gradient: Float[Tensor, "B E"],
     relations: Float[Tensor, "R E"],
     relation: Int64[Tensor, " B"],
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float[Tensor, "B E"]:
     """The gradient by each query's entity row."""
     if kind == Combination.TRANSLATION:
@@ -73,7 +76,7 @@ def relation_gradient(
     place: Int64[Tensor, " B"],
     relation: Int64[Tensor, " B"],
     num_relations: int,
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float64[Tensor, "R E"]:
     """The gradient by each relation row, summed over its queries in float64."""
     expect_shape("gradient", gradient, len(place), rows.shape[1])

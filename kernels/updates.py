@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
+from kernels.number import Number
 from kernels.rows import RowGradient
 from kernels.shapes import expect_shape
 
@@ -57,7 +58,7 @@ def rowwise_adagrad(
     square_sum: Float[Tensor, "L 1"],
     gradient: RowGradient,
     *,
-    lr: float,
+    lr: Number,
     eps: float,
     ball: Ball,
     good: Bool[Tensor, ""] | None = None,
@@ -88,7 +89,7 @@ def rowwise_adagrad(
     row, value = gradient.repeated()
     own, own_sum = weight[row], square_sum[row]
     total = own_sum + value.double().square().mean(1, keepdim=True).to(weight.dtype)
-    moved = own.addcdiv(value, total.sqrt().add_(eps), value=-lr)
+    moved = _moved(own, value, total.sqrt().add_(eps), lr)
     ball.clip_(moved)
     _write(weight, row, moved, own, good)
     _write(square_sum, row, total, own_sum, good)
@@ -99,7 +100,7 @@ def adagrad(
     square_sum: Float[Tensor, "K W"],
     gradient: Float[Tensor, "K W"],
     *,
-    lr: float,
+    lr: Number,
     eps: float,
     good: Bool[Tensor, ""] | None = None,
 ) -> None:
@@ -122,7 +123,7 @@ def adagrad(
     if good is not None:
         gradient = torch.where(good, gradient, 0.0)  # which adds 0 to the state, and then to the weight
     total = square_sum.addcmul_(gradient, gradient)
-    weight.addcdiv_(gradient, total.sqrt().add_(eps), value=-lr)
+    _moved(weight, gradient, total.sqrt().add_(eps), lr, out=weight)
 
 
 def adam(
@@ -132,8 +133,8 @@ def adam(
     gradient: RowGradient,
     *,
     everywhere: bool,
-    step: int,
-    lr: float,
+    rate: Number,
+    root: Number,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
@@ -143,11 +144,10 @@ def adam(
     """Adam on the rows that have a gradient, or with `everywhere` on all rows (gradient 0 for the others). In place.
 
     Args:
-        step: the number of this update, from 1, for the bias corrections.
+        rate, root: from `adam_factors`.
         weight_decay: L2 weight, added to the gradient.
         good: as in `rowwise_adagrad`.
     """
-    rate, root = lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
     if usable(weight) and good is None:
         for each in (mean, square):
             expect_shape("mean and square", each, *weight.shape)
@@ -170,11 +170,30 @@ def adam(
         value = value.add(own, alpha=weight_decay)
     new_mean = own_mean.lerp(value, 1 - betas[0])
     new_square = own_square.mul(betas[1]).addcmul_(value, value, value=1 - betas[1])
-    moved = own.addcdiv(new_mean, new_square.sqrt().div_(root).add_(eps), value=-rate)
+    moved = _moved(own, new_mean, new_square.sqrt().div_(root).add_(eps), rate)
     ball.clip_(moved)
     _write(mean, row, new_mean, own_mean, good)
     _write(square, row, new_square, own_square, good)
     _write(weight, row, moved, own, good)
+
+
+def adam_factors(lr: float, betas: tuple[float, float], step: int) -> tuple[float, float]:
+    """The rate of Adam's update number `step`, from 1, and what its roots are divided by, with the bias corrections."""
+    return lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** 0.5
+
+
+def _moved(
+    own: Float[Tensor, "K D"],
+    by: Float[Tensor, "K D"],
+    over: Float[Tensor, "K #D"],
+    rate: Number,
+    *,
+    out: Float[Tensor, "K D"] | None = None,
+) -> Float[Tensor, "K D"]:
+    """own - rate * by / over, with the same rounding on a CPU wherever the rate is."""
+    if isinstance(rate, Tensor):
+        return torch.sub(own, by * rate.to(own.dtype) / over, out=out)
+    return torch.addcdiv(own, by, over, value=-rate, out=out)
 
 
 def _words(gradient: RowGradient, weight: Float[Tensor, "L D"]) -> tuple[Tensor | int | None, ...]:

@@ -10,7 +10,7 @@ from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
 from kernels.gpu.available import usable_on_gpu
-from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
+from kernels.queries import Combination, HeadRows, entity_gradient, make_queries, relation_gradient
 from kernels.rows import GatheredGradient, whole_sum_of_occurrences
 
 
@@ -24,11 +24,17 @@ class Queries:
     relations: Float64[Tensor, "R_ R"]
     """The rows of all relations."""
     relation: Int64[Tensor, " B"]
-    head_rows: int
+    head_rows: HeadRows
     entity_scale: Float[Tensor, "B E"] | None = None
     """Factors of dropout for the entity rows; None without dropout."""
     relation_scale: Float[Tensor, "B R"] | None = None
     """Factors of dropout for the relation rows; None without dropout."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many queries ask for heads, and how many for tails, where no kernel makes them."""
+        heads = int(self.head_rows)
+        return [heads, len(self.place) - heads]
 
     @property
     def as_stored(self) -> bool:
@@ -87,7 +93,7 @@ class _Combined(torch.autograd.Function):
         lookup: Lookup,
         place: Tensor,
         relation: Tensor,
-        head_rows: int,
+        head_rows: HeadRows,
     ) -> Tensor:
         if not usable_on_gpu(lookup.rows):  # kernels on a GPU read float64
             relations = relations.to(lookup.rows.dtype)

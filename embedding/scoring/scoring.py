@@ -178,8 +178,8 @@ class ScoringFunction(nn.Module, ABC):
             target: for each positive, the entity that the candidates replace, with N = 1; None if the scores of
                 positives are not needed.
         """
-        sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
-        split = queries.head_rows * len(candidates.place) // max(len(queries.place), 1)
+        sizes = queries.sizes
+        split = sizes[0] * len(candidates.place) // max(len(queries.place), 1)
         relation = queries.relation_rows()
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), relation.split(sizes)
         heads = self.score_heads(tail, of_tail, candidates.chunks(0, split))
@@ -275,10 +275,10 @@ class QueryScoring(ScoringFunction):
         rows = queries.lookup.rows
         if self.combination is not None and queries.as_stored and (usable(rows) or usable_on_gpu(rows)):
             return queries.combined(self.combination, self.relation_factors(queries.relations))
-        if not queries.head_rows:
+        sizes = queries.sizes
+        if not sizes[0]:
             return self.tail_query(queries.entity_rows(), queries.relation_rows())
         # split, not two slices: each slice's gradient would be a full-size copy filled up with zeros.
-        sizes = [queries.head_rows, len(queries.place) - queries.head_rows]
         (tail, head), (of_tail, of_head) = queries.entity_rows().split(sizes), queries.relation_rows().split(sizes)
         of_heads = self.head_query(tail, of_tail)
         return None if of_heads is None else torch.cat([of_heads, self.tail_query(head, of_head)])

@@ -8,6 +8,8 @@ import triton.language as tl
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from kernels.gpu.numbers import integer
+
 _BLOCK = 1024
 
 
@@ -27,7 +29,7 @@ def _random(outer, out, total, count, stream, high, UNIFORM: tl.constexpr, BLOCK
     inside = place < total
     key = _mix(tl.load(outer + place // count, mask=inside, other=0).to(tl.uint64, bitcast=True))
     inner = (place % count).to(tl.uint64, bitcast=True)
-    bits = _mix(_mix(key ^ inner) ^ tl.cast(stream, tl.int64).to(tl.uint64, bitcast=True))
+    bits = _mix(_mix(key ^ inner) ^ integer(stream).to(tl.uint64, bitcast=True))
     if UNIFORM:
         value = ((bits >> 12).to(tl.int64, bitcast=True).to(tl.float64) + 0.5) * 2.220446049250313e-16  # 2^-52
     else:
@@ -35,17 +37,23 @@ def _random(outer, out, total, count, stream, high, UNIFORM: tl.constexpr, BLOCK
     tl.store(out + place, value, mask=inside)
 
 
-def random_integers(stream: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
-    """A uniform integer in [0, high) for each pair (outer[c], j), j = 0 .. count - 1."""
+def random_integers(
+    stream: int | Tensor, outer: Int64[Tensor, " C"], count: int, high: int
+) -> Int64[Tensor, "C count"]:
+    """A uniform integer in [0, high) for each pair (outer[c], j), j = 0 .. count - 1.
+
+    Args:
+        stream: the key, or a tensor on the GPU that holds it.
+    """
     return _filled(outer.new_empty((len(outer), count)), outer, stream, high)
 
 
-def random_uniform(stream: int, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
-    """A uniform number in (0, 1) for each pair (outer[c], j), j = 0 .. count - 1."""
+def random_uniform(stream: int | Tensor, outer: Int64[Tensor, " C"], count: int) -> Float64[Tensor, "C count"]:
+    """A uniform number in (0, 1) for each pair (outer[c], j), j = 0 .. count - 1; `stream` as above."""
     return _filled(outer.new_empty((len(outer), count), dtype=torch.float64), outer, stream, 1)
 
 
-def _filled(out: Tensor, outer: Tensor, stream: int, high: int) -> Tensor:
+def _filled(out: Tensor, outer: Tensor, stream: int | Tensor, high: int) -> Tensor:
     if out.numel():
         blocks = triton.cdiv(out.numel(), _BLOCK)
         uniform = out.dtype == torch.float64

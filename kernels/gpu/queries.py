@@ -9,7 +9,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from kernels.gathered import whole_sums
-from kernels.queries import Combination
+from kernels.gpu.numbers import integer
+from kernels.queries import Combination, HeadRows
 
 _NUMBERS = 128
 _KINDS = list(Combination)
@@ -17,7 +18,7 @@ _TRANSLATION, _ROTATION = (tl.constexpr(_KINDS.index(each)) for each in (Combina
 _QUERY, _BY_ENTITY, _BY_RELATION = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["head_rows"])
 @no_type_check
 def _combine(
     left, place, right, relation, out, head_rows, width, KIND: tl.constexpr, OF: tl.constexpr, E: tl.constexpr
@@ -31,7 +32,7 @@ def _combine(
     other = right + tl.load(relation + b).to(tl.int64) * width + e
     to = out + b * width + e
     # A query for heads has the conjugate, or the negative, of the relation's row.
-    turned = tl.where(b < head_rows, -1.0, 1.0)
+    turned = tl.where(b < integer(head_rows), -1.0, 1.0)
     real = tl.load(one, mask=here, other=0.0)
     right_real = tl.load(other, mask=here, other=0.0).to(real.dtype)  # relations are float64
     if KIND == _ROTATION:
@@ -54,7 +55,7 @@ def make_queries(
     place: Int64[Tensor, " B"],
     relations: Float[Tensor, "R E"],
     relation: Int64[Tensor, " B"],
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float[Tensor, "B E"]:
     """As `kernels.queries.make_queries`, which checks the shapes, as for the others."""
     return _combined(kind, _QUERY, rows, place, relations, relation, head_rows)
@@ -65,7 +66,7 @@ def entity_gradient(
     gradient: Float[Tensor, "B E"],
     relations: Float[Tensor, "R E"],
     relation: Int64[Tensor, " B"],
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float[Tensor, "B E"]:
     """As `kernels.queries.entity_gradient`."""
     return _combined(kind, _BY_ENTITY, gradient, relation, relations, relation, head_rows)
@@ -78,7 +79,7 @@ def relation_gradient(
     place: Int64[Tensor, " B"],
     relation: Int64[Tensor, " B"],
     num_relations: int,
-    head_rows: int,
+    head_rows: HeadRows,
 ) -> Float64[Tensor, "R E"]:
     """As `kernels.queries.relation_gradient`."""
     of_query = _combined(kind, _BY_RELATION, gradient, place, rows, place, head_rows)
@@ -86,7 +87,13 @@ def relation_gradient(
 
 
 def _combined(
-    kind: Combination, of: tl.constexpr, left: Tensor, place: Tensor, right: Tensor, relation: Tensor, head_rows: int
+    kind: Combination,
+    of: tl.constexpr,
+    left: Tensor,
+    place: Tensor,
+    right: Tensor,
+    relation: Tensor,
+    head_rows: HeadRows,
 ) -> Tensor:
     queries, width = len(relation), left.shape[1]
     out = left.new_empty((queries, width))

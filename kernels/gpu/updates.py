@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from kernels.gpu.numbers import bits, number
+from kernels.number import Number
 
 _NUMBERS = 1024
 """Numbers that a program moves, if it needs no whole row."""
@@ -156,7 +157,7 @@ def rowwise_adagrad(
     value: Float[Tensor, "K D"],
     good: Bool[Tensor, ""] | None,
     *,
-    lr: float,
+    lr: Number,
     eps: float,
     widths: tuple[int, ...],
     max_norm: float | None,
@@ -182,7 +183,7 @@ def adagrad(
     gradient: Float[Tensor, "K W"],
     good: Bool[Tensor, ""] | None,
     *,
-    lr: float,
+    lr: Number,
     eps: float,
 ) -> None:
     """As `kernels.updates.adagrad`."""
@@ -201,8 +202,8 @@ def adam(
     good: Bool[Tensor, ""] | None,
     *,
     everywhere: bool,
-    rate: float,
-    root: float,
+    rate: Number,
+    root: Number,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,

@@ -123,7 +123,7 @@ def update(how: Callable[..., None], gradient: RowGradient, width: int = 4, ball
     how(ROWS.clone(), torch.zeros(5, width, dtype=torch.float64), gradient, ball=ball or Ball((), None))
 
 
-ADAM = {"everywhere": False, "step": 1, "lr": 0.1, "betas": (0.9, 0.9), "eps": 1.0, "weight_decay": 0.0}
+ADAM = {"everywhere": False, "rate": 1.0, "root": 0.3, "betas": (0.9, 0.9), "eps": 1.0, "weight_decay": 0.0}
 GRADIENT = RowGradient(torch.tensor([0, 4]), randn(2, 4))
 rowwise = partial(update, partial(rowwise_adagrad, lr=0.1, eps=1.0))
 Q, C2 = randn(4, 4), integers(5, 2, 3)

@@ -11,11 +11,12 @@ import kernels.library
 from kernels.gathered import distinct_sums, sums_in_slots
 from kernels.gpu import available
 from kernels.rows import GatheredGradient, RowGradient
-from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
+from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 from tests.kernels.arrays import both_types, integers, randn
 
 WIDTH, ROWS = 6, 9
-ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "lr": 0.1, "step": 3}
+RATE, ROOT = adam_factors(0.1, (0.9, 0.999), 3)
+ADAM = {"betas": (0.9, 0.999), "eps": 1e-8, "rate": RATE, "root": ROOT}
 
 
 @pytest.fixture

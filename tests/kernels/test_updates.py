@@ -1,12 +1,15 @@
 """Updates of rows, compiled and plain, against torch's own optimisers and the formulas."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from kernels.pairs import Comparison
 from kernels.rows import GatheredGradient, PairGradient, RowGradient, sum_rows
-from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
+from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 from tests.kernels.arrays import (
     WIDTHS,
     Way,
@@ -17,12 +20,19 @@ from tests.kernels.arrays import (
     integers,
     on_threads,
     randn,
+    without_kernels,
 )
 
 ROWS, STEPS = 150, 4  # more than two blocks of rows
 FREE = Ball((), None)
 every_kind = pytest.mark.parametrize("kind", list(Comparison))
-ADAM = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-8}
+ADAM: dict[str, Any] = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-8}
+
+
+def adam_of(step: int) -> dict[str, Any]:
+    """The options of update number `step`, from 1."""
+    rate, root = adam_factors(ADAM["lr"], ADAM["betas"], step)
+    return {"rate": rate, "root": root, "betas": ADAM["betas"], "eps": ADAM["eps"]}
 
 
 def touched(step: int, rows: int = ROWS) -> Tensor:
@@ -55,8 +65,8 @@ class State:
 
     def adam(self, step: int, weight_decay: float = 0.0, ball: Ball = FREE, *, everywhere: bool) -> None:
         row, gradient = gradient_of(step, self.weight.shape[1], self.weight.dtype)
-        options = {"everywhere": everywhere, "step": step + 1, "weight_decay": weight_decay, "ball": ball}
-        adam(self.weight, self.mean, self.square, RowGradient(row, gradient), **options, **ADAM)
+        options = {"everywhere": everywhere, "weight_decay": weight_decay, "ball": ball, **adam_of(step + 1)}
+        adam(self.weight, self.mean, self.square, RowGradient(row, gradient), **options)
 
     def adagrad(self, step: int, ball: Ball = FREE) -> None:
         row, gradient = gradient_of(step, self.weight.shape[1], self.weight.dtype)
@@ -140,8 +150,8 @@ def test_a_gradient_that_is_summed_on_the_way_moves_rows_as_the_sum_does(
     def step(gradient: RowGradient, state: State) -> None:
         if update == "adagrad":
             return rowwise_adagrad(state.weight, state.square_sum, gradient, lr=0.1, eps=1e-10, ball=ball_of(14))
-        options = {"everywhere": update == "adam everywhere", "step": 1, "weight_decay": 0.1, "ball": ball_of(14)}
-        return adam(state.weight, state.mean, state.square, gradient, **options, **ADAM)
+        options = {"everywhere": update == "adam everywhere", "weight_decay": 0.1, "ball": ball_of(14), **adam_of(1)}
+        return adam(state.weight, state.mean, state.square, gradient, **options)
 
     moved, expected = State(14, dtype), State(14, dtype)
     place, copies = integers(ROWS, 40), randn(40, 14, dtype=dtype, seed=1)
@@ -198,8 +208,8 @@ def test_a_nan_gradient_shows_in_its_own_row_alone(way: Way, dtype: torch.dtype)
     gradient[1, 17] = torch.nan
     for ball in (FREE, Ball((20,), 0.7)):
         one, other = State(20, dtype), State(20, dtype)
-        options = {"everywhere": True, "step": 1, "weight_decay": 0.0, "ball": ball}
-        way(adam, one.weight, one.mean, one.square, RowGradient(row, gradient), **options, **ADAM)
+        options = {"everywhere": True, "weight_decay": 0.0, "ball": ball, **adam_of(1)}
+        way(adam, one.weight, one.mean, one.square, RowGradient(row, gradient), **options)
         way(rowwise_adagrad, other.weight, other.square_sum, RowGradient(row, gradient), lr=0.1, eps=1e-10, ball=ball)
         for state in (one, other):
             assert state.weight.isnan().any(1).nonzero()[:, 0].tolist() == [70]
@@ -217,3 +227,25 @@ def test_updates_do_not_depend_on_the_number_of_threads(dtype: torch.dtype):
 
     for one, two in zip(on_threads(1, everything), on_threads(2, everything), strict=True):
         assert one.equal(two)
+
+
+@both_types
+@pytest.mark.parametrize("update", ["adagrad", "adam", "dense adagrad"])
+def test_a_rate_that_lies_in_a_tensor_moves_rows_alike(update: str, dtype: torch.dtype):
+    def moved(number: Callable[[float], Any]) -> State:
+        state, (row, gradient) = State(7, dtype), gradient_of(0, 7, dtype)
+        if update == "dense adagrad":
+            adagrad(state.weight[: len(row)], state.mean[: len(row)], gradient, lr=number(0.1), eps=1e-10)
+        elif update == "adagrad":
+            of_rows = RowGradient(row, gradient)
+            rowwise_adagrad(state.weight, state.square_sum, of_rows, lr=number(0.1), eps=1e-10, ball=ball_of(7))
+        else:
+            options = {**adam_of(2), "everywhere": False, "weight_decay": 0.1, "ball": ball_of(7)}
+            options |= {name: number(options[name]) for name in ("rate", "root")}
+            adam(state.weight, state.mean, state.square, RowGradient(row, gradient), **options)
+        return state
+
+    there = without_kernels(moved, lambda number: torch.tensor(number, dtype=torch.float64))
+    here = without_kernels(moved, float)
+    for name in ("weight", "mean", "square", "square_sum"):
+        assert getattr(there, name).equal(getattr(here, name)), name

@@ -49,6 +49,8 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     for uniform in (False, True):
         out = {"out": DOUBLE if uniform else WORD}
         yield f"random {'uniform' if uniform else 'integers'}", counter_random._random, _random_options(uniform), out
+        there = {**out, "stream": WORD}
+        yield f"random of a repeated step {uniform}", counter_random._random, _random_options(uniform), there
     pool = {"M": 256, "D": draws._DRAWS}
     yield "draw", draws._draw, pool, {"uniform": DOUBLE, "candidate": WORD, "entity": WORD}
     yield "sampled policy gradient", draws._sampled, pool, {}
@@ -56,6 +58,8 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     for of, name in enumerate(("queries", "entity gradient", "relation gradient")):
         types = {"relation": WORD, "right": FLOAT if name == "relation gradient" else DOUBLE}
         yield f"{name} rotation", queries._combine, {"KIND": 2, "OF": of, "E": queries._NUMBERS}, types
+    there = {"relation": WORD, "right": DOUBLE, "head_rows": WORD}
+    yield "queries of a repeated step", queries._combine, {"KIND": 2, "OF": 0, "E": queries._NUMBERS}, there
     for offset in (HALF_WORD, WORD):
         lists = {"query": WORD, "offset": offset, "answer": HALF_WORD, "entity": WORD}
         yield f"mask known {offset[1:]}", known._mask_known, {"N": 256}, lists
@@ -68,11 +72,17 @@ def kernels() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, str]]]:
     yield "sum few rows", rows._sum_few, {"N": rows._PLACES, "E": rows._OF_FEW}, {"out": DOUBLE}
     of_numbers = {"E": updates._NUMBERS, "GUARDED": True}
     yield "adagrad", updates._adagrad, of_numbers, dict.fromkeys(("weight", "square_sum", "gradient"), DOUBLE)
+    there = dict.fromkeys(("weight", "square_sum", "gradient", "lr"), DOUBLE)
+    yield "adagrad of a repeated step", updates._adagrad, of_numbers, there
     yield "clip", updates._clip, {"ENDS": (200,), "E": 256, "GUARDED": True}, {"rows": DOUBLE}
     for ends in ((), (200,)):
         clip, options = " clipped" if ends else "", {"ENDS": ends, "E": 256, "GUARDED": True, "SUMMED": False}
         yield f"rowwise adagrad{clip}", updates._rowwise_adagrad, options, {"row": "*i16"}
         yield f"adam{clip}", updates._adam, {**options, "EVERYWHERE": False}, {"row": HALF_WORD}
+        there = {"row": "*i16", "lr": DOUBLE}
+        yield f"rowwise adagrad of a repeated step{clip}", updates._rowwise_adagrad, options, there
+        there = {"row": HALF_WORD, "rate": DOUBLE, "root": DOUBLE}
+        yield f"adam of a repeated step{clip}", updates._adam, {**options, "EVERYWHERE": False}, there
     summing = {**options, "SUMMED": False, "EVERYWHERE": True}
     yield "adam everywhere that sums", updates._adam, summing, {"row": HALF_WORD}
     yield "adam everywhere", updates._adam, {**options, "ENDS": (), "SUMMED": True, "EVERYWHERE": True}, {}

@@ -28,3 +28,5 @@ def test_queries_and_gradients_are_those_of_the_formula(
         assert found.dtype == torch.float64
         assert_close(found, by_relation, 1e-12 if dtype == torch.float64 else 3e-6)
         assert not found[NEVER].any()
+        there = make_queries(kind, rows, place, relations, relation, torch.tensor(head_rows))
+        assert there.equal(make_queries(kind, rows, place, relations, relation, head_rows))

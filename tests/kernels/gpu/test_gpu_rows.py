@@ -96,11 +96,15 @@ def test_updates_are_the_plain_ones(dtype: torch.dtype, max_norm: float | None, 
     for step, good in enumerate((None, torch.tensor(True), torch.tensor(False)), start=1):
         before = [each.clone() for each in mine]
         common = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
-        factors = {"rate": 0.1 / (1 - 0.9**step), "root": (1 - 0.999**step) ** 0.5}
+        rate, root = kernels.updates.adam_factors(0.1, (0.9, 0.999), step)
+        factors = {"rate": rate, "root": root}
         everywhere = way.startswith("everywhere")
-        kernels.gpu.updates.adam(*mine, *given, good, everywhere=everywhere, **common, **factors, **limit)
+        # A step that a GPU repeats reads them there.
+        mine_factors = {name: torch.tensor(each, dtype=torch.float64) for name, each in factors.items()}
+        read = factors if step == 1 else mine_factors
+        kernels.gpu.updates.adam(*mine, *given, good, everywhere=everywhere, **common, **read, **limit)
         if good is None or good:
-            options = {**common, "everywhere": everywhere, "step": step, "lr": 0.1, "ball": Ball(**limit)}
+            options = {**common, **factors, "everywhere": everywhere, "ball": Ball(**limit)}
             without_kernels(kernels.updates.adam, *theirs, gradient, **options)
         else:
             assert all(one.equal(other) for one, other in zip(mine, before, strict=True))
@@ -160,3 +164,24 @@ def test_draws_and_policy_gradients_are_the_plain_ones(dtype: torch.dtype, pool:
     for name, given in (("sampled", (pick, advantage, weight)), ("exact", (reward, weight))):
         mine = getattr(kernels.gpu.draws, f"{name}_policy_gradient")(log_prob, *given)
         assert_close(mine, without_kernels(getattr(kernels.draws, f"{name}_policy_gradient"), log_prob, *given))
+
+
+@both_types
+def test_rates_that_lie_in_a_tensor_move_rows_alike(dtype: torch.dtype):
+    there, here = ([randn(9, WIDTH, dtype=dtype), torch.full((9, 1), 0.1, dtype=dtype)] for _ in range(2))
+    given, _ = both_gradients(dtype, summed=False)
+    for (weight, state), lr in ((there, torch.tensor(0.1, dtype=torch.float64)), (here, 0.1)):
+        limit = {"widths": (WIDTH,), "max_norm": None}
+        kernels.gpu.updates.rowwise_adagrad(weight, state, *given, None, lr=lr, eps=1e-10, **limit)
+        kernels.gpu.updates.adagrad(weight[:, :1], state, given[2][:1, :1].expand(9, 1), None, lr=lr, eps=1e-10)
+    assert all(one.equal(other) for one, other in zip(there, here, strict=True))
+
+
+def test_the_key_of_random_numbers_may_lie_in_a_tensor():
+    outer = integers(1 << 40, 5)
+    for key in (0, -(1 << 63), (1 << 62) + 7):
+        given = torch.tensor(key), outer, 3
+        expected = kernels.counter_random.random_integers(key, outer, 3, 77)
+        assert kernels.gpu.counter_random.random_integers(*given, 77).equal(expected)
+        expected = kernels.counter_random.random_uniform(key, outer, 3)
+        assert kernels.gpu.counter_random.random_uniform(*given).equal(expected)
