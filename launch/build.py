@@ -197,6 +197,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False, disks: Disks
         manifest=_manifest(run, stages),
         log_every=options.log_every,
         checkpoint_minutes=options.checkpoint_minutes,
+        cuda_graph=options.cuda_graph,
         observers=_observers(run, models),
     )
 

@@ -45,6 +45,7 @@ class TrainerOptions:
     log_digests: bool = MISSING
     log_usage: bool = MISSING
     checkpoint_minutes: float = MISSING
+    cuda_graph: bool | None = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
 

@@ -33,7 +33,7 @@ class NotFinite:
 
 
 @dataclass(frozen=True)
-class _Step:
+class StepMeans:
     """The means of a step that the host has not read, or has read but not checked."""
 
     epoch: int
@@ -59,10 +59,9 @@ class GlobalMeans:
         """Whether the host reads the means in each step."""
         self.last: dict[str, float] = {}
         """The means that were read last, by name."""
-        self._unread: list[_Step] = []
+        self._unread: list[StepMeans] = []
         self._trouble = torch.zeros((), dtype=torch.float64, device=runtime.device)
-        """0 while all means are finite, nan from the first on that is not."""
-        self._zeros = self._trouble.new_zeros(0)
+        """The largest absolute mean so far: infinite or nan from the first on that is not finite."""
 
     @property
     def must_be_read(self) -> bool:
@@ -93,16 +92,15 @@ class GlobalMeans:
             said = sent(torch.tensor(votes, dtype=verdict.loss.dtype), verdict.loss.device)
             added = self.runtime.add(torch.cat([said, torch.stack(list(shares.values()))])).tolist()
             means = added[len(votes) :]
-            self._unread.append(_Step(batch.epoch, tuple(shares), means, counts))
+            self._unread.append(StepMeans(batch.epoch, tuple(shares), means, counts))
             return added[: len(votes)], dict(zip(shares, means, strict=True))
         values = torch.stack([*shares.values(), self._trouble])
-        if len(self._zeros) != len(values):
-            self._zeros = torch.zeros_like(values)
-        self._trouble = torch.dot(values, self._zeros)  # 0 times inf, or nan, is nan
-        good = self._trouble == 0
+        # In one kernel, and where it was, for steps that a GPU repeats. Of nan it is nan.
+        torch.linalg.vector_norm(values, torch.inf, out=self._trouble)
+        good = self._trouble < torch.inf
         for optimizer in optimizers:
             optimizer.good = good
-        self._unread.append(_Step(batch.epoch, tuple(shares), values[:-1], counts))
+        self._unread.append(StepMeans(batch.epoch, tuple(shares), values[:-1], counts))
         return list(votes), dict(zip(shares, values.unbind(), strict=False))
 
     def read(self) -> NotFinite | None:
@@ -123,7 +121,17 @@ class GlobalMeans:
                     return NotFinite(name, value, step.epoch, len(unread) - 1 - place)
         return None
 
-    def _undo(self, step: _Step) -> None:
+    def take_back(self) -> StepMeans:
+        """Forgets the means of the last step, which a CUDA graph has recorded and not made; `repeated` takes them."""
+        return self._unread.pop()
+
+    def repeated(self, recorded: StepMeans, epoch: int) -> None:
+        """Keeps the means that a CUDA graph has made where it recorded them; the next time, it makes others there."""
+        assert isinstance(recorded.values, Tensor)
+        counts = [(each, int(each.steps)) for each, _ in recorded.counts]
+        self._unread.append(StepMeans(epoch, recorded.names, recorded.values.clone(), counts))
+
+    def _undo(self, step: StepMeans) -> None:
         self._trouble.zero_()
         for optimizer, steps in step.counts:
             optimizer.good = None

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,12 @@ from trainer.global_means import GlobalMeans, reward_of
 from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.progress import Progress
+from trainer.repeatable import repeats_steps
 from trainer.runtime import Runtime
 from trainer.saver import Saver, aside_pointer, checkpoint_name
 from trainer.saving_times import SavingTimes
 from trainer.stage import Cursor, Stage
+from trainer.step_graph import StepGraph, own_stream
 from trainer.tracking.tracker import Tracker
 from trainer.validation import Validation
 
@@ -68,10 +71,11 @@ class Trainer:
         manifest: values that a run resumed from a checkpoint must share.
         log_every: steps between lines of metrics; fewer in short stages.
         checkpoint_minutes: minutes between checkpoints, besides those after validations; see `SavingTimes`.
+        cuda_graph: whether a GPU repeats steps as one CUDA graph; None: where that is possible. See `StepGraph`.
         observers: further measurements, the same on all ranks.
 
     Raises:
-        InputError: `log_every` or `checkpoint_minutes` is out of range.
+        InputError: `log_every` or `checkpoint_minutes` is out of range, or `cuda_graph` asks for what is not possible.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Trainer:
         manifest: Mapping[str, Any],
         log_every: int,
         checkpoint_minutes: float,
+        cuda_graph: bool | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         if log_every < 1:
@@ -104,6 +109,10 @@ class Trainer:
         self.log_every = log_every
         self.observers = observers
         self.cursor = Cursor()
+        self._repeats = {
+            stage.name: repeats_steps(cuda_graph, stage, runtime, observed=bool(observers)) for stage in stages
+        }
+        self._graph: StepGraph | None = None
         self.after_validation: Callable[[Stage], object] | None = None
         """Called on all ranks after each validation, when its metrics are tracked; it may be collective."""
         self.best_ranking: Metrics | None = None
@@ -121,8 +130,9 @@ class Trainer:
         """
         gc.freeze()  # the collector would search long-lived objects each time: a tenth of a short step
         try:
-            for stage in self.stages[self.cursor.stage :]:
-                self._run_stage(stage)
+            with own_stream(self.runtime.device) if any(self._repeats.values()) else nullcontext():
+                for stage in self.stages[self.cursor.stage :]:
+                    self._run_stage(stage)
             self._stop_if_asked()  # after the last step everything is saved already
         finally:
             gc.unfreeze()
@@ -144,8 +154,11 @@ class Trainer:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
         done = cursor.stage_step * positives
+        if self._repeats[stage.name]:
+            self._graph = StepGraph(stage, self.means, partial(self._train, stage, lr_factor=1.0))
         with Progress(stage.name, stage.steps * positives, done, shown=self.runtime.is_first) as progress:
             self._run_steps(stage, positives, progress)
+        self._graph = None  # and the memory that its steps had
         self._finish_stage(stage)
 
     def _run_steps(self, stage: Stage, positives: int, progress: Progress) -> None:
@@ -156,11 +169,14 @@ class Trainer:
             for observer in self.observers:
                 observer.before_step()
             started = time.perf_counter()
-            step = self.train_step(stage, cursor.stage_step)
+            is_logged = (cursor.step + 1) % log_every == 0
+            step = None
+            if is_logged or not self._repeat_step(stage, cursor.stage_step):
+                step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
             stage.after_step(cursor.stage_step)
-            is_logged, is_validated = cursor.step % log_every == 0, stage.validates_after(cursor.stage_step)
+            is_validated = stage.validates_after(cursor.stage_step)
             is_saved = self.times.asked_to_stop or self.times.is_due
             is_last = not self._has_steps_left(stage)
             if is_logged or is_validated or is_saved or is_last or self.means.must_be_read:
@@ -169,7 +185,7 @@ class Trainer:
             cursor.seconds += seconds
             for observer in self.observers:
                 observer.after_step(seconds)
-            if is_logged:
+            if step is not None and is_logged:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
             best = cursor.best_value if cursor.best_checkpoint is not None else None
@@ -200,14 +216,26 @@ class Trainer:
         optimiser updates the model; the sampler gets the reward. On one rank with a GPU the host does not wait for the
         check: see `GlobalMeans`.
         """
-        whole = stage.order.batch(number)
+        return self._train(stage, stage.order.batch(number), lr_factor=self._lr_factor(stage, number))
+
+    def _repeat_step(self, stage: Stage, number: int) -> bool:
+        """Trains one step as part of a graph, in which a GPU repeats it without Python; False if that can't be."""
+        if self._graph is None or not self._graph.takes(batch := stage.order.batch(number)):
+            return False
+        self._graph.step(batch, self._lr_factor(stage, number))
+        self.times.count(self.times.votes())
+        return True
+
+    def _lr_factor(self, stage: Stage, number: int) -> float:
+        return stage.schedule.factor(number / stage.order.steps_per_epoch, stage.epochs)
+
+    def _train(self, stage: Stage, whole: Batch, *, lr_factor: float) -> Step:
         stage.player.begin_step(whole)
         batch = self.runtime.share(whole)
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
         verdict = stage.player.judge(batch, negatives)
         loss, reward = self._global_means(stage, batch, negatives, verdict)
-        factor = stage.schedule.factor(number / stage.order.steps_per_epoch, stage.epochs)
-        stage.player.learn(verdict, lr_factor=factor)
+        stage.player.learn(verdict, lr_factor=lr_factor)
         if reward is not None:
             stage.sampler.feedback(batch, negatives, reward)
         return Step(batch, negatives, verdict, loss, None if reward is None else reward.mean)

@@ -5,6 +5,8 @@ of a result depends on the data. Kernels are estimates: how many launches torch'
 """
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -58,10 +60,28 @@ _INDEXING = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
 _MASKS = (torch.bool, torch.uint8)
 
 
+@dataclass(frozen=True)
+class Call:
+    """Something that the GPU is asked to do: a kernel, a view, new memory, or a copy to or from it."""
+
+    name: str
+    function: Callable[..., Any] | None
+    """Does it again if it is called with the same arguments; None for copies between the devices."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: list[Tensor]
+
+
 class Counts:
     """Kernels and host syncs since the last `clear`."""
 
     def __init__(self) -> None:
+        self.on_call: Callable[[Call], None] | None = None
+        """Is told of each call, when it is done; None: nobody is."""
+        self.on_given: Callable[[list[Tensor]], None] | None = None
+        """Is told of the tensors on the GPU that a call is given, before it is done; None: nobody is."""
+        self.on_sync: Callable[[str], None] | None = None
+        """Is told of each host sync; None: nobody is."""
         self.kernels: Counter[str] = Counter()
         """By line and operation."""
         self.syncs: Counter[str] = Counter()
@@ -74,7 +94,26 @@ class Counts:
 
     def sync(self, reason: str) -> None:
         """Counts a host sync at the line that is running."""
+        if self.on_sync is not None:
+            self.on_sync(reason)
         self.syncs[f"{running_line()} {reason}"] += 1
+
+    def call(
+        self,
+        name: str,
+        function: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        results: list[Tensor],
+    ) -> None:
+        """Tells of a `Call`; it counts nothing."""
+        if self.on_call is not None:
+            self.on_call(Call(name, function, args, kwargs, results))
+
+    def given(self, tensors: list[Tensor]) -> None:
+        """Tells of the tensors that a call is given, before it is done."""
+        if self.on_given is not None:
+            self.on_given(tensors)
 
     def kernel(self, name: str) -> None:
         """Counts the kernels of an operation at the line that is running."""

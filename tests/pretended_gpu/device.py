@@ -64,12 +64,13 @@ class Marks:
 on_gpu, pinned = Marks(), Marks()
 
 
-def _tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors among these values, and in the lists and tuples among them."""
     for each in values:
         if isinstance(each, Tensor):
             yield each
         elif isinstance(each, (list, tuple)):
-            yield from _tensors_in(each)
+            yield from tensors_in(each)
 
 
 class Watch(TorchDispatchMode):
@@ -92,18 +93,21 @@ class Watch(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name.split("::")[-1]
-        tensors = [*_tensors_in(args), *_tensors_in(kwargs.values())]
+        tensors = [*tensors_in(args), *tensors_in(kwargs.values())]
         gpu = [each for each in tensors if on_gpu.has(each)]
         if not gpu:
             return func(*args, **kwargs)
         cpu = [each for each in tensors if not on_gpu.has(each)]
         refuse_mixed(func, name, args, gpu, cpu)
+        self.counts.given(gpu)
         out = func(*args, **kwargs)
         if name == "copy_" and cpu:
             if not (pinned.has(args[1]) and len(args) > 2 and args[2]):
                 self.counts.sync("copy_ between devices")
             self.counts.kernel("copy_")
+            self.counts.call("copy_ between devices", None, args, kwargs, [])
             return out
-        results = [on_gpu.put(each) for each in _tensors_in((out,))]
+        results = [on_gpu.put(each) for each in tensors_in((out,))]
         self.counts.operation(name, args, kwargs, results)
+        self.counts.call(name, func, args, kwargs, results)
         return out

@@ -62,11 +62,11 @@ def alone(device: str) -> Runtime:
     return Runtime.start(device=device, timeout_seconds=1.0)
 
 
-def train(options: Sequence[str], folder: Path, runtime: Runtime) -> Trained:
-    """Trains one epoch, ends, goes on from the checkpoint with another epoch, and ranks the test triples."""
+def train(options: Sequence[str], folder: Path, runtime: Runtime, *, epochs: int = 2) -> Trained:
+    """Trains one epoch, ends, goes on from the checkpoint up to so many epochs, and ranks the test triples."""
     _, trainer = built(options, folder, runtime, epochs=1)
     fit(trainer, folder)
-    run, trainer = built(options, folder, runtime, epochs=2, resumed=True)
+    run, trainer = built(options, folder, runtime, epochs=epochs, resumed=True)
     checkpoint = find_checkpoint(folder, "latest", "resume")
     trainer.resume(checkpoint, trainer.checkpointer.read_manifest(checkpoint))
     fit(trainer, folder)

@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from kernels.gpu import available
@@ -19,10 +21,16 @@ def triton_launches(counts: Counts) -> Iterator[None]:
 
     real = InterpretedFunction.run
 
-    def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+    def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         counts.kernel(f"Triton: {self.__name__}")
+        counts.given([each for each in args if isinstance(each, Tensor)])
+        launch(self, *args, grid=grid, warmup=warmup, **kwargs)
+        given = {"grid": grid, "warmup": warmup, **kwargs}
+        counts.call(f"Triton: {self.__name__}", partial(launch, self), args, given, [])
+
+    def launch(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         with _disable_current_modes(), on_gpu.hidden():
-            return real(self, *args, grid=grid, warmup=warmup, **kwargs)
+            real(self, *args, grid=grid, warmup=warmup, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(available, "has_triton", lambda: True)

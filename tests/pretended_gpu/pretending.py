@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from kernels.gpu import available
 from tests.pretended_gpu.counting import Counts
 from tests.pretended_gpu.device import CPU, GPU, Watch, on_gpu, pinned
+from tests.pretended_gpu.graphs import pretend_graphs
 from tests.pretended_gpu.refusals import RefusedError
 
 _FILLED = ("zeros", "ones", "full", "arange", "eye", "linspace")
@@ -32,6 +33,7 @@ def pretended_gpu() -> Iterator[Counts]:
         _pretend_moves(patch, counts)
         _pretend_makers(patch, counts)
         _pretend_reads(patch, counts)
+        pretend_graphs(patch, counts)
         try:
             with Watch(counts):
                 yield counts
@@ -86,7 +88,9 @@ def _pretend_moves(patch: pytest.MonkeyPatch, counts: Counts) -> None:
         counts.kernel("copy")
         if not (to_gpu and non_blocking and pinned.has(value)):
             counts.sync("copy to the GPU" if to_gpu else "copy to the CPU")
-        return Moved.apply(value, to_gpu)
+        moved = Moved.apply(value, to_gpu)
+        counts.call("copy to the GPU" if to_gpu else "copy to the CPU", None, (value,), {}, [moved])
+        return moved
 
     def to(self: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
         if args and isinstance(args[0], Tensor):  # its real device is the CPU
@@ -120,7 +124,8 @@ def _pretend_makers(patch: pytest.MonkeyPatch, counts: Counts) -> None:
                 return made
             if filled and made.numel():
                 counts.kernel(real.__name__)
-            return on_gpu.put(made)
+            counts.call(real.__name__, real, args, kwargs, [on_gpu.put(made)])
+            return made
 
         return make
 
