@@ -27,6 +27,8 @@ class Device:
     """The host's time for a kernel of torch, from Python to the driver. An assumption: 5 to 25 us are reported."""
     triton_launch: float
     """The same of Triton. 8.7 us (vllm-project/vllm#34838, GB200), 11 us (meta-pytorch/tritonbench#1002)."""
+    graph_launch: float
+    """The host's time to start a CUDA graph of some tens of kernels. An assumption."""
     wait: float
     """How long the device is idle after the host has waited for it, until the next kernel. An assumption."""
 
@@ -44,5 +46,6 @@ H100 = Device(
     shortest=2 * _MICRO,
     launch=5 * _MICRO,
     triton_launch=9 * _MICRO,
+    graph_launch=10 * _MICRO,
     wait=10 * _MICRO,
 )

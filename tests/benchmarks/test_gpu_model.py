@@ -44,6 +44,13 @@ def test_host_and_device_work_one_after_the_other_where_there_are_waits():
     assert rate.bound() == "launches on the host"
 
 
+def test_a_step_that_is_one_graph_has_five_launches():
+    device = replace(DEVICE, graph_launch=20 * MICRO)
+    short, long = (rate_of(StepWork([Kernels("some", number)], waits=0, positives=1), device) for number in (10, 100))
+    assert 1 / short.in_one_graph == pytest.approx((20 + 4 * 2) * MICRO)  # the host's time
+    assert 1 / long.in_one_graph == pytest.approx((100 + 4) * MICRO)  # the device's
+
+
 def test_bytes_and_operations_of_a_step_of_plain_torch(tmp_path: Path):
     work = work_of_step(COMPLEX, tmp_path, triton=False)
     assert work.launches[1] == 0
@@ -77,6 +84,6 @@ def test_the_table_says_what_is_reached(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(benchmarks.gpu_model, "work_of_step", lambda *_, **__: work)
     _, _, *lines = table([("slow", Modelled(COMPLEX, 7e6)), ("fast", Modelled(COMPLEX, 9e6))], DEVICE, 320, tmp_path)
     assert [line.partition(",")[0] for line in lines] == ["| slow", "| slow", "| fast", "| fast"]
-    assert all("| 8.00 | reached: 7 | memory of the device (longest: one 5 us) | 8.00 |" in line for line in lines[:2])
+    assert all("| 8.00 | reached: 7 | memory of the device (longest: one 5 us) | 2.22 |" in line for line in lines[:2])
     assert all("| 8.00 | missed: 9 |" in line for line in lines[2:])
     assert {name.split()[0] for name in CASES} == {"ComplEx", "TransE", "KBGAN,"}
