@@ -240,7 +240,7 @@ class KGEModel:
     def dense_tensors(self) -> dict[str, Tensor]:
         """All tensors except entity rows, by name: parameters and running statistics; equal on all ranks."""
         tensors: dict[str, Tensor] = {**self.scorer.state_dict(), **self.attached.state_dict()}
-        return tensors if self.encoding is None else {**tensors, **self.encoding.named_parameters()}
+        return tensors if self.encoding is None else {**tensors, **self.encoding.named_tensors()}
 
     def add_attached_gradients(self) -> None:
         """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
@@ -305,6 +305,8 @@ class KGEModel:
         self._made = None
         for norm in batch_norms(self.scoring):
             norm.end_step(good)
+        if self.encoding is not None:
+            self.encoding.end_step(good)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """The factors that dropout multiplies entity and relation rows by; None without dropout.

@@ -11,7 +11,7 @@ from embedding.model import KGEModel
 from embedding.scoring.rotate import RotatE
 from graph.batch import Batch
 from graph.errors import InputError
-from tests.encoders import KINDS, encoded, plain_rows, small_graph
+from tests.encoders import KINDS, LAYER, encoded, plain_rows, small_graph
 from tests.worlds import adam, batch_of, distmult, model_of, site_of
 
 GRAPH = small_graph()
@@ -64,8 +64,9 @@ def loss_of(model: KGEModel, batch: Batch, entity: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_equal_finite_differences(kind: str):
-    model = encoded(kind, GRAPH, dropout=0.3)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gradients_equal_finite_differences(kind: str, batch_norm: bool):
+    model = encoded(kind, GRAPH, dropout=0.3, batch_norm=batch_norm)
     batch, entity = batch_with(*FACTS[2:6]), torch.tensor([[1, 9], [4, 4], [0, 7], [2, 3]])
     loss_of(model, batch, entity).backward()
     gradient = model.take_gradient()
@@ -81,6 +82,8 @@ def test_gradients_equal_finite_differences(kind: str):
             losses.append(float(loss_of(model, batch, entity).detach()))
         value.copy_(before)
         assert found is not None
+        # Batch norm takes some terms away. A parameter that it leaves no effect would move by rounding alone.
+        assert float(found.abs().max()) > 1e-5
         expected = (losses[0] - losses[1]) / 2e-6
         assert float((found * direction).sum()) == pytest.approx(expected, rel=2e-6, abs=1e-7)
 
@@ -114,6 +117,11 @@ def test_a_step_that_was_not_begun_is_refused():
         ("linear", {"dropout": 1.0}, "encoder.dropout must be at least 0 and below 1, got 1.0"),
         ("linear", {"layers": 2, "fanout": [10]}, "encoder.fanout must be null, or a list of 2 .* got \\[10\\]"),
         ("linear", {"fanout": [0]}, "encoder.fanout must be null, or a list of 1 .* got \\[0\\]"),
+        (
+            "linear",
+            {"fanout": [10], "batch_norm": True},
+            "encoder.batch_norm must be false with a fan-out, got true with encoder.fanout=\\[10\\]: it takes means",
+        ),
         ("compgcn sub", {"composition": "add"}, "encoder.composition must be one of sub, mult, corr, got 'add'"),
         ("rgcn basis", {"decomposition": "none"}, "encoder.decomposition must be one of basis, block, got 'none'"),
         ("rgcn basis", {"normalisation": "all"}, "encoder.normalisation must be one of relation, entity, got 'all'"),
@@ -123,7 +131,7 @@ def test_a_step_that_was_not_begun_is_refused():
     ],
 )
 def test_options_out_of_range_are_refused(kind: str, options: dict, message: str):
-    make = partial(KINDS[kind], **{"layers": 1, "dropout": 0.0, "residual": False, "fanout": None} | options)
+    make = partial(KINDS[kind], **LAYER | options)
     with pytest.raises(InputError, match=message):
         model_of(site_of(GRAPH), dim=6, scoring=distmult, encoder=EncoderChoice(make, GRAPH.train))
 
