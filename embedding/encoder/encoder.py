@@ -57,6 +57,8 @@ class Encoder(nn.Module, ABC):
     reads_relations: ClassVar[bool] = False
     """Whether messages depend on relation rows. If so, layers get a row for each inverse relation too."""
 
+    of_relations: ClassVar[tuple[str, ...]] = ("inverse",)
+    """The parameters, or lists of parameters, that have a row for each relation, and then for each inverse relation."""
     bias: nn.ParameterList
     """As `new_biases` makes them."""
 
@@ -102,6 +104,10 @@ class Encoder(nn.Module, ABC):
         for number in range(self.num_layers):
             levels.append(self.relations_after(number, levels[-1]))
         return [*levels[:-1], levels[-1][: len(learned)]]
+
+    def relation_parameters(self) -> list[str]:
+        """The names of the parameters whose rows belong to relations: row i * R + r to relation r."""
+        return [name for name, _ in self.named_parameters() if name.split(".")[0] in self.of_relations]
 
     def forward(
         self,

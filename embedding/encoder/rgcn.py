@@ -55,6 +55,8 @@ class RGCN(Encoder):
         InputError: an option out of range, or blocks that do not divide the width of entity rows.
     """
 
+    of_relations = ("inverse", "of_relation")
+
     def __init__(
         self,
         site: EncoderSite,

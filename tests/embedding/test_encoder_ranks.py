@@ -91,7 +91,7 @@ def adversarial(rank: int, world_size: int, folder: Path, fanout: list[int] | No
     """What a whole KBGAN run ends with: three stages, whose last one keeps an average of the weights."""
     runtime = Runtime(rank, world_size, torch.device("cpu")) if world_size > 1 else one_rank()
     average = EMA(decay=0.9, every=1, start=0.0)
-    encoder = partial(ENCODER, fanout=fanout)
+    encoder = partial(ENCODER, fanout=fanout, batch_norm=fanout is None)
     run = KBGANRun(folder / str(world_size), runtime, epochs=1, encoder=encoder, average=average)
     run.fit()
     assert run.sampler.model.encoding is None
