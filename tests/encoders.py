@@ -77,7 +77,8 @@ def plain_rows(
     assert model.encoding is not None
     encoder = model.encoding.encoder
     named = {name: tensor.detach() for name, tensor in encoder.state_dict().items()}
-    rows = model.entity.gather_all(model.learned_rows).detach().clone()
+    learned = model.entity.gather_all(model.learned_rows).detach().clone()
+    rows, biases = learned.tensor_split([encoder.site.entity_width], dim=1)
     relations = model.learned_relations.detach().clone()
     seen, count = len(relations), model.site.num_relations
     if "inverse" in named:
@@ -96,7 +97,7 @@ def plain_rows(
                 mean, variance = rows.mean(0), rows.var(0, correction=0)
             rows = (rows - mean) / (variance + 1e-5).sqrt() * scale + shift
         rows = activate(rows, layer == last)
-    return rows, relations[:seen]
+    return torch.cat([rows, biases], 1), relations[:seen]
 
 
 def _linear(kind, own, rows, relations, edges, facts):

@@ -26,6 +26,7 @@ class EncoderSite:
     scoring: str
     """Of the class of the scoring function, for errors."""
     entity_width: int
+    """Numbers in an entity's vector: biases, which may come after it in a row, stay as they were learned."""
     relation_width: int
     num_relations: int
     reciprocal: bool
@@ -35,7 +36,7 @@ class EncoderSite:
 
 
 class Encoder(nn.Module, ABC):
-    """Makes the rows that scoring sees from the learned rows and the edges of train.
+    """Makes the rows that scoring sees from the learned rows and the edges of train, without their biases.
 
     Its parameters are float64, equal on all ranks, and a function of (seed, name, index) at first. What it makes of an
     entity depends on no rank.
@@ -138,7 +139,7 @@ class Encoder(nn.Module, ABC):
         batch: Batch | None,
         moments: Callable[[Tensor], Moments] | None = None,
     ) -> Float[Tensor, "L E"]:
-        """The rows after one layer: with batch norm, nonlinearity, dropout and residual, in this order.
+        """The rows after one layer: with batch norm, nonlinearity, dropout and residual, in this order. Biases stay.
 
         Args:
             batch: the global batch of a training step, whose first chunk is part of the key of dropout; None: there is
@@ -146,6 +147,21 @@ class Encoder(nn.Module, ABC):
             moments: of a training step: mean and variance over the rows of all entities, from this rank's [L, 1, E];
                 None: batch norm uses running statistics.
         """
+        width = self.site.entity_width
+        if rows.shape[1] == width:
+            return self._vectors(number, rows, relations, hop, batch, moments)
+        made = self._vectors(number, rows[:, :width].contiguous(), relations, hop, batch, moments)
+        return torch.cat([made, hop.own(rows)[:, width:]], dim=1)
+
+    def _vectors(
+        self,
+        number: int,
+        rows: Float[Tensor, "K E"],
+        relations: Float64[Tensor, "Q W"],
+        hop: Hop,
+        batch: Batch | None,
+        moments: Callable[[Tensor], Moments] | None,
+    ) -> Float[Tensor, "L E"]:
         made = self.layer(number, rows, relations, hop)
         if self.norms is not None:
             made = self.norms[number](made[:, None], moments)[:, 0]

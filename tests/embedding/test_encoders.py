@@ -12,7 +12,7 @@ from embedding.scoring.rotate import RotatE
 from graph.batch import Batch
 from graph.errors import InputError
 from tests.encoders import KINDS, LAYER, encoded, plain_rows, small_graph
-from tests.worlds import adam, batch_of, distmult, model_of, site_of
+from tests.worlds import adam, batch_of, conve, distmult, model_of, site_of
 
 GRAPH = small_graph()
 FACTS = sorted({tuple(triple) for triple in GRAPH.train.tolist()})
@@ -46,6 +46,25 @@ def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else(kin
     torch.testing.assert_close(made(model), plain_rows(kind, model, kept), rtol=1e-10, atol=1e-12)
     model.encode()
     torch.testing.assert_close(made(model), plain_rows(kind, model, FACTS), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("fanout", [None, [20, 20]])
+@pytest.mark.parametrize("kind", ["compgcn corr", "rgcn block"])
+def test_the_biases_of_conve_stay_as_they_were_learned(kind: str, fanout: list[int] | None):
+    model = encoded(kind, GRAPH, dim=12, scoring=conve, fanout=fanout)
+    expected = plain_rows(kind, model, FACTS)
+    torch.testing.assert_close(made(model), expected, rtol=1e-10, atol=1e-12)
+    rows = model.entity.gather_all(model.learned_rows)
+    assert expected[0].shape == (10, 13)
+    assert expected[0][:, 12].equal(rows[:, 12])
+    batch = batch_with(*FACTS[2:6])
+    model.begin_step(batch)
+    model.score(batch, torch.tensor([[1], [2], [3], [4]]))[0].sum().backward()
+    gradient = model.take_gradient()
+    by_bias = torch.zeros(10, dtype=torch.float64).index_add(
+        0, model.entity.entity[gradient.row], gradient.value[:, 12]
+    )
+    assert by_bias.tolist() == [float(sum(fact[2] == entity for fact in FACTS[2:6])) for entity in range(10)]
 
 
 def test_residual_adds_the_rows_that_a_layer_got():
