@@ -1,7 +1,9 @@
 """Rows of a model that training leaves as they are, while others learn."""
 
+from collections.abc import Mapping
+
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from kernels.rows import RowGradient
@@ -20,11 +22,23 @@ class FrozenRows:
         entity: True for an entity row of this rank's block that stays.
         relation: True for a relation row that stays.
         dense: the model's dense tensors, whose values now are those that stay.
+        rows_of_a_relation: see `KGEModel`; rows of other relations may move.
     """
 
-    def __init__(self, entity: Bool[Tensor, " L"], relation: Bool[Tensor, " R_"], dense: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        entity: Bool[Tensor, " L"],
+        relation: Bool[Tensor, " R_"],
+        dense: dict[str, Tensor],
+        rows_of_a_relation: Mapping[str, int],
+    ) -> None:
         self.entity = entity
         self.relation = relation
+        one = relation.chunk(rows_of_a_relation[RELATION])[0]
+        self._rows: dict[str, Int64[Tensor, " K"]] = {
+            name: one.repeat(times).nonzero()[:, 0] for name, times in rows_of_a_relation.items()
+        }
+        """By tensor, the rows of relations that stay."""
         self._learns = (~entity).nonzero()[:, 0]
         self._dense = {name: tensor.detach().clone() for name, tensor in dense.items()}
 
@@ -40,9 +54,10 @@ class FrozenRows:
 
     @torch.no_grad()
     def set_back(self, dense: dict[str, Tensor]) -> None:
-        """Gives the dense tensors the values that stay, except relation rows that may move."""
+        """Gives the dense tensors the values that stay, except rows of relations that may move."""
         for name, tensor in dense.items():
-            if name == RELATION:
-                tensor[self.relation] = self._dense[name][self.relation]
-            else:
+            rows = self._rows.get(name)
+            if rows is None:
                 tensor.copy_(self._dense[name])
+            else:
+                tensor[rows] = self._dense[name][rows]

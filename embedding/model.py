@@ -11,7 +11,7 @@ from embedding.dropout import RowDropout
 from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoding import Encoding
 from embedding.exchange import add_over_ranks
-from embedding.frozen import FrozenRows
+from embedding.frozen import RELATION, FrozenRows
 from embedding.initial import InitialValues
 from embedding.paths.edge_scoring import EdgeScoring
 from embedding.paths.numbered import check_edge_model, no_gradient, number_rows, read_edges
@@ -249,7 +249,16 @@ class KGEModel:
     def dense_tensors(self) -> dict[str, Tensor]:
         """All tensors except entity rows, by name: parameters and running statistics; equal on all ranks."""
         tensors: dict[str, Tensor] = {**self.scorer.state_dict(), **self.attached.state_dict()}
-        return tensors if self.encoding is None else {**tensors, **self.encoding.named_parameters()}
+        return tensors if self.encoding is None else {**tensors, **self.encoding.named_tensors()}
+
+    def rows_of_a_relation(self) -> dict[str, int]:
+        """By name, the dense tensors whose rows belong to relations, and how many each relation r of R has: those of
+        number r, r + R, and so on."""
+        names = [RELATION]
+        if self.encoding is not None:
+            names += [f"encoder.{name}" for name in self.encoding.encoder.relation_parameters()]
+        tensors = self.dense_tensors()
+        return {name: len(tensors[name]) // self.site.num_relations for name in names}
 
     def add_attached_gradients(self) -> None:
         """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
@@ -314,6 +323,8 @@ class KGEModel:
         self._made = None
         for norm in batch_norms(self.scoring):
             norm.end_step(good)
+        if self.encoding is not None:
+            self.encoding.end_step(good)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """The factors that dropout multiplies entity and relation rows by; None without dropout.

@@ -31,11 +31,6 @@ def refuse_what_does_not_go_together(config: DictConfig) -> None:
             if grow[key]:
                 raise InputError(f"grow.{key} has no effect without grow.run=RUN, got {grow[key]}")
         return
-    if config.encoder is not None:
-        raise InputError(
-            f"grow.run={grow.run} can't be used with an encoder yet: its parameters are of the smaller graph; "
-            "leave out encoder, or grow.run"
-        )
     if config.resume is not None:
         raise InputError(f"grow.run={grow.run} begins a new run, so leave out resume={config.resume}, or grow.run")
     for name in ("generator", "discriminator"):

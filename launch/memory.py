@@ -54,9 +54,10 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
         rows += row * (2 if has_average else 1)
         if config.encoder is not None and name == "discriminator":
             layers = config.encoder.layers
-            # In each step: what each layer got and made, and its gradient. With sampled neighbourhoods, only to rank:
-            # what the last layer makes, and what it gets.
-            rows += row * (2 * (1 + layers) if config.encoder.fanout is None else min(2, layers))
+            # In each step: what each layer got and made, and its gradient; what batch norm got. With sampled
+            # neighbourhoods, only to rank: what the last layer makes, and what it gets.
+            of_step = 2 * (1 + layers) + (layers if config.encoder.batch_norm else 0)
+            rows += row * (of_step if config.encoder.fanout is None else min(2, layers))
         state += of_row
     block = -(-graph.num_entities // world_size)
     share = _share_in_memory(config.placement)

@@ -12,7 +12,10 @@ from launch.parts import plain
 
 SECTIONS = {"discriminator": ("discriminator", "encoder"), "generator": ("generator.model",)}
 """Where the options of each model are."""
-_PARTS = ("scoring", "reciprocal", "composition", "decomposition", "normalisation", "_target_")
+_PARTS = (
+    *("scoring", "reciprocal", "composition", "decomposition", "normalisation", "layers", "residual", "batch_norm"),
+    "_target_",
+)
 """What gives a model's numbers their meaning; the first word of a key below a section."""
 _FREE = "scoring.precision"
 
@@ -28,6 +31,12 @@ def refuse_another_model(config: DictConfig, checkpoint: Path, option: str, name
         InputError: an option that gives a model's numbers their meaning differs; names it and both values.
     """
     now, before = dict(flat(plain(config))), options_of(checkpoint)
+    if before and "discriminator" in names and ("encoder._target_" in now) != ("encoder._target_" in before):
+        had, has = (each.get("encoder._target_", "null").rpartition(".")[2] for each in (before, now))
+        raise InputError(
+            f"{option}: encoder={has} in this run, but encoder={had} in the run of {checkpoint}, and the rows that one "
+            "model learned mean nothing to another; leave out the option that changes it"
+        )
     for section in (section for name in names for section in SECTIONS[name]):
         for key, had in before.items():
             part = key.removeprefix(f"{section}.")

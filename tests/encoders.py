@@ -28,6 +28,9 @@ KINDS: dict[str, Callable[..., Encoder]] = {
     "attention": partial(Attention, heads=2),
 }
 
+LAYER: dict[str, Any] = {"layers": 1, "dropout": 0.0, "residual": False, "fanout": None, "batch_norm": False}
+"""The options that all encoders have."""
+
 
 def small_graph() -> KnowledgeGraph:
     """Ten entities, three relations: with a loop, a fact that is there twice, a fact both ways, and entity 9 alone."""
@@ -44,41 +47,61 @@ def encoded(
     dropout: float = 0.0,
     residual: bool = False,
     fanout: list[int] | None = None,
+    batch_norm: bool = False,
     dim: int = 6,
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> KGEModel:
     """A model with an encoder in front, and parameters that are none of them 0."""
-    make = partial(KINDS[kind], layers=layers, dropout=dropout, residual=residual, fanout=fanout)
+    make = partial(KINDS[kind], **LAYER | {"layers": layers, "dropout": dropout, "residual": residual})
+    make = partial(make, fanout=fanout, batch_norm=batch_norm)
     options = {"scoring": distmult, "init_scale": 0.7, "relation_init_scale": 0.7} | options
     choice = EncoderChoice(make, graph.train)
     model = model_of(site_of(graph, runtime, dtype=dtype), dim=dim, encoder=choice, **options)
     assert model.encoding is not None
-    for number, bias in enumerate(model.encoding.encoder.get_parameter(f"bias.{layer}") for layer in range(layers)):
-        bias.detach().copy_(torch.linspace(-0.3, 0.4, len(bias)) + 0.1 * number)
+    for name, value in model.encoding.encoder.named_parameters():
+        if name.startswith(("bias", "norms")):
+            value.detach().add_(torch.linspace(-0.3, 0.4, len(value)) + 0.1 * int(name.split(".")[1]))
     model.encode()
     return model
 
 
-def plain_rows(kind: str, model: KGEModel, facts: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """The rows of entities, by id, and of relations that a layer-by-layer loop over these facts makes."""
+def plain_rows(
+    kind: str, model: KGEModel, facts: list[tuple[int, ...]], *, in_step: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The rows of entities, by id, and of relations that a layer-by-layer loop over these facts makes.
+
+    Args:
+        in_step: batch norm uses the statistics of these rows, not running ones.
+    """
     assert model.encoding is not None
-    named = dict(model.encoding.encoder.named_parameters())
-    rows = model.entity.gather_all(model.learned_rows).detach().clone()
+    encoder = model.encoding.encoder
+    named = {name: tensor.detach() for name, tensor in encoder.state_dict().items()}
+    learned = model.entity.gather_all(model.learned_rows).detach().clone()
+    rows, biases = learned.tensor_split([encoder.site.entity_width], dim=1)
     relations = model.learned_relations.detach().clone()
     seen, count = len(relations), model.site.num_relations
     if "inverse" in named:
-        relations = torch.cat([relations, named["inverse"].detach()])
+        relations = torch.cat([relations, named["inverse"]])
     edges = [edge for h, r, t in facts for edge in ((h, r, t), (t, r + count, h))]
-    last = model.encoding.encoder.num_layers - 1
+    make, activate = _LAYERS[kind.split(maxsplit=1)[0]]
+    last = encoder.num_layers - 1
     for layer in range(last + 1):
-        own = {name.rsplit(".", 1)[0]: value.detach() for name, value in named.items() if name.endswith(f".{layer}")}
-        rows, relations = _LAYERS[kind.split(maxsplit=1)[0]](kind, own, rows, relations, edges, facts, layer == last)
-    return rows, relations[:seen]
+        own = {name.rsplit(".", 1)[0]: value for name, value in named.items() if name.endswith(f".{layer}")}
+        own.setdefault("bias", torch.zeros(rows.shape[1], dtype=rows.dtype))
+        rows, relations = make(kind, own, rows, relations, edges, facts)
+        if encoder.norms is not None:
+            names = ("running_mean", "running_variance", "scale", "shift")
+            mean, variance, scale, shift = (named[f"norms.{layer}.{name}"] for name in names)
+            if in_step:
+                mean, variance = rows.mean(0), rows.var(0, correction=0)
+            rows = (rows - mean) / (variance + 1e-5).sqrt() * scale + shift
+        rows = activate(rows, layer == last)
+    return torch.cat([rows, biases], 1), relations[:seen]
 
 
-def _linear(kind, own, rows, relations, edges, facts, is_last):
-    return torch.tanh(rows @ own["weight"] + own["bias"]), relations
+def _linear(kind, own, rows, relations, edges, facts):
+    return rows @ own["weight"] + own["bias"], relations
 
 
 def _compose(kind: str, x: Tensor, r: Tensor) -> Tensor:
@@ -88,17 +111,18 @@ def _compose(kind: str, x: Tensor, r: Tensor) -> Tensor:
     return x - r if kind.endswith("sub") else x * r
 
 
-def _compgcn(kind, own, rows, relations, edges, facts, is_last):
-    made = torch.stack([_compose(kind, row, own["loop"][0]) @ own["weight_loop"] for row in rows])
+def _compgcn(kind, own, rows, relations, edges, facts):
+    loop = own["loop"][0] if "loop" in own else torch.zeros_like(rows[0])  # none with batch norm and sub
+    made = torch.stack([_compose(kind, row, loop) @ own["weight_loop"] for row in rows])
     for h, r, t in facts:
         norm = (sum(f[0] == h for f in facts) * sum(f[2] == t for f in facts)) ** -0.5
         inverse = relations[r + len(relations) // 2]
         made[t] += norm * _compose(kind, rows[h], relations[r]) @ own["weight_in"]
         made[h] += norm * _compose(kind, rows[t], inverse) @ own["weight_out"]
-    return torch.tanh(made / 3 + own["bias"]), relations @ own["weight_relation"]
+    return made / 3 + own["bias"], relations @ own["weight_relation"]
 
 
-def _rgcn(kind, own, rows, relations, edges, facts, is_last):
+def _rgcn(kind, own, rows, relations, edges, facts):
     width, of_relation = rows.shape[1], own["of_relation"]
     made = rows @ own["loop"] + own["bias"]
     for source, r, target in edges:
@@ -110,10 +134,10 @@ def _rgcn(kind, own, rows, relations, edges, facts, is_last):
             matrix = torch.block_diag(*of_relation[r].view(2, width // 2, width // 2))
             norm = sum(e[2] == target for e in edges)
         made[target] += rows[source] @ matrix / norm
-    return (made if is_last else torch.relu(made)), relations
+    return made, relations
 
 
-def _attention(kind, own, rows, relations, edges, facts, is_last):
+def _attention(kind, own, rows, relations, edges, facts):
     made = rows @ own["loop"] + own["bias"]
     heads = 2
     for target in range(len(rows)):
@@ -128,12 +152,16 @@ def _attention(kind, own, rows, relations, edges, facts, is_last):
         for (s, r, _), weight in zip(into, share, strict=True):
             message = (rows[s] @ own["value"] + relations[r] @ own["relation_value"]).view(heads, -1)
             made[target] += (weight[:, None] * message).flatten()
-    return (made if is_last else torch.nn.functional.elu(made)), relations
+    return made, relations
 
 
-_LAYERS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "linear": _linear,
-    "compgcn": _compgcn,
-    "rgcn": _rgcn,
-    "attention": _attention,
+def _tanh(rows: Tensor, is_last: bool) -> Tensor:
+    return torch.tanh(rows)
+
+
+_LAYERS: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], Callable[[Tensor, bool], Tensor]]] = {
+    "linear": (_linear, _tanh),
+    "compgcn": (_compgcn, _tanh),
+    "rgcn": (_rgcn, lambda rows, is_last: rows if is_last else torch.relu(rows)),
+    "attention": (_attention, lambda rows, is_last: rows if is_last else torch.nn.functional.elu(rows)),
 }

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from embedding.frozen import FrozenRows
+from embedding.frozen import RELATION, FrozenRows
 from embedding.model import KGEModel
 
 
@@ -18,11 +18,13 @@ class Renumbering:
     entity: Int64[Tensor, " E_old"]
     relation: Int64[Tensor, " R_old"]
 
-    def relation_rows(self, model: KGEModel) -> Int64[Tensor, " R_"]:
-        """The relation rows of a model that the checkpoint's rows become, in their order."""
-        if not model.reciprocal:
-            return self.relation
-        return torch.cat([self.relation, self.relation + model.site.num_relations])
+    def relation_rows(self, model: KGEModel) -> dict[str, Int64[Tensor, " R_"]]:
+        """By dense tensor that has rows of relations: the rows that the checkpoint's rows become, in their order."""
+        count = model.site.num_relations
+        return {
+            name: torch.cat([self.relation + number * count for number in range(times)])
+            for name, times in model.rows_of_a_relation().items()
+        }
 
 
 @dataclass(frozen=True)
@@ -40,5 +42,5 @@ class Origin:
         known = torch.zeros(len(table.row_of_entity), dtype=torch.bool, device=table.entity.device)
         known[self.renumbering.entity] = True
         relation = torch.zeros(len(model.scorer.relation), dtype=torch.bool, device=table.entity.device)
-        relation[self.renumbering.relation_rows(model)] = True
-        model.frozen = FrozenRows(known[table.entity], relation, model.dense_tensors())
+        relation[self.renumbering.relation_rows(model)[RELATION]] = True
+        model.frozen = FrozenRows(known[table.entity], relation, model.dense_tensors(), model.rows_of_a_relation())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from embedding.frozen import RELATION, FrozenRows
+from embedding.frozen import FrozenRows
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
@@ -97,7 +97,8 @@ def load_players(
             own = torch.zeros(len(player.model.scorer.relation), dtype=torch.bool)
             relation = fitting(checkpoint, f"{name}/frozen", tensors[f"{name}/frozen"], own, own.shape)
             relation = relation.to(frozen.device, torch.bool)
-            player.model.frozen = FrozenRows(frozen, relation, player.model.dense_tensors())
+            dense, times = player.model.dense_tensors(), player.model.rows_of_a_relation()
+            player.model.frozen = FrozenRows(frozen, relation, dense, times)
     load_keyed(checkpoint, files, keyed)
     return {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
 
@@ -143,10 +144,9 @@ def _load_dense(
     tensors: Mapping[str, Tensor],
     renumbering: Renumbering | None,
 ) -> None:
-    rows = None if renumbering is None else renumbering.relation_rows(player.model)
+    rows = {} if renumbering is None else renumbering.relation_rows(player.model)
 
-    def fill(key: str, own: Tensor, *, of_relations: bool) -> None:
-        into = rows if of_relations else None
+    def fill(key: str, own: Tensor, into: Tensor | None) -> None:
         shape = own.shape if into is None else (len(into), *own.shape[1:])
         value = fitting(checkpoint, key, tensors.get(key), own, shape).to(own.device)
         if into is None:
@@ -156,13 +156,13 @@ def _load_dense(
 
     for place, each in weights.items():
         for key, own in each.dense.items():
-            fill(f"{place}/dense/{key}", own, of_relations=key == RELATION)
+            fill(f"{place}/dense/{key}", own, rows.get(key))
     if player.optimizer is not None:
-        parameters = player.model.dense_parameters()
-        number = next(n for n, each in enumerate(parameters) if each is player.model.learned_relations)
+        names = list(player.model.named_dense_parameters())
         state = {key: value.clone() for key, value in player.optimizer.dense_state().items()}
         for key, own in state.items():
-            fill(f"{name}/optimizer/{key}", own, of_relations=key.startswith(f"{number}."))
+            number = key.partition(".")[0]  # "steps" is of no parameter
+            fill(f"{name}/optimizer/{key}", own, rows.get(names[int(number)]) if number.isdigit() else None)
         if int(state["steps"]) < 0:
             raise InputError(f"{checkpoint}: '{name}/optimizer/steps' must be at least 0, got {int(state['steps'])}")
         player.optimizer.load_dense_state(state)

@@ -36,7 +36,7 @@ class Attention(Encoder):
     theirs over all edges up to the same factor, so the result is near that of all edges; its mean is not exactly that.
 
     Args:
-        layers, dropout, residual, fanout: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
         heads: parts of a message; they divide the width of entity rows.
     Raises:
         InputError: an option out of range.
@@ -52,9 +52,10 @@ class Attention(Encoder):
         dropout: float,
         residual: bool,
         fanout: Sequence[int] | None,
+        batch_norm: bool,
         heads: int,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
         width, of_relation = site.entity_width, site.relation_width
         if heads < 1 or width % heads:
             raise InputError(f"encoder.heads must divide the {width} numbers of an entity row, got {heads}")
@@ -70,7 +71,7 @@ class Attention(Encoder):
         for name, shape in shapes.items():
             matrices = [self.new_parameter(f"{name} {number}", *shape) for number in range(layers)]
             setattr(self, name, nn.ParameterList(matrices))
-        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+        self.bias = self.new_biases()
 
     value: nn.ParameterList
     relation_value: nn.ParameterList
@@ -102,8 +103,11 @@ class Attention(Encoder):
             num_sums=len(own),
             width=width,
         )
-        made = total + affine(own, self.loop[number], self.bias[number])
-        return made if number == self.num_layers - 1 else nn.functional.elu(made)
+        return total + affine(own, self.loop[number], self.bias_of(number))
+
+    def activate(self, number: int, rows: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """ELU, but for the last layer."""
+        return rows if number == self.num_layers - 1 else nn.functional.elu(rows)
 
 
 def _softmax(logit: Float[Tensor, "M H"], edges: Edges, num_rows: int) -> Float[Tensor, "M H"]:

@@ -47,7 +47,7 @@ class EncoderChoice:
             EncoderSite(
                 name=name,
                 scoring=type(scoring).__name__,
-                entity_width=scoring.entity_width,
+                entity_width=scoring.entity_width - scoring.entity_biases,
                 relation_width=scoring.relation_width,
                 num_relations=site.num_relations,
                 reciprocal=reciprocal,

@@ -35,15 +35,17 @@ _MESSAGES = {Composition.SUB: DIFFERENCE, Composition.MULT: PRODUCT, Composition
 class CompGCN(Encoder):
     """Sends compositions of the neighbour's row and the edge's relation row; relation rows change from layer to layer.
 
-    A layer makes tanh((into + out + loop) / 3 + bias). `into` is the sum over edges (head, r, tail) into the entity as
-    tail of the composition of head and r, each divided by sqrt(facts of the head as head * facts of the tail as tail),
-    multiplied by a matrix. `out` is the same of inverse edges, with another matrix. `loop` is the composition of the
-    row itself with a relation row of its own, multiplied by a third matrix. Relation rows are multiplied by a fourth.
-    Composition and sums are linear, so the sum is multiplied by a matrix, not each message. Of sampled edges, messages
-    are also divided by the probability of being drawn, so `into` and `out` have the right mean; facts are all counted.
+    A layer makes tanh((into + out + loop) / 3 + bias); with batch norm, tanh(norm((into + out + loop) / 3)). `into` is
+    the sum over edges (head, r, tail) into the entity as tail of the composition of head and r, each divided by
+    sqrt(facts of the head as head * facts of the tail as tail), multiplied by a matrix. `out` is the same of inverse
+    edges, with another matrix. `loop` is the composition of the row itself with a relation row of its own, multiplied
+    by a third matrix; with batch norm and `sub` it is the row times this matrix. Relation rows are multiplied by a
+    fourth. Composition and sums are linear, so the sum is multiplied by a matrix, not each message. Of sampled edges,
+    messages are also divided by the probability of being drawn, so `into` and `out` have the right mean; facts are all
+    counted.
 
     Args:
-        layers, dropout, residual, fanout: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
         composition: sub, mult or corr; see `Composition`.
     Raises:
         InputError: an option out of range, or a scoring function whose entity and relation rows differ in width.
@@ -63,9 +65,10 @@ class CompGCN(Encoder):
         dropout: float,
         residual: bool,
         fanout: Sequence[int] | None,
+        batch_norm: bool,
         composition: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
         if composition not in list(Composition):
             raise InputError(f"encoder.composition must be one of {', '.join(Composition)}, got {composition!r}")
         width = site.entity_width
@@ -78,24 +81,36 @@ class CompGCN(Encoder):
         for name in ("weight_in", "weight_out", "weight_loop", "weight_relation"):
             matrices = [self.new_parameter(f"{name} {number}", width, width) for number in range(layers)]
             setattr(self, name, nn.ParameterList(matrices))
-        loops = [self.new_parameter(f"loop {number}", 1, width) for number in range(layers)]
+        # Batch norm takes away what is the same for all entities, such as the row that `sub` takes from each.
+        has_loop = not (batch_norm and self.composition == Composition.SUB)
+        loops = [self.new_parameter(f"loop {number}", 1, width) for number in range(layers if has_loop else 0)]
         self.loop = nn.ParameterList(loops)
-        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+        self.bias = self.new_biases()
 
     def layer(
         self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
     ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`."""
         sums = self._sums(rows, relations, hop)
-        own, of_loop = self._forth(hop.own(rows)), self._forth(self.loop[number])
-        loop = self._back(_MESSAGES[self.composition].make(own, of_loop.to(own.dtype)), rows)
+        loop = self._with_loop(number, hop.own(rows))
         # Matrices are divided by 3, for they have fewer numbers than rows.
         of_sums = affine(sums, torch.cat([self.weight_in[number], self.weight_out[number]]) / 3, None)
-        return torch.tanh(affine(loop, self.weight_loop[number] / 3, self.bias[number]) + of_sums)
+        return affine(loop, self.weight_loop[number] / 3, self.bias_of(number)) + of_sums
+
+    def activate(self, number: int, rows: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """The hyperbolic tangent."""
+        return torch.tanh(rows)
 
     def relations_after(self, number: int, relations: Float64[Tensor, "Q W"]) -> Float64[Tensor, "Q W"]:
         """The rows, times a matrix."""
         return relations @ self.weight_relation[number]
+
+    def _with_loop(self, number: int, rows: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """The composition of each row with the layer's own relation row."""
+        if not self.loop:
+            return rows
+        own, of_loop = self._forth(rows), self._forth(self.loop[number])
+        return self._back(_MESSAGES[self.composition].make(own, of_loop.to(own.dtype)), rows)
 
     def _sums(self, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q E"], hop: Hop) -> Float[Tensor, "L 2*E"]:
         """Beside each other: the sum of the messages of edges from heads, and of those from tails."""

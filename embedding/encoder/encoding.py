@@ -7,12 +7,13 @@ that the encoder makes of them, which everything else reads: scoring, samplers, 
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
 from embedding.encoder.encoder import Encoder
 from embedding.exchange import add_over_ranks
 from embedding.frozen import RELATION
+from embedding.scoring.network import batch_norms
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
@@ -56,6 +57,16 @@ class Encoding(ABC):
         """The learned relation rows and the encoder's parameters, by their names in checkpoints."""
         own = {f"encoder.{name}": parameter for name, parameter in self.encoder.named_parameters()}
         return {RELATION: self.relation, **own}
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The same and the running statistics of batch norm."""
+        own = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        return {RELATION: self.relation, **own}
+
+    def end_step(self, good: Bool[Tensor, ""] | None) -> None:
+        """Moves the running statistics of batch norm; see `KGEModel.end_step`."""
+        for norm in batch_norms(self.encoder):
+            norm.end_step(good)
 
     @abstractmethod
     def encode(self) -> None:

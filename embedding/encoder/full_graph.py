@@ -13,6 +13,7 @@ from embedding.encoder.edges import Edges, TrainEdges
 from embedding.encoder.encoder import Encoder
 from embedding.encoder.encoding import Encoding, not_begun
 from embedding.encoder.neighbours import Neighbours, WholeHop
+from embedding.moments import Moments, moments_of
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
@@ -65,7 +66,13 @@ class FullGraphEncoding(Encoding):
         """The rows of this rank's entities, and of all relations."""
         *read, seen = self.encoder.relation_levels(self.relation)
         hop = WholeHop(edges, self._entity.entity, self._neighbours)
-        return self.encoder(learned, read, [hop] * len(read), batch), seen
+        moments = None if batch is None else self._moments
+        return self.encoder(learned, read, [hop] * len(read), batch, moments), seen
+
+    def _moments(self, value: Float[Tensor, "L P C"]) -> Moments:
+        """Over the rows of all entities, of which this rank has L. Collective when partitioned."""
+        real = torch.ones(len(value), dtype=torch.float64, device=value.device)
+        return moments_of(value, real, self._world_size, rows=len(self._entity.row_of_entity))
 
     def _show(self, entity: Float[Tensor, "L E"], relation: Float64[Tensor, "R_ W"]) -> None:
         self._entity.weight = entity.detach()

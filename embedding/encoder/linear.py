@@ -19,20 +19,31 @@ class Linear(Encoder):
     """Each layer multiplies a row by a matrix, adds a bias, and takes the hyperbolic tangent. Relations stay.
 
     Args:
-        layers, dropout, residual, fanout: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
     """
 
     def __init__(
-        self, site: EncoderSite, *, layers: int, dropout: float, residual: bool, fanout: Sequence[int] | None
+        self,
+        site: EncoderSite,
+        *,
+        layers: int,
+        dropout: float,
+        residual: bool,
+        fanout: Sequence[int] | None,
+        batch_norm: bool,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
         width = site.entity_width
         weights = [self.new_parameter(f"weight {number}", width, width) for number in range(layers)]
         self.weight = nn.ParameterList(weights)
-        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+        self.bias = self.new_biases()
 
     def layer(
         self, number: int, rows: Float[Tensor, "K E"], relations: Float64[Tensor, "Q W"], hop: Hop
     ) -> Float[Tensor, "L E"]:
         """See `Encoder.layer`; uses no edge."""
-        return torch.tanh(affine(hop.own(rows), self.weight[number], self.bias[number]))
+        return affine(hop.own(rows), self.weight[number], self.bias_of(number))
+
+    def activate(self, number: int, rows: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """The hyperbolic tangent."""
+        return torch.tanh(rows)

@@ -47,13 +47,15 @@ class RGCN(Encoder):
     edges is often not drawn at all.
 
     Args:
-        layers, dropout, residual, fanout: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
         decomposition: basis or block; see `Decomposition`.
         parts: the number of bases, or of blocks. A basis takes an entity row of memory for each entity in a step.
         normalisation: relation or entity; see `Normalisation`.
     Raises:
         InputError: an option out of range, or blocks that do not divide the width of entity rows.
     """
+
+    of_relations = ("inverse", "of_relation")
 
     def __init__(
         self,
@@ -63,11 +65,12 @@ class RGCN(Encoder):
         dropout: float,
         residual: bool,
         fanout: Sequence[int] | None,
+        batch_norm: bool,
         decomposition: str,
         parts: int,
         normalisation: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout)
+        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
         for key, choice, choices in (
             ("decomposition", decomposition, Decomposition),
             ("normalisation", normalisation, Normalisation),
@@ -85,7 +88,7 @@ class RGCN(Encoder):
         self.decomposition = Decomposition(decomposition)
         self.normalisation = Normalisation(normalisation)
         self.loop = nn.ParameterList([self.new_parameter(f"loop {number}", width, width) for number in range(layers)])
-        self.bias = nn.ParameterList([self.new_bias() for _ in range(layers)])
+        self.bias = self.new_biases()
         self.of_relation = nn.ParameterList([self._new_of_relation(number) for number in range(layers)])
         """For each relation and inverse relation: the weights of the bases, or the numbers of the blocks."""
         bases = range(layers if self.decomposition == Decomposition.BASIS else 0)
@@ -116,9 +119,12 @@ class RGCN(Encoder):
             num_sums=len(own),
             width=rows.shape[1] * (self.parts if of_basis else 1),
         )
-        made = affine(own, self.loop[number], self.bias[number])
-        made = made + (affine(total, self.bases[number], None) if of_basis else total)
-        return made if number == self.num_layers - 1 else torch.relu(made)
+        made = affine(own, self.loop[number], self.bias_of(number))
+        return made + (affine(total, self.bases[number], None) if of_basis else total)
+
+    def activate(self, number: int, rows: Float[Tensor, "L E"]) -> Float[Tensor, "L E"]:
+        """Sets negative numbers to 0, but for the last layer."""
+        return rows if number == self.num_layers - 1 else torch.relu(rows)
 
     def _multiplied(self, rows: Float[Tensor, "n E"], blocks: Float[Tensor, "n PSS"]) -> Float[Tensor, "n E"]:
         size = rows.shape[1] // self.parts

@@ -1,5 +1,6 @@
-"""Batch norm (Ioffe and Szegedy, Batch normalization, ICML 2015), over the global batch of all ranks."""
+"""Batch norm (Ioffe and Szegedy, Batch normalization, ICML 2015), over the rows of all ranks."""
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -7,23 +8,24 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from embedding.training_step import TrainingStep
+from embedding.moments import Moments
 
 EPS = 1e-5
 _MOMENTUM = 0.1
 _FEWEST = 2
-"""Positives from which batches have a variance. torch refuses smaller ones."""
+"""Rows from which there is a variance. torch refuses fewer."""
 
 
 class BatchNorm(nn.Module):
     """scale * (x - mean) / sqrt(variance + 1e-5) + shift, for each of C channels.
 
-    In a training step, mean and variance are those of the global batch, and differentiable. Elsewhere they are running
-    statistics: means over the last training steps, of which each new one has weight .1. A step of only one positive
-    also uses the running statistics, and leaves them as they are, because a single value has no variance.
+    In a training step, mean and variance are those of all ranks' rows, such as the global batch or all entities, and
+    differentiable. Elsewhere they are running statistics: means over the last training steps, of which each new one has
+    weight .1. A step of only one row also uses the running statistics, and leaves them as they are, because a single
+    value has no variance.
 
     Args:
-        scale, shift: the learned parameters, made by `ScoringFunction.dense_parameter`.
+        scale, shift: the learned parameters.
     """
 
     running_mean: Float64[Tensor, " C"]
@@ -42,16 +44,21 @@ class BatchNorm(nn.Module):
         self.running_variance.fill_(1)
         self._seen = None
 
-    def forward(self, value: Float[Tensor, "B P C"], step: TrainingStep | None) -> Float[Tensor, "B P C"]:
+    def forward(
+        self, value: Float[Tensor, "B P C"], moments: Callable[[Tensor], Moments] | None
+    ) -> Float[Tensor, "B P C"]:
         """Normalises each channel. In a training step this is Collective, and so is its backward.
 
         The running statistics move only when `end_step` is called: a step may end in an error before anything learned.
+
+        Args:
+            moments: of a training step: makes mean and variance of such values over all ranks; None: outside of one.
         """
         mean, variance = self.running_mean, self.running_variance
-        moments = None if step is None else step.moments(value)
-        if moments is not None and moments.positives >= _FEWEST:
-            mean, variance = moments.mean, moments.variance
-            unbiased = variance.detach() * (moments.values / (moments.values - 1))
+        seen = None if moments is None else moments(value)
+        if seen is not None and seen.rows >= _FEWEST:
+            mean, variance = seen.mean, seen.variance
+            unbiased = variance.detach() * (seen.values / (seen.values - 1))
             self._seen = mean.detach(), unbiased
         factor = self.scale / (variance + EPS).sqrt()
         return cast(Tensor, _Channelwise.apply(value, factor, self.shift - mean * factor))

@@ -45,6 +45,8 @@ class ConvE(NetworkScoring):
         precision: "float32", or "bfloat16" for the matrix products of shared candidates.
     """
 
+    entity_biases = 1
+
     def __init__(
         self,
         dim: int,

@@ -68,4 +68,5 @@ def normalised(
     """The value after batch norm; as it is if there is none."""
     if norm is None:
         return value
-    return norm(value, step) if value.dim() == 3 else norm(value[:, None], step)[:, 0]
+    moments = None if step is None else step.moments
+    return norm(value, moments) if value.dim() == 3 else norm(value[:, None], moments)[:, 0]

@@ -47,6 +47,8 @@ class ScoringFunction(nn.Module, ABC):
     """Real numbers for each number of an entity vector: 2 if it is complex, with all real parts first in the row."""
     relation_components: int = 1
     """The same for a relation row."""
+    entity_biases: int = 0
+    """Numbers at the end of an entity row that belong to no vector: an encoder leaves them as they were learned."""
     comparison: Comparison | None = None
     """If `compare` of a `QueryScoring` is exactly this kernel, its name: only then can scores and loss be fused."""
     on_scores: Callable[[Tensor], None] | None = None

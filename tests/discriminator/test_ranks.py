@@ -19,7 +19,6 @@ from discriminator.term.l2 import L2
 from discriminator.term.n3 import N3
 from discriminator.term.relation_prediction import RelationPrediction
 from embedding.encoder.choice import EncoderChoice
-from embedding.encoder.compgcn import CompGCN
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
 from graph.answer_index import per_positive
@@ -30,6 +29,7 @@ from graph.subsampling import subsampling_weights
 from launch import schema
 from launch.parts import build_loss
 from tests.discriminator.test_loss_contract import CASES, LEARNED, TABLE_CASES, config_of
+from tests.encoders import KINDS, LAYER
 from tests.ranks import run_on_ranks
 from tests.worlds import KBGANRun, context_of, families, lazy_adam, model_of, site_of
 from trainer.loop import Stopped
@@ -37,8 +37,8 @@ from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
 
 bilinear = partial(ComplEx, precision="float32")
-ENCODER = partial(CompGCN, layers=1, dropout=0.1, residual=False, fanout=None, composition="mult")
-SAMPLED = partial(CompGCN, layers=2, dropout=0.1, residual=False, fanout=[3, 2], composition="mult")
+ENCODER = partial(KINDS["compgcn mult"], **LAYER | {"dropout": 0.1, "batch_norm": True})
+SAMPLED = partial(KINDS["compgcn mult"], **LAYER | {"layers": 2, "dropout": 0.1, "fanout": [3, 2]})
 MODELS: dict[str, Callable[..., KGEModel]] = {
     "plain": partial(model_of, scoring=bilinear),
     "reciprocal": partial(model_of, scoring=bilinear, reciprocal=True),

@@ -11,8 +11,8 @@ from embedding.model import KGEModel
 from embedding.scoring.rotate import RotatE
 from graph.batch import Batch
 from graph.errors import InputError
-from tests.encoders import KINDS, encoded, plain_rows, small_graph
-from tests.worlds import adam, batch_of, distmult, model_of, site_of
+from tests.encoders import KINDS, LAYER, encoded, plain_rows, small_graph
+from tests.worlds import adam, batch_of, conve, distmult, model_of, site_of
 
 GRAPH = small_graph()
 FACTS = sorted({tuple(triple) for triple in GRAPH.train.tolist()})
@@ -48,6 +48,25 @@ def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else(kin
     torch.testing.assert_close(made(model), plain_rows(kind, model, FACTS), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("fanout", [None, [20, 20]])
+@pytest.mark.parametrize("kind", ["compgcn corr", "rgcn block"])
+def test_the_biases_of_conve_stay_as_they_were_learned(kind: str, fanout: list[int] | None):
+    model = encoded(kind, GRAPH, dim=12, scoring=conve, fanout=fanout)
+    expected = plain_rows(kind, model, FACTS)
+    torch.testing.assert_close(made(model), expected, rtol=1e-10, atol=1e-12)
+    rows = model.entity.gather_all(model.learned_rows)
+    assert expected[0].shape == (10, 13)
+    assert expected[0][:, 12].equal(rows[:, 12])
+    batch = batch_with(*FACTS[2:6])
+    model.begin_step(batch)
+    model.score(batch, torch.tensor([[1], [2], [3], [4]]))[0].sum().backward()
+    gradient = model.take_gradient()
+    by_bias = torch.zeros(10, dtype=torch.float64).index_add(
+        0, model.entity.entity[gradient.row], gradient.value[:, 12]
+    )
+    assert by_bias.tolist() == [float(sum(fact[2] == entity for fact in FACTS[2:6])) for entity in range(10)]
+
+
 def test_residual_adds_the_rows_that_a_layer_got():
     model = encoded("linear", GRAPH, layers=1)
     added = encoded("linear", GRAPH, layers=1, residual=True)
@@ -64,8 +83,9 @@ def loss_of(model: KGEModel, batch: Batch, entity: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_equal_finite_differences(kind: str):
-    model = encoded(kind, GRAPH, dropout=0.3)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gradients_equal_finite_differences(kind: str, batch_norm: bool):
+    model = encoded(kind, GRAPH, dropout=0.3, batch_norm=batch_norm)
     batch, entity = batch_with(*FACTS[2:6]), torch.tensor([[1, 9], [4, 4], [0, 7], [2, 3]])
     loss_of(model, batch, entity).backward()
     gradient = model.take_gradient()
@@ -81,6 +101,8 @@ def test_gradients_equal_finite_differences(kind: str):
             losses.append(float(loss_of(model, batch, entity).detach()))
         value.copy_(before)
         assert found is not None
+        # Batch norm takes some terms away. A parameter that it leaves no effect would move by rounding alone.
+        assert float(found.abs().max()) > 1e-5
         expected = (losses[0] - losses[1]) / 2e-6
         assert float((found * direction).sum()) == pytest.approx(expected, rel=2e-6, abs=1e-7)
 
@@ -114,6 +136,11 @@ def test_a_step_that_was_not_begun_is_refused():
         ("linear", {"dropout": 1.0}, "encoder.dropout must be at least 0 and below 1, got 1.0"),
         ("linear", {"layers": 2, "fanout": [10]}, "encoder.fanout must be null, or a list of 2 .* got \\[10\\]"),
         ("linear", {"fanout": [0]}, "encoder.fanout must be null, or a list of 1 .* got \\[0\\]"),
+        (
+            "linear",
+            {"fanout": [10], "batch_norm": True},
+            "encoder.batch_norm must be false with a fan-out, got true with encoder.fanout=\\[10\\]: it takes means",
+        ),
         ("compgcn sub", {"composition": "add"}, "encoder.composition must be one of sub, mult, corr, got 'add'"),
         ("rgcn basis", {"decomposition": "none"}, "encoder.decomposition must be one of basis, block, got 'none'"),
         ("rgcn basis", {"normalisation": "all"}, "encoder.normalisation must be one of relation, entity, got 'all'"),
@@ -123,7 +150,7 @@ def test_a_step_that_was_not_begun_is_refused():
     ],
 )
 def test_options_out_of_range_are_refused(kind: str, options: dict, message: str):
-    make = partial(KINDS[kind], **{"layers": 1, "dropout": 0.0, "residual": False, "fanout": None} | options)
+    make = partial(KINDS[kind], **LAYER | options)
     with pytest.raises(InputError, match=message):
         model_of(site_of(GRAPH), dim=6, scoring=distmult, encoder=EncoderChoice(make, GRAPH.train))
 

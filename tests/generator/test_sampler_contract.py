@@ -16,7 +16,6 @@ from torch import Tensor
 
 import generator
 from embedding.encoder.choice import EncoderChoice
-from embedding.encoder.compgcn import CompGCN
 from generator.false_negative_aware import FalseNegativeAwareSampler
 from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
@@ -26,6 +25,7 @@ from graph.batch import Batch, Negatives
 from launch import schema
 from launch.parts import build_sampler
 from tests.configs import CONF, composed
+from tests.encoders import KINDS, LAYER
 from tests.ranks import run_on_ranks
 from tests.worlds import batch_of, context_of, families, in_order, model_of, one_rank, order_of, site_of
 from trainer.checkpoint import Checkpointer, Player
@@ -306,7 +306,7 @@ def test_reads_the_rows_that_an_encoder_makes_of_sampled_neighbourhoods(case: Ca
     """With more draws than edges, they are those of the whole graph."""
     batch, drawn = case.batch(3), []
     for fanout in (None, [1000]):
-        encoder = partial(CompGCN, layers=1, dropout=0.0, residual=False, fanout=fanout, composition="mult")
+        encoder = partial(KINDS["compgcn mult"], **LAYER | {"fanout": fanout})
         site = site_of(families())
         player = model_of(site, encoder=EncoderChoice(encoder, families().train))
         given = context_of(families(), site, player)

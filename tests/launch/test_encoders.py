@@ -47,14 +47,15 @@ def filtered_mrr(triples: torch.Tensor, known: set[tuple[int, ...]], entity: np.
     return total / (2 * len(triples))
 
 
-@pytest.mark.parametrize("fanout", ["null", "[2]"])
-def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(fanout: str, command, tiny_plain):
-    options = [*tiny_plain, *OPTIONS, "encoder=compgcn", f"encoder.fanout={fanout}", "schedule=constant"]
+@pytest.mark.parametrize("option", ["fanout=null", "fanout=[2]", "batch_norm=true"])
+def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(option: str, command, tiny_plain):
+    options = [*tiny_plain, *OPTIONS, "encoder=compgcn", f"encoder.{option}", "schedule=constant"]
     assert (whole := command(train, *options, "trainer.epochs=3", "hydra.run.dir=whole")).code == 0, whole.errors
     assert command(train, *options, "trainer.epochs=1", "hydra.run.dir=run").code == 0
     assert (resumed := command(train, "resume=run", "trainer.epochs=3")).code == 0, resumed.errors
     for key, value in last("whole").items():
         torch.testing.assert_close(last("run")[key], value, rtol=1e-6, atol=1e-9, msg=key)
+    assert ("discriminator/dense/encoder.norms.0.running_mean" in last("run")) == (option == "batch_norm=true")
 
     result = json.loads(Path("run/result.json").read_text())
     assert command(evaluate, "run=run", "split=test", "out=test.json").code == 0
@@ -84,7 +85,6 @@ def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(fano
             ["encoder=rgcn", "discriminator.max_norm=1.0"],
             "discriminator.max_norm must be null with an encoder, got 1.0",
         ),
-        (["encoder=linear", "grow.run=run"], "run can't be used with an encoder yet"),
         (
             ["encoder=compgcn", "encoder.layers=2", "encoder.fanout=[10]"],
             "encoder.fanout must be null, or a list of 2 whole numbers of at least 1, one for each of encoder.layers=2",
@@ -92,6 +92,10 @@ def test_a_run_is_resumed_as_if_unbroken_and_exports_the_rows_that_it_ranks(fano
         (
             ["encoder=compgcn", "encoder.fanout=[10]", "loss=k_vs_all", "generator.num_negatives=1"],
             "loss=k_vs_all compares each positive with all entities, and encoder.fanout=[10] makes only the rows",
+        ),
+        (
+            ["encoder=compgcn", "encoder.fanout=[10]", "encoder.batch_norm=true"],
+            "encoder.batch_norm must be false with a fan-out, got true with encoder.fanout=[10]: it takes means over",
         ),
         (["encoder=true"], "encoder=true: there is no such encoder"),
     ],

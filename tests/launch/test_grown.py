@@ -54,10 +54,15 @@ def rows(run: Path, graph: KnowledgeGraph, pointer: str) -> dict[str, dict[str, 
             if not key.startswith(("entity", "keyed")):
                 names = (graph.entity_names[each] for each in tensors["entity"].tolist())
                 found.setdefault(key, {}).update(zip(names, value, strict=True))
-    for key, value in load_file(checkpoint / "dense.safetensors").items():
-        if key.endswith("dense/relation"):
+    for key, value in dense(run, pointer).items():
+        if key.endswith(("dense/relation", "dense/encoder.inverse")):
             found[key] = dict(zip(graph.relation_names, value, strict=True))
     return found
+
+
+def dense(run: Path, pointer: str) -> dict[str, Tensor]:
+    checkpoint = run / "checkpoints" / json.loads((run / "checkpoints" / f"{pointer}.json").read_text())["checkpoint"]
+    return load_file(checkpoint / "dense.safetensors")
 
 
 def metric(run: Path) -> float:
@@ -151,6 +156,30 @@ def test_one_line_says_what_is_wrong(words, message, command, finished, larger, 
     outcome = command(train, *others, *said, "hydra.run.dir=run", "trainer.epochs=1")
     assert (outcome.code, outcome.errors.count("\n")) == (1, 1), outcome.errors
     assert message.format(tmp_path).replace("RUN", str(finished)) in outcome.errors
+
+
+def test_an_encoder_is_taken_over_with_the_rows_that_it_reads(command, tiny_plain, larger):
+    grown = read_folder(larger, cache=None)
+    words = ["discriminator=distmult", "discriminator.reciprocal=false", "encoder=compgcn", "encoder.batch_norm=true"]
+    assert command(train, *tiny_plain, *words, "generator=uniform", "trainer.epochs=1", "hydra.run.dir=base").code == 0
+    outcome = command(train, *options(Path("base"), larger), "trainer.epochs=0", "hydra.run.dir=start")
+    assert outcome.code == 0, outcome.errors
+    base, start = rows(Path("base"), SMALLER, "latest"), rows(Path("start"), grown, "latest")
+    assert {"discriminator/weight", "discriminator/dense/encoder.inverse"} <= set(base) == set(start)
+    for key, of_name in base.items():
+        assert all(start[key][name].equal(row) for name, row in of_name.items())
+        assert len(start[key]) > len(of_name)
+    others = [key for key in dense(Path("base"), "latest") if "encoder." in key and not key.endswith("inverse")]
+    assert any(key.endswith("running_mean") for key in others)
+    assert all(dense(Path("start"), "latest")[key].equal(dense(Path("base"), "latest")[key]) for key in others)
+    assert command(train, *options(Path("base"), larger), "trainer.epochs=1", "hydra.run.dir=more").code == 0
+    for option, message in (
+        ("encoder.layers=2", "encoder.layers=2 in this run, but encoder.layers=1 in the run of "),
+        ("discriminator.dim=9", "'discriminator/weight' has shape [128, 8], this run's has [128, 9]"),
+    ):
+        refused = command(train, *options(Path("base"), larger), option, "hydra.run.dir=refused")
+        assert (refused.code, refused.errors.count("\n")) == (1, 1), refused.errors
+        assert message in refused.errors
 
 
 def test_options_of_grow_need_a_run(command, tiny):

@@ -112,6 +112,7 @@ def test_another_model_of_the_same_shape_is_refused(command, tiny_plain, tmp_pat
     for option, key in (
         ("discriminator=simple", "_target_=SimplE"),
         ("discriminator.reciprocal=true", "reciprocal=True"),
+        ("encoder=linear", "encoder=Linear in this run, but encoder=null"),
     ):
         for words in (
             [f"resume={run}", "trainer.epochs=2"],

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from embedding.encoder.choice import EncoderChoice
 from embedding.model import KGEModel
 from embedding.optimizer import DenseAdam, ModelOptimizer, RowwiseAdagrad
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
+from tests.encoders import KINDS, LAYER
 from tests.ranks import run_on_ranks
 from tests.worlds import adam, batch_of, conve, families, lazy_adam, model_of, one_rank, site_of, transe
 from trainer.averaging.weights import Weights
@@ -26,10 +28,22 @@ LARGER = families()
 OLD_ENTITIES = torch.arange(LARGER.num_entities)[torch.arange(LARGER.num_entities) % 9 > 0].flip(0)
 """The ids that the entities of the smaller graph have in the larger one."""
 OLD_RELATIONS = torch.tensor([3, 0, 1, 7, 5])
+
+
+def smaller_train() -> Tensor:
+    """The triples that have old names alone, with old ids."""
+    entity, relation = torch.full((LARGER.num_entities,), -1), torch.full((LARGER.num_relations,), -1)
+    entity[OLD_ENTITIES], relation[OLD_RELATIONS] = torch.arange(len(OLD_ENTITIES)), torch.arange(len(OLD_RELATIONS))
+    head, kind, tail = LARGER.train.long().unbind(1)
+    triples = torch.stack([entity[head], relation[kind], entity[tail]], 1)
+    return triples[(triples >= 0).all(1)]
+
+
 SMALLER = replace(
     LARGER,
     entity_names=[LARGER.entity_names[each] for each in OLD_ENTITIES.tolist()],
     relation_names=[LARGER.relation_names[each] for each in OLD_RELATIONS.tolist()],
+    train=smaller_train(),
 )
 RENUMBERING = Renumbering(OLD_ENTITIES, OLD_RELATIONS)
 BATCH = batch_of(LARGER.train[:40], heads=20)
@@ -49,15 +63,23 @@ def adagrad(model: KGEModel) -> ModelOptimizer:
 Optimizer = Callable[[KGEModel], ModelOptimizer]
 every_optimizer = pytest.mark.parametrize("optimizer", [adam, decaying, lazy_adam, adagrad])
 CONVE = {"dim": 9, "scoring": partial(conve, batch_norm=True), "reciprocal": True}
-every_model = pytest.mark.parametrize("options", [{}, CONVE], ids=["transe", "conve, reciprocal"])
+ENCODERS = {
+    "compgcn, normalised": partial(KINDS["compgcn mult"], **LAYER | {"batch_norm": True}),  # rows of inverse relations
+    "rgcn": partial(KINDS["rgcn basis"], **LAYER),  # rows of relations in each layer
+}
+MODELS = {"transe": {}, "conve, reciprocal": CONVE, **{name: {"encoder": name} for name in ENCODERS}}
+every_model = pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 
 
 def player_of(graph: KnowledgeGraph, optimizer: Optimizer, runtime: Runtime | None = None, **options: Any) -> Player:
+    if "encoder" in options:
+        options |= {"encoder": EncoderChoice(ENCODERS[options["encoder"]], graph.train), "max_norm": None}
     model = model_of(site_of(graph, runtime), **{"scoring": transe, "max_norm": 0.3, **options})
     return Player(model, optimizer(model))
 
 
 def step(player: Player) -> None:
+    player.model.begin_step(BATCH)
     positive, negative = player.model.score(BATCH, NEGATIVES)
     (negative.logsumexp(1) - positive).sum().backward()
     assert player.optimizer is not None
@@ -68,16 +90,17 @@ def tensors(player: Player) -> dict[str, Tensor]:
     """Everything that a step changes: entity rows and their states by entity, all others as they are."""
     table, optimizer = player.model.entity, player.optimizer
     assert optimizer is not None
-    of_rows = {"entity": table.weight, **{f"row {key}": value for key, value in optimizer.row_state.items()}}
+    of_rows = {
+        "entity": player.model.learned_rows,
+        **{f"row {key}": value for key, value in optimizer.row_state.items()},
+    }
     found = {key: table.gather_all(value).clone() for key, value in of_rows.items()}
     found |= {key: value.detach().clone() for key, value in player.model.dense_tensors().items()}
-    number = next(n for n, each in enumerate(player.model.dense_parameters()) if each is player.model.scorer.relation)
-    of_relation = {
-        f"relation {key}": value.clone()
-        for key, value in optimizer.dense_state().items()
-        if key.startswith(f"{number}.")
-    }
-    return found | of_relation
+    for number, name in enumerate(player.model.named_dense_parameters()):
+        if name in player.model.rows_of_a_relation():
+            states = optimizer.dense_state().items()
+            found |= {f"{name} {key}": value.clone() for key, value in states if key.startswith(f"{number}.")}
+    return found
 
 
 def saved(folder: Path, optimizer: Optimizer, **options: Any) -> tuple[Path, Player]:
@@ -96,9 +119,11 @@ def rows_in(key: str, player: Player) -> tuple[Tensor, Tensor] | None:
     """Which rows of a tensor are known, and the place of each in the smaller model; None if it has no such rows."""
     if key == "entity" or key.startswith("row "):
         return OLD_ENTITIES, torch.arange(len(OLD_ENTITIES))
-    if key.startswith("relation"):
-        return RENUMBERING.relation_rows(player.model), torch.arange(len(OLD_RELATIONS) * (1 + player.model.reciprocal))
-    return None
+    times = player.model.rows_of_a_relation().get(key.split(maxsplit=1)[0])
+    if times is None:
+        return None
+    rows = torch.cat([OLD_RELATIONS + number * LARGER.num_relations for number in range(times)])
+    return rows, torch.arange(len(rows))
 
 
 @every_optimizer
@@ -145,10 +170,15 @@ def test_what_is_frozen_does_not_move_also_after_it_was_saved(optimizer: Optimiz
                 continue
             new = torch.ones(len(value), dtype=torch.bool)
             new[places[0]] = False
-            if not key.startswith("relation "):  # states of relation rows may change, for their rows are set back
+            if " " not in key or key.startswith("row "):  # states of relations may change, for their rows are set back
                 assert value[~new].equal(before[key][~new])
             assert not value[new].equal(before[key][new])
     assert tensors(player)["entity"].equal(tensors(again)["entity"])
+
+
+def test_rows_of_relations_are_those_that_an_encoder_has():
+    found = [player_of(LARGER, adam, encoder=name).model.rows_of_a_relation() for name in ENCODERS]
+    assert found == [{"relation": 1, "encoder.inverse": 1}, {"relation": 1, "encoder.of_relation.0": 2}]
 
 
 def test_rows_that_learn_move_as_without_frozen_ones(tmp_path: Path):
