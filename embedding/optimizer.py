@@ -74,6 +74,7 @@ class ModelOptimizer(ABC):
 
         First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
         and are scaled back. The running statistics of batch norm move too. What the model has frozen does not move.
+        If rows are replicated, each rank gets those that the others own.
 
         Args:
             lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
@@ -97,11 +98,18 @@ class ModelOptimizer(ABC):
             gradient = frozen.of_learning(gradient)
         if self.clip_norm is not None:
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
-            gradient = RowGradient(gradient.row, self._clipped(gradient.value))
+            gradient = RowGradient(gradient.row, self._clipped(gradient.value), some=gradient.some)
         self._update_rows(gradient)
+        self.model.entity.replicate()
         self.model.end_step(self.good)
         if frozen is not None:
             frozen.set_back(self.model.dense_tensors())
+
+    def _good_with(self, gradient: RowGradient) -> Bool[Tensor, ""] | None:
+        """`good` for an update of the rows that have a gradient alone: False also if none has."""
+        if gradient.some is None or self.good is None:
+            return self.good if gradient.some is None else gradient.some
+        return self.good & gradient.some
 
     def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
         """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""
@@ -171,7 +179,7 @@ class _RowAdam(ModelOptimizer):
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, lr: float
     ) -> None:
-        self._move(rows, RowGradient(None, gradient), state, lr, _FREE, everywhere=True)
+        self._move(rows, RowGradient(None, gradient), state, lr, _FREE, self.good, everywhere=True)
 
     def _move(
         self,
@@ -180,6 +188,7 @@ class _RowAdam(ModelOptimizer):
         state: State,
         lr: float,
         ball: Ball,
+        good: Bool[Tensor, ""] | None,
         *,
         everywhere: bool,
     ) -> None:
@@ -195,7 +204,7 @@ class _RowAdam(ModelOptimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
             ball=ball,
-            good=self.good,
+            good=good,
         )
 
 
@@ -214,7 +223,8 @@ class DenseAdam(_RowAdam):
         model, everywhere = self.model, self.model.frozen is None
         if model.frozen is not None:
             gradient = model.frozen.of_all_learning(gradient)
-        self._move(model.learned_rows, gradient, self.row_state, self.lr, model.entity_ball, everywhere=everywhere)
+        given = gradient, self.row_state, self.lr, model.entity_ball, self.good
+        self._move(model.learned_rows, *given, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):
@@ -243,7 +253,8 @@ class LazyAdam(_RowAdam):
         )
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.learned_rows, gradient, self.row_state, self.lr, self.model.entity_ball, everywhere=False)
+        given = gradient, self.row_state, self.lr, self.model.entity_ball, self._good_with(gradient)
+        self._move(self.model.learned_rows, *given, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -270,5 +281,5 @@ class RowwiseAdagrad(ModelOptimizer):
 
     def _update_rows(self, gradient: RowGradient) -> None:
         weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
-        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball, "good": self.good}
+        options = {"lr": self.lr, "eps": self.eps, "ball": self.model.entity_ball, "good": self._good_with(gradient)}
         rowwise_adagrad(weight, square_sum, gradient, **options)
