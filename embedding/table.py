@@ -280,7 +280,7 @@ class EmbeddingTable:
             self.replica.update(self.weight)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
-        """Pairs (index of the first row, [n, D] rows): the rows that this rank owns, `size` at a time, without gradient.
+        """Pairs (index of the first row, [n, D] rows): this rank's own rows, `size` at a time, without gradient.
 
         Raises:
             RuntimeError: in a step whose rows are made one by one, so that there are none of all entities.

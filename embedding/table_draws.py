@@ -58,7 +58,7 @@ def draw_entities(
 
 
 def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:
-    """The rows that this rank reads as ranges [first, last), counted from its first, cut at blocks of the whole table."""
+    """The rows that this rank reads as ranges [first, last), from its first on, cut at blocks of the whole table."""
     start, stop = model.site.placement.block(*model.site.part)
     cuts = [start, *range(start - start % _BLOCK_ROWS + _BLOCK_ROWS, stop, _BLOCK_ROWS), stop]
     return ((first - start, last - start) for first, last in pairwise(cuts) if first < last)

@@ -197,8 +197,8 @@ class Trainer:
 
         In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
         player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
-        optimiser updates the model; the sampler gets the reward. On one rank with a GPU the host does not wait for the
-        check: see `GlobalMeans`.
+        optimiser updates the model; the sampler gets the reward. With a GPU the host does not wait for the check: see
+        `GlobalMeans`.
         """
         whole = stage.order.batch(number)
         stage.player.begin_step(whole)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -95,6 +95,16 @@ class Runtime:
     def add(self, value: Tensor) -> Tensor:
         """The sum over all ranks. Collective."""
         return add_over_ranks(value) if self.world_size > 1 else value
+
+    def add_on_hosts(self, numbers: Sequence[float]) -> list[float]:
+        """The sums over all ranks of numbers that hosts have, for which no host waits for its GPU. Collective.
+
+        There is no timeout.
+        """
+        total = torch.tensor(numbers, dtype=torch.float64)
+        if self.world_size > 1:
+            dist.all_reduce(total, group=self._patient)
+        return total.tolist()
 
     def agree(self, error: str | None, *, patient: bool = False) -> None:
         """Raises InputError on all ranks if one gives an error; the first rank's message is used. Collective.
