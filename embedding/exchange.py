@@ -165,6 +165,14 @@ def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
     return value
 
 
+def adding_over_ranks(value: Shaped[Tensor, "*d"]) -> torch.futures.Future[Tensor]:
+    """What `add_over_ranks` gives, as soon as the group has it, while a GPU goes on with other work. Collective."""
+    _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
+    work = dist.all_reduce(value, async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: done.value()[0])
+
+
 def _all_to_all(
     value: Shaped[Tensor, "S *d"], send: list[int], receive: list[int] | None
 ) -> tuple[Shaped[Tensor, "T *d"], list[int]]:

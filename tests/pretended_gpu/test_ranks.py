@@ -73,7 +73,7 @@ def expect_like(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> No
 def fail_on_ranks(rank: int, world_size: int, folder: Path) -> tuple[str, list[str], int]:
     """Plants a loss of nan on one rank: the error, what changed with it, and the step that the run is left at."""
     options = *RUNS["kbgan"], "placement.storage=replicated", "trainer.log_every=1000"
-    with pretended_gpu(), pytest.MonkeyPatch.context() as patch:
+    with pretended_gpu(), nccl_rules(), pytest.MonkeyPatch.context() as patch:
         _, run = built(options, folder, pretending_rank(rank, world_size), epochs=2)
         epoch = run.stages[-1].order.steps_per_epoch
         before = plant(patch, run, {epoch: 1.0 if rank == 0 else math.nan})
@@ -94,7 +94,7 @@ def test_nothing_moves_on_any_rank_with_a_loss_that_is_no_number(tmp_path: Path)
 def stop_on_ranks(rank: int, world_size: int, folder: Path) -> int:
     """Signals one rank after a few steps: the step at which this rank stops."""
     options = *RUNS["kbgan"], "placement.storage=replicated", "trainer.log_every=1000", "trainer.batch_size=32"
-    with pretended_gpu():
+    with pretended_gpu(), nccl_rules():
         runtime = pretending_rank(rank, world_size)
         _, run = built(options, folder, runtime, epochs=2)
         train_step = run.train_step
