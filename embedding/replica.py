@@ -2,15 +2,16 @@
 
 Each rank still owns a part of the rows, with their optimiser state, and moves these alone. So the state takes no more
 memory than of a partitioned table, and checkpoints, ranking and optimisers are the same. In a step a rank reads its
-copy, which takes no exchange. Then there are two, of sizes that everybody knows, so that no host waits for its GPU to
-count rows: gradients of all rows go to their owners, and the moved rows go to all.
+copy, which takes no exchange. Those that follow have sizes that everybody knows, so that no host waits for its GPU to
+count rows: gradients of all rows go to their owners, with marks at those that were reached, and moved rows go to all.
 
-Both are dense, whether few rows have a gradient or all. With W ranks, E entities of D numbers in float32, and K rows
-that a rank looks up in a step, a rank sends about 8 E D bytes of gradients in float64 and 4 E D of rows; to send
-each rank the K gradients that another has, 8 W K D. So dense exchanges send less up to 2/3 W K entities. On
-FB15k-237, with 8 ranks of 512 positives, both sides and pools of 256, K is 1,500 at least, and 2/3 W K is 8,000 of
-14,541 entities: both cost about the same there, and negatives that are not shared make K several times as large.
-Dense ones need no sorting, no room for an unknown number of rows, and each owner moves only its own.
+Both are dense, whether few rows have a gradient or all. With E entities of D numbers in float32, a rank sends about
+8 E D bytes of gradients in float64 and 4 E D of rows. The other way is to send each rank the gradients of the K rows
+that another has looked up: 8 W K D bytes with W ranks, less if E is above 2/3 W K. On FB15k-237 (E 14,541) with
+8 ranks of 512 positives, both sides and pools of 256, K is 1,536 and dense exchanges send 1.8 times as much; with
+negatives of each positive's own, K is many times as large and they send less. They were chosen because they need no
+sorting and no room for an unknown number of rows, and because the state and the work of an update stay divided by W:
+with gathered gradients each rank would have to move all rows. Large tables stay partitioned.
 """
 
 from collections.abc import Sequence
