@@ -119,6 +119,34 @@ def return_to_ranks(value: list[Shaped[Tensor, "_ *d"]], rank: int) -> Shaped[Te
     return arrived.view(len(value), *own.shape)
 
 
+def sum_at_owners(value: Shaped[Tensor, "R *d"]) -> Shaped[Tensor, "B *d"]:
+    """The sum of all ranks' values of this rank's rows, added in the order of ranks. Collective.
+
+    Every size is known, so the host waits for nothing.
+
+    Args:
+        value: as many rows of each rank, B = R / W, in the order of ranks, from all W ranks.
+    """
+    ranks = dist.get_world_size()
+    equal = [len(value) // ranks] * ranks
+    first, *others = _all_to_all(value, equal, equal)[0].view(ranks, equal[0], *value.shape[1:])
+    for each in others:
+        first += each
+    return first
+
+
+def copy_of_all(own: Shaped[Tensor, "B *d"], into: Shaped[Tensor, "R *d"]) -> None:
+    """Fills `into` with the rows of all W ranks, B = R / W of each, in the order of ranks. Collective."""
+    parts = into.view(dist.get_world_size(), *own.shape).unbind()
+    _count(own[:0], len(own) * (len(parts) - 1))
+    if _shared is not None and own.device.type == "cpu":
+        gathered = _shared.gather(own)
+        if gathered is not None:
+            torch.cat(gathered, out=into)
+            return
+    dist.all_gather(list(parts), own)
+
+
 def share_memory(seconds: float) -> None:
     """From now on, exchanges rows through shared memory if all ranks are on one machine. Collective.
 
@@ -135,6 +163,14 @@ def add_over_ranks(value: Shaped[Tensor, "*d"]) -> Shaped[Tensor, "*d"]:
         dist.all_reduce(value)
     _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
     return value
+
+
+def adding_over_ranks(value: Shaped[Tensor, "*d"]) -> torch.futures.Future[Tensor]:
+    """What `add_over_ranks` gives, as soon as the group has it, while a GPU goes on with other work. Collective."""
+    _count(value.view(-1)[:0], value.numel() * (dist.get_world_size() - 1))
+    work = dist.all_reduce(value, async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: done.value()[0])
 
 
 def _all_to_all(

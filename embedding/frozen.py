@@ -45,7 +45,7 @@ class FrozenRows:
     def of_learning(self, gradient: RowGradient) -> RowGradient:
         """The gradient of the entity rows that may move."""
         learns = ~self.entity[gradient.row]
-        return RowGradient(gradient.row[learns], gradient.value[learns])
+        return RowGradient(gradient.row[learns], gradient.value[learns], some=gradient.some)
 
     def of_all_learning(self, gradient: RowGradient) -> RowGradient:
         """The same with a gradient of zeros for the other rows that may move, for optimisers that move every row."""

@@ -197,13 +197,14 @@ class KGEModel:
     def encode(self) -> None:
         """Makes the rows that scoring sees, after the learned ones have changed. Collective.
 
-        Call it before anything but a training step reads rows. Without an encoder, only an `EdgeScoring` needs it: it
-        takes all edges again.
+        Call it before anything but a training step reads rows. Without an encoder, only an `EdgeScoring`, which takes
+        all edges again, and replicated rows need it.
         """
         if self._edges is not None:
             self._edges.use_all()
         if self.encoding is not None:
             self.encoding.encode()
+        self.entity.replicate()
 
     def begin_step(self, batch: Batch) -> None:
         """Brings the shards of a step into memory, if rows are on disk. Makes the rows that scoring sees in the step,

@@ -81,6 +81,7 @@ class ModelOptimizer(ABC):
 
         First the dense parameters move, then relation rows are scaled back to `max_norm`, then the entity rows move
         and are scaled back. The running statistics of batch norm move too. What the model has frozen does not move.
+        If rows are replicated, each rank gets those that the others own.
 
         Args:
             lr_factor: the schedule's factor: both learning rates are multiplied by it in this step.
@@ -104,8 +105,9 @@ class ModelOptimizer(ABC):
             gradient = frozen.of_learning(gradient)
         if self.clip_norm is not None:
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
-            gradient = RowGradient(gradient.row, self._clipped(gradient.value))
+            gradient = RowGradient(gradient.row, self._clipped(gradient.value), some=gradient.some)
         self._update_rows(gradient)
+        self.model.entity.replicate()
         self.model.end_step(self.good)
         if frozen is not None:
             frozen.set_back(self.model.dense_tensors())
@@ -119,6 +121,12 @@ class ModelOptimizer(ABC):
     def _number(self, of: Callable[[], float]) -> Number:
         """A number that changes from step to step; in a step that is repeated, where the GPU reads it."""
         return of() if self.numbers is None else self.numbers.number(of)
+
+    def _good_with(self, gradient: RowGradient) -> Bool[Tensor, ""] | None:
+        """`good` for an update of the rows that have a gradient alone: False also if none has."""
+        if gradient.some is None or self.good is None:
+            return self.good if gradient.some is None else gradient.some
+        return self.good & gradient.some
 
     def _clipped(self, gradient: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
         """The gradient, whose rows that are longer than `clip_norm` are scaled back to it; may overwrite it."""
@@ -189,7 +197,7 @@ class _RowAdam(ModelOptimizer):
     def _update_dense(
         self, rows: Float[Tensor, "K W"], gradient: Float[Tensor, "K W"], state: State, share: float
     ) -> None:
-        self._move(rows, RowGradient(None, gradient), state, share, _FREE, everywhere=True)
+        self._move(rows, RowGradient(None, gradient), state, share, _FREE, self.good, everywhere=True)
 
     def _move(
         self,
@@ -198,6 +206,7 @@ class _RowAdam(ModelOptimizer):
         state: State,
         share: float,
         ball: Ball,
+        good: Bool[Tensor, ""] | None,
         *,
         everywhere: bool,
     ) -> None:
@@ -216,7 +225,7 @@ class _RowAdam(ModelOptimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
             ball=ball,
-            good=self.good,
+            good=good,
         )
 
 
@@ -235,7 +244,8 @@ class DenseAdam(_RowAdam):
         model, everywhere = self.model, self.model.frozen is None
         if model.frozen is not None:
             gradient = model.frozen.of_all_learning(gradient)
-        self._move(model.learned_rows, gradient, self.row_state, 1.0, model.entity_ball, everywhere=everywhere)
+        given = gradient, self.row_state, 1.0, model.entity_ball, self.good
+        self._move(model.learned_rows, *given, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):
@@ -264,7 +274,8 @@ class LazyAdam(_RowAdam):
         )
 
     def _update_rows(self, gradient: RowGradient) -> None:
-        self._move(self.model.learned_rows, gradient, self.row_state, 1.0, self.model.entity_ball, everywhere=False)
+        given = gradient, self.row_state, 1.0, self.model.entity_ball, self._good_with(gradient)
+        self._move(self.model.learned_rows, *given, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -296,6 +307,6 @@ class RowwiseAdagrad(ModelOptimizer):
             "lr": self._number(lambda: self.lr),
             "eps": self.eps,
             "ball": self.model.entity_ball,
-            "good": self.good,
+            "good": self._good_with(gradient),
         }
         rowwise_adagrad(weight, square_sum, gradient, **options)

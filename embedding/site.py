@@ -27,3 +27,11 @@ class ModelSite:
     """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
     train: Int[Tensor, "T 3"] | None = None
     """The triples of train, whose edges an `EdgeScoring` reads; None: there are none to read."""
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(k, P): without asking others, a training step of this rank can read part k of P equal parts of the rows.
+
+        (0, 1) if it has all of them: it is alone, or they are replicated.
+        """
+        return (0, 1) if self.placement.replicated else (self.rank, self.world_size)

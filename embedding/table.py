@@ -13,6 +13,7 @@ from embedding.exchange import Route, add_over_ranks, deliver_parts, fetch_rows,
 from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
+from embedding.replica import Replica
 from embedding.storage import DiskStorage, spans
 from graph.counter_random import combine, stream
 from graph.errors import InputError
@@ -57,9 +58,9 @@ class EmbeddingTable:
 
     A step calls `look_up` with entity ids, computes a loss from the rows, runs backward, and calls `take_gradient`.
     With several ranks, a look-up sends each distinct row once, from its owner to the rank that wants it, and
-    `take_gradient` sends the gradients back to the owners. Gradients are summed in float64 whatever the type of the
-    rows: the order of a sum depends on the number of ranks, and in float64 the difference mostly vanishes when the sum
-    is rounded to float32.
+    `take_gradient` sends the gradients back to the owners. A replicated table has all rows here: see `Replica`.
+    Gradients are summed in float64 whatever the type of the rows: the order of a sum depends on the number of ranks,
+    and in float64 the difference mostly vanishes when the sum is rounded to float32.
 
     Args:
         name: for errors, and part of the key of the initial values.
@@ -100,6 +101,11 @@ class EmbeddingTable:
             self.weight = storage.rows(stop - start, width, dtype)
         else:
             self.weight = _zeros(torch.empty((stop - start, width), dtype=dtype, device=device))
+        has_replica = placement.replicated and world_size > 1
+        self.replica = Replica(self.weight, self.block, world_size) if has_replica else None
+        """All rows, if each rank has a copy of them; None: it has those of its block, which may be all."""
+        self.entity_of_readable = placement.entity_of_row.to(device) if has_replica else self.entity
+        """The entity of each row of `readable`."""
         self.maker: Callable[..., tuple[Lookup, list[Int64[Tensor, "..."]]]] | None = None
         """Looks up in place of this table, in a step whose rows an encoder makes one by one; None: nothing does."""
         self._start()
@@ -152,31 +158,33 @@ class EmbeddingTable:
             return self.maker(*entities)
         self._expect_few(entities)
         row = self._rows_of(entities)
-        if self.world_size == 1:
-            rows, place, route = self.weight, row, None
+        if not self._is_partitioned:
+            rows = source = self.weight if self.replica is None else self.replica.rows
+            place, route = row, None
         else:
             distinct, index = distinct_rows(torch.cat([each.flatten() for each in row]), len(self.row_of_entity))
             route = plan_route(distinct, self.block)
-            rows = fetch_rows(self.weight, route)
+            rows, source = fetch_rows(self.weight, route), self.weight
             pieces = index.split([each.numel() for each in row])
             place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
         if not torch.is_grad_enabled():
-            return Lookup(rows, self.weight), place
+            return Lookup(rows, source), place
         self._forget_unused()
         self._lookups.append(expected := _Expected(len(rows), route))
-        return expected.look_up(rows, self.weight), place
+        return expected.look_up(rows, source), place
 
     def _forget_unused(self) -> None:
         """Drops look-ups whose scores are gone without a backward, so that they do not pile up.
 
         Collective when partitioned and there are many: a look-up is dropped when no rank can give it a gradient.
         """
-        if self.world_size > 1 and len(self._lookups) < self._many:
+        if self._is_partitioned and len(self._lookups) < self._many:
             return
         over = [int(each.is_over()) for each in self._lookups]
-        if self.world_size > 1:
+        if self._is_partitioned:
             over = add_over_ranks(torch.tensor(over, device=self.weight.device)).tolist()
-        self._lookups = [each for each, ranks in zip(self._lookups, over, strict=True) if ranks < self.world_size]
+        most = self.world_size if self._is_partitioned else 1
+        self._lookups = [each for each, ranks in zip(self._lookups, over, strict=True) if ranks < most]
         self._many = max(_MANY, 2 * len(self._lookups))
 
     def _rows_of(self, entities: tuple[Int64[Tensor, "..."], ...]) -> list[Int64[Tensor, "..."]]:
@@ -202,7 +210,7 @@ class EmbeddingTable:
         return lookup.gather(place)
 
     def add_own_gradient(self, gradient: RowGradient) -> None:
-        """Adds a float64 gradient of rows that this rank owns and that were read without a look-up; rows may repeat."""
+        """Adds a float64 gradient of rows of `readable`, which were read without a look-up; rows may repeat."""
         self._own.append(gradient)
 
     def take_gradient(self) -> RowGradient:
@@ -222,8 +230,11 @@ class EmbeddingTable:
         reached = [each.reached for each in lookups if each.reached is not None]
         for lookup in reached:
             lookup.expect_unchanged()
+        sources = [source for lookup in reached for source in lookup.sources]
+        if self.replica is not None:
+            return self.replica.gradient(sources, own, self.weight)
         if self.world_size == 1 and not own:
-            return RowGradient.of([source for lookup in reached for source in lookup.sources], self.weight)
+            return RowGradient.of(sources, self.weight)
         received = [(each.row, each.value) for each in own]
         if self.world_size == 1:
             received += [lookup.gradient(torch.float64) for lookup in reached]
@@ -253,8 +264,23 @@ class EmbeddingTable:
             value = value.new_zeros(shape).index_copy_(0, place, value)
         return deliver_parts(value, expected.route)
 
+    @property
+    def _is_partitioned(self) -> bool:
+        """Whether this rank must ask others for rows."""
+        return self.world_size > 1 and self.replica is None
+
+    @property
+    def readable(self) -> Float[Tensor, "R D"]:
+        """The rows that this rank can read without asking others: part k of P, see `ModelSite.part`."""
+        return self.weight if self.replica is None else self.replica.rows[: len(self.row_of_entity)]
+
+    def replicate(self) -> None:
+        """Gives each rank the rows that others own, if the table is replicated. Collective."""
+        if self.replica is not None:
+            self.replica.update(self.weight)
+
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
-        """Pairs (index of the first row, [n, D] rows): this rank's rows, `size` at a time, without gradient.
+        """Pairs (index of the first row, [n, D] rows): this rank's own rows, `size` at a time, without gradient.
 
         Raises:
             RuntimeError: in a step whose rows are made one by one, so that there are none of all entities.
@@ -264,6 +290,13 @@ class EmbeddingTable:
         for span in self.spans(size):
             for start in range(span.start, span.stop, size):
                 yield start, self.weight[start : min(start + size, span.stop)]
+
+    def readable_blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
+        """The same of the rows of `readable`."""
+        if self.replica is None:
+            yield from self.blocks(size)
+        else:
+            yield from ((size * number, rows) for number, rows in enumerate(self.readable.split(size)))
 
     def gather_all(self, local: Shaped[Tensor, "L *d"]) -> Shaped[Tensor, "E *d"]:
         """Gathers a tensor with one row per table row from all ranks, in the order of entity ids. Collective

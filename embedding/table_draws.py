@@ -35,19 +35,20 @@ def draw_entities(
     """
     key = stream(purpose, batch.seed, batch.epoch)
     anchor, relation, heads = model.query_rows(batch)
-    ranks, rank = model.site.world_size, model.site.rank
+    rank, ranks = model.site.part
     slot = torch.arange(batch.chunk_size, device=batch.chunk.device)
     counter = combine(batch.chunk[:, None], slot).flatten()
     found = []
+    rows, entities = model.entity.readable, model.entity.entity_of_readable
     sides = queries_of_all_ranks(model, anchor, relation, heads, excluded)
     for side, mine in zip(sides, counter.split([heads, len(anchor) - heads]), strict=True):
         counters = torch.cat(gather_ranks(mine, ranks))
         score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
         best = BestEntities(len(counters), count, anchor.device)
         for first, last in _aligned(model):
-            value = side.without_excluded(score(Candidates.of(model.entity.weight[first:last][None])), first).double()
+            value = side.without_excluded(score(Candidates.of(rows[first:last][None])), first).double()
             value += _gumbel(model, key, counters, first, last)
-            best.add(model.entity.entity[first:last], value)
+            best.add(entities[first:last], value)
         parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled()]
         entity, value = (part.transpose(0, 1).flatten(1) for part in parts)
         of_all = BestEntities(len(mine), count, anchor.device)
@@ -57,15 +58,15 @@ def draw_entities(
 
 
 def _aligned(model: KGEModel) -> Iterator[tuple[int, int]]:
-    """This rank's rows as ranges [first, last), counted from its first row, cut at the blocks of the whole table."""
-    start, stop = model.site.placement.block(model.site.rank, model.site.world_size)
+    """The rows that this rank reads as ranges [first, last), from its first on, cut at blocks of the whole table."""
+    start, stop = model.site.placement.block(*model.site.part)
     cuts = [start, *range(start - start % _BLOCK_ROWS + _BLOCK_ROWS, stop, _BLOCK_ROWS), stop]
     return ((first - start, last - start) for first, last in pairwise(cuts) if first < last)
 
 
 def _gumbel(model: KGEModel, key: int, counter: Int64[Tensor, " Q"], first: int, last: int) -> Float64[Tensor, "Q n"]:
-    """Gumbel noise for each query and each of this rank's rows [first, last), keyed by the row in the whole table."""
-    start = model.site.placement.block(model.site.rank, model.site.world_size)[0] + first
+    """Gumbel noise for each query and each of the rows [first, last) here, keyed by the row in the whole table."""
+    start = model.site.placement.block(*model.site.part)[0] + first
     block, place = divmod(start, _BLOCK_ROWS)
     outer = combine(counter, torch.tensor(block, device=counter.device))
     uniform = paired_uniform(key, outer, _BLOCK_ROWS)[:, place : place + last - first]

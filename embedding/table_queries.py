@@ -1,4 +1,7 @@
-"""Sends the queries of all ranks to every rank, so that each rank can compare them with its own rows."""
+"""Sends the queries of all ranks to every rank, so that each rank can compare them with its own rows.
+
+With replicated rows, a rank compares its own queries with all rows, and nothing is sent.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +19,7 @@ Answers = tuple[Int64[Tensor, " K"], Int64[Tensor, " K"]]
 
 @dataclass(frozen=True)
 class _Excluded:
-    """Pairs (query, row of this rank) that must not be compared, sorted by row."""
+    """Pairs (query, row) that must not be compared, sorted by row: rows count from the first that this rank reads."""
 
     query: Int64[Tensor, " K"]
     row: Int64[Tensor, " K"]
@@ -34,7 +37,7 @@ class _Excluded:
         first = [sum(sizes[:rank]) for rank in range(len(sizes))]
         query = torch.cat([each[:, 0] + start for each, start in zip(answers, first, strict=True)])
         row = model.entity.row_of_entity[torch.cat([each[:, 1] for each in answers])]
-        row = row - model.site.placement.block(model.site.rank, model.site.world_size)[0]
+        row = row - model.site.placement.block(*model.site.part)[0]
         row, order = row.sort()
         return cls(query[order], row, len(model.entity.row_of_entity))
 
@@ -50,7 +53,10 @@ class _Excluded:
 
 @dataclass(frozen=True)
 class SideOfAllRanks:
-    """The queries of all ranks that ask for heads, or those that ask for tails. Lists have one tensor for each rank."""
+    """The queries of all ranks that ask for heads, or those that ask for tails. Lists have one tensor for each rank.
+
+    With replicated rows, they are this rank's alone.
+    """
 
     of_heads: bool
     anchor: list[Tensor]
@@ -82,7 +88,7 @@ def queries_of_all_ranks(
         heads: the first `heads` queries ask for heads, the others for tails.
         excluded: entities that must not be compared with a query.
     """
-    ranks = model.site.world_size
+    _, ranks = model.site.part
     found = []
     for side in query_sides(anchor, relation, heads):
         anchors, answers = gather_ranks(side.anchor, ranks), None

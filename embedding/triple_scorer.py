@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from embedding.exchange import add_over_ranks
+from embedding.exchange import add_over_ranks, adding_over_ranks
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.fused import FusedLoss
@@ -109,6 +109,8 @@ def replicate(scorer: TripleScorer) -> DistributedDataParallel:
 
 
 def _add_gradients(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    if bucket.buffer().device.type != "cpu":  # a future of our own could not hold a tensor of a GPU
+        return adding_over_ranks(bucket.buffer())
     added: torch.futures.Future[Tensor] = torch.futures.Future()
     added.set_result(add_over_ranks(bucket.buffer()))
     return added

@@ -1,8 +1,9 @@
 """Sums over the scores of all entities, for each query of a batch. Losses over the whole table use them.
 
 Each rank gets the queries of all ranks, scores them with its own rows, block by block, and sends each query's partial
-sum back to the query's rank. So rows are not sent, and at most (queries x block) scores are in memory. Every function
-is Collective: all ranks must call it, also a rank without queries.
+sum back to the query's rank. So rows are not sent, and at most (queries x block) scores are in memory. With replicated
+rows, a rank scores its own queries with all rows, and sends nothing. Every function is Collective: all ranks must call
+it, also a rank without queries.
 """
 
 from abc import ABC, abstractmethod
@@ -137,10 +138,10 @@ class _Reduce(torch.autograd.Function):
                 for first, rows in _blocks(model, side)
             ]
             here = reduction.merge(torch.stack(parts)) if parts else _nothing(reduction, side, anchor)
-            results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.rank)))
+            results.append(reduction.merge(return_to_ranks(list(here.split(side.sizes)), model.site.part[0])))
         result = torch.cat(results)
         # Backward reads the table and the dense parameters again. Saved here, autograd raises an error if they changed.
-        ctx.save_for_backward(result, model.entity.weight, *dense)
+        ctx.save_for_backward(result, model.entity.readable, *dense)
         ctx.chosen = sides, heads, made, model, reduction  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
@@ -148,7 +149,7 @@ class _Reduce(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
         result, _, *dense = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         sides, heads, made, model, reduction = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
-        ranks, rank = model.site.world_size, model.site.rank
+        rank, ranks = model.site.part
         sizes = [heads, len(result) - heads]
         by_anchor, by_relation, by_dense = [], [], [torch.zeros_like(each) for each in dense]
         for side, weight, known in zip(sides, given[0].split(sizes), result.split(sizes), strict=True):
@@ -198,7 +199,7 @@ class _Differentiated:
         """Adds the part of a block to the queries' gradient, and gives the table the gradient of the block's rows.
 
         Args:
-            first: the number of the block's first row among this rank's rows.
+            first: the number of the block's first row among those that this rank reads.
             rows: the rows of the block.
             weigh: maps the scores of the block to the gradient with respect to these scores.
         """
@@ -243,7 +244,7 @@ def _scorer(model: KGEModel, side: SideOfAllRanks, *, made: bool) -> Callable[[C
 
 
 def _blocks(model: KGEModel, side: SideOfAllRanks) -> Iterator[tuple[int, Float[Tensor, "n E"]]]:
-    return model.entity.blocks(rows_at_a_time(_BLOCK_ROWS, model.site.device, sum(side.sizes)))
+    return model.entity.readable_blocks(rows_at_a_time(_BLOCK_ROWS, model.site.device, sum(side.sizes)))
 
 
 def _nothing(reduction: _Reduction, side: SideOfAllRanks, like: Tensor) -> Float64[Tensor, " Q"]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from graph.counter_random import stream
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
-from graph.shards import DiskPlan
+from graph.shards import REPLICATED, DiskPlan
 
 _log = logging.getLogger("advkge")
 
@@ -37,13 +37,17 @@ class EntityPlacement:
     entity_of_row: Int64[Tensor, " E"]
     disk: DiskPlan | None = None
     """How the rows are kept on disk; None: they are in memory."""
+    replicated: bool = False
+    """Whether each rank has a copy of all rows, beside those that it owns."""
 
     @classmethod
-    def from_order(cls, entity_of_row: Int64[Tensor, " E"], disk: DiskPlan | None = None) -> "EntityPlacement":
+    def from_order(
+        cls, entity_of_row: Int64[Tensor, " E"], disk: DiskPlan | None = None, *, replicated: bool = False
+    ) -> "EntityPlacement":
         """The placement whose row i holds entity `entity_of_row[i]`; `entity_of_row` is a permutation of 0 .. E-1."""
         row_of_entity = torch.empty_like(entity_of_row)
         row_of_entity[entity_of_row] = torch.arange(len(entity_of_row))
-        return cls(row_of_entity, entity_of_row, disk)
+        return cls(row_of_entity, entity_of_row, disk, replicated)
 
     def block_size(self, world_size: int) -> int:
         """Rows of a full block, ceil(E / W). Every rank allocates this many; shorter blocks are padded."""
@@ -67,13 +71,15 @@ def random_placement(
     """A uniformly random permutation of the entities. It depends on the number of entities and the seed only.
 
     Args:
-        storage: "memory", or "disk": the table is cut into `shards`, of which `resident` are in memory, in `folder`.
+        storage: "memory"; "replicated": each rank has all rows in memory; or "disk": the table is cut into `shards`, of
+            which `resident` are in memory, in `folder`.
 
     Raises:
         InputError: see `DiskPlan.of`.
     """
     disk = DiskPlan.of(storage, shards, resident, folder, graph.num_entities)
-    return EntityPlacement.from_order(_random_order(graph.num_entities, seed), disk)
+    order = _random_order(graph.num_entities, seed)
+    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED)
 
 
 def metis_placement(
@@ -109,7 +115,8 @@ def metis_placement(
     node_of_entity = _random_order(graph.num_entities, seed)
     head, tail = _neighbours(node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]], graph.num_entities)
     part_of_node = _metis_parts(head, tail, graph.num_entities, num_parts)
-    return EntityPlacement.from_order(torch.argsort(part_of_node[node_of_entity], stable=True), disk)
+    order = torch.argsort(part_of_node[node_of_entity], stable=True)
+    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED)
 
 
 def _random_order(num_entities: int, seed: int) -> Int64[Tensor, " E"]:

@@ -22,7 +22,8 @@ from torch import Tensor
 from graph.counter_random import stream
 from graph.errors import InputError
 
-STORAGES = ("memory", "disk")
+REPLICATED = "replicated"
+STORAGES = ("memory", REPLICATED, "disk")
 _LEAST_RESIDENT = 2
 _MOST_SHARDS = 1024
 """Pairs of shards are counted in a table."""
@@ -38,14 +39,14 @@ class DiskPlan:
 
     @classmethod
     def of(cls, storage: str, shards: int, resident: int, folder: str | None, num_entities: int) -> "DiskPlan | None":
-        """The plan that the options of placement describe; None: the table is in memory.
+        """The plan that the options of placement describe; None: the table is in memory, partitioned or replicated.
 
         Raises:
             InputError: an option is out of range.
         """
         if storage not in STORAGES:
             raise InputError(f"placement.storage must be one of {', '.join(STORAGES)}, got {storage!r}")
-        if storage == "memory":
+        if storage != "disk":
             return None
         most = min(num_entities, _MOST_SHARDS)
         if not 1 <= shards <= most:

@@ -1,7 +1,7 @@
 """Sums of gradients that were copied, one row of numbers for each occurrence, where the CPU's kernels can't be used."""
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from kernels.gpu.available import is_on_gpu, usable_on_gpu
@@ -41,6 +41,19 @@ def sums_in_slots(
     begin = torch.searchsorted(number, torch.arange(slots + 1, device=place.device))
     row = place.index_select(0, begin[:-1].clamp(max=len(place) - 1)).long()
     return row, _sums_of_segments(value, order, begin, dtype)
+
+
+def reached_in_slots(
+    value: Float[Tensor, "L E"], reached: Bool[Tensor, " L"]
+) -> tuple[Int64[Tensor, " L"], Float[Tensor, "L E"]]:
+    """The reached rows, ascending, and their values, in L slots: the last row repeats in the others, with zeros.
+
+    Nobody waits to know how many rows are reached. If none is, all slots have row 0.
+    """
+    order = (~reached).to(torch.uint8).sort(stable=True).indices  # reached rows first, each kind ascending
+    slot, count = torch.arange(len(reached), device=reached.device), reached.sum()
+    row = order.index_select(0, torch.minimum(slot, (count - 1).clamp(min=0)))
+    return row, torch.where((slot < count)[:, None], value.index_select(0, row), 0.0)
 
 
 def whole_sums(

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor
 
-from kernels.gathered import distinct_sums, sort_places, sums_in_slots, whole_sums
+from kernels.gathered import distinct_sums, reached_in_slots, sort_places, sums_in_slots, whole_sums
 from kernels.gpu.available import is_on_gpu
 from kernels.library import address, call, type_name, usable
 from kernels.pairs import Comparison
@@ -91,6 +91,15 @@ class Occurrences:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True)
+class Whole:
+    """Summed gradients of all rows of a table on a GPU, some of which may have got none."""
+
+    value: Float[Tensor, "L D"]
+    reached: Bool[Tensor, " L"]
+    """Whether a row got a gradient, which may be 0."""
+
+
 class RowGradient:
     """The gradient of the table rows that have one. It is summed only when `row`, `value` or an optimiser needs it.
 
@@ -106,12 +115,17 @@ class RowGradient:
         value: Float[Tensor, "K D"] | None,
         unsummed: Unsummed | None = None,
         occurrences: Occurrences | None = None,
+        whole: Whole | None = None,
+        some: Bool[Tensor, ""] | None = None,
     ) -> None:
-        """`row` is None for a gradient of every row of the table, and for `occurrences`."""
+        """`row` is None for a gradient of every row of the table, for `occurrences` and for `whole`."""
         self.unsummed = unsummed
+        self.some = some
+        """On a GPU: False if no row has a gradient, and `row` names one all the same; None: those in `row` have."""
         self._row = row
         self._value = value
         self._occurrences = occurrences
+        self._whole = whole
 
     @classmethod
     def of(cls, sources: list[RowGradientSource], rows: Float[Tensor, "U E"]) -> "RowGradient":
@@ -130,12 +144,22 @@ class RowGradient:
             return cls(None, None, None, Occurrences(*_joined(parts), num_rows, dtype))
         return cls(*sum_parts(parts, num_rows, dtype))
 
+    @classmethod
+    def of_whole(cls, value: Float[Tensor, "L D"], reached: Bool[Tensor, " L"]) -> "RowGradient":
+        """The gradient of the reached rows, from summed gradients of all rows."""
+        if is_on_gpu(value) and len(value):
+            return cls(None, None, whole=Whole(value, reached), some=reached.any())
+        (row,) = reached.nonzero(as_tuple=True)
+        return cls(row, value.index_select(0, row))
+
     @property
     def row(self) -> Int64[Tensor, " K"]:
         """The rows, ascending and distinct; on a GPU the last may repeat."""
         if self._row is None and self._occurrences is not None:
             of = self._occurrences
             self._row, self._value = sums_in_slots(of.place, of.value, of.num_rows, of.dtype)
+        if self._row is None and self._whole is not None:
+            self._row, self._value = reached_in_slots(self._whole.value, self._whole.reached)
         if self._row is None:
             assert self._value is not None
             self._row = torch.arange(len(self._value), device=self._value.device)
@@ -183,6 +207,8 @@ class RowGradient:
         """The gradient as a tensor of all rows: zeros where there is none."""
         if self._occurrences is not None:
             return whole_sums(self._occurrences.place, self._occurrences.value, num_rows, self._occurrences.dtype)
+        if self._whole is not None:
+            return self._whole.value
         if self._row is None and self._value is not None:
             return self._value
         whole = self.value.new_zeros((num_rows, self.value.shape[1]))
@@ -256,6 +282,12 @@ def whole_sum(sources: list[RowGradientSource], rows: Float[Tensor, "U E"], dtyp
     if len(row) == len(rows):
         return value
     return torch.zeros_like(rows, dtype=dtype).index_copy_(0, row, value)
+
+
+def reached_rows(sources: list[RowGradientSource], num_rows: int, device: torch.device) -> Bool[Tensor, " U"]:
+    """Whether each row occurs in the sources, whose gradient may be 0."""
+    reached = torch.zeros(num_rows, dtype=torch.bool, device=device)
+    return reached.index_fill_(0, _places(sources), True) if sources else reached
 
 
 def whole_sum_of_occurrences(

@@ -110,15 +110,16 @@ def _build(
 def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
     """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
     error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
-    disk: DiskPlan | None = None
+    kept: tuple[DiskPlan | None, bool] = (None, False)
     if runtime.is_first:
         try:
             made = instantiate(config.placement)(graph, config.seed)
-            entity_of_row, disk = made.entity_of_row, made.disk
+            entity_of_row, kept = made.entity_of_row, (made.disk, made.replicated)
         except InputError as failure:
             error = str(failure)
     runtime.agree(error, patient=True)
     if runtime.world_size > 1:
         entity_of_row = entity_of_row.to(runtime.device)
         dist.broadcast(entity_of_row, 0)
-    return EntityPlacement.from_order(entity_of_row.cpu(), runtime.gather(disk)[0])
+    disk, replicated = runtime.gather(kept)[0]
+    return EntityPlacement.from_order(entity_of_row.cpu(), disk, replicated=replicated)

@@ -13,11 +13,14 @@ from embedding.free_memory import free_memory
 from embedding.site import ModelSite
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
+from graph.shards import REPLICATED
 from launch.parts import instantiate, name_key
 from trainer.peak import bytes_in_files
 from trainer.runtime import Runtime
 
 log = logging.getLogger(__name__)
+_SUMMED = 8
+"""Bytes of a number of a summed gradient. A replicated table has them of all rows, to send and as they came."""
 _OF_AN_ENTITY = 16 + 8
 """Bytes, besides its rows: its place in the table and back, its degree."""
 
@@ -27,7 +30,8 @@ class Footprint:
     """Bytes on each rank."""
 
     rows: int
-    """Entity rows of all models, averages of them, and what an encoder makes of them."""
+    """Entity rows of all models, averages of them, and what an encoder makes of them. If rows are replicated, the
+    copies too, and the sums of their gradients in a step."""
     state: int
     """The optimisers' state of these rows."""
     graph: int
@@ -44,7 +48,7 @@ class Footprint:
 
 def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Footprint:
     """What the tables of a run and its graph take on each rank. Steps and torch itself take some hundred MB more."""
-    rows = state = 0
+    rows = state = copies = 0
     models = [(config.discriminator, config.optimizer, "discriminator")]
     if config.generator.get("model") is not None:
         models.append((config.generator.model, config.generator.optimizer, "generator"))
@@ -59,14 +63,17 @@ def footprint(config: DictConfig, graph: KnowledgeGraph, world_size: int) -> Foo
             of_step = 2 * (1 + layers) + (layers if config.encoder.batch_norm else 0)
             rows += row * (of_step if config.encoder.fanout is None else min(2, layers))
         state += of_row
+        copies += row + 2 * _SUMMED * row // getattr(torch, config.dtype).itemsize
     block = -(-graph.num_entities // world_size)
+    replicated = world_size > 1 and config.placement.get("storage") == REPLICATED
+    of_all = copies * block * world_size if replicated else 0
     share = _share_in_memory(config.placement)
     tensors = _tensors_of_graph(graph)
     mapped = bytes_in_files(tensors)
     of_graph = sum(tensor.nbytes for tensor in tensors) - mapped + graph.num_entities * _OF_AN_ENTITY
     if share < 1:
         mapped += graph.train.nbytes  # once more, in the order of shards
-    return Footprint(int(rows * block * share), int(state * block * share), of_graph, mapped)
+    return Footprint(int(rows * block * share) + of_all, int(state * block * share), of_graph, mapped)
 
 
 def _share_in_memory(placement: DictConfig) -> float:
@@ -127,7 +134,8 @@ def require_memory(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) 
 
 def _less_of_the_table(config: DictConfig) -> str:
     """The option that keeps less of the table in memory."""
-    return "a smaller placement.resident" if config.placement.get("storage") == "disk" else "placement.storage=disk"
+    less = {"disk": "a smaller placement.resident", REPLICATED: "placement.storage=memory"}
+    return less.get(config.placement.get("storage"), "placement.storage=disk")
 
 
 def _shown(size: float) -> str:

@@ -1,4 +1,4 @@
-"""Refuses options that read the whole entity table in each step, for a run whose table is on disk."""
+"""Refuses options that do not go with where the entity table is: on disk, or replicated."""
 
 import importlib
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from discriminator.loss.table_loss import TableLoss
 from embedding.optimizer import DenseAdam
 from generator.sampler import NegativeSampler
 from graph.errors import InputError
+from graph.shards import REPLICATED
 
 
 def settle_storage(config: DictConfig, folder: Path) -> None:
@@ -20,9 +21,15 @@ def settle_storage(config: DictConfig, folder: Path) -> None:
         folder: the run folder.
 
     Raises:
-        InputError: placement.storage=disk keeps less than the whole table in memory, and an option needs all of it.
+        InputError: placement.storage=disk keeps less than the whole table in memory, and an option needs all of it; or
+            placement.storage=replicated with an encoder.
     """
     placement = config.placement
+    if placement.get("storage") == REPLICATED and config.get("encoder") is not None:
+        raise InputError(
+            f"placement.storage=replicated: encoder={_name(config.encoder)} makes the rows of each rank's own entities "
+            "in each step, and no rank has all of them; take placement.storage=memory, or leave the encoder out"
+        )
     if placement.get("storage") != "disk":
         return
     if placement.folder is None:

@@ -76,11 +76,16 @@ def one_rank() -> Runtime:
 
 
 def site_of(
-    graph: KnowledgeGraph, runtime: Runtime | None = None, *, dtype: torch.dtype = torch.float64, seed: int = 3
+    graph: KnowledgeGraph,
+    runtime: Runtime | None = None,
+    *,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 3,
+    storage: str = "memory",
 ) -> ModelSite:
     runtime = runtime or one_rank()
     return ModelSite(
-        placement=random_placement(graph, seed),
+        placement=random_placement(graph, seed, storage=storage),
         num_relations=graph.num_relations,
         rank=runtime.rank,
         world_size=runtime.world_size,
@@ -282,11 +287,12 @@ class KBGANRun:
     average: Average | None = None
     encoder: Callable[[EncoderSite], Encoder] | None = None
     """In front of the discriminator."""
+    storage: str = "memory"
 
     def __post_init__(self) -> None:
         # A third of the triples: 5 steps an epoch.
         self.graph = replace(families(), train=families().train[::3], valid=families().valid[:20])
-        context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype))
+        context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype, storage=self.storage))
         if self.encoder is None:
             self.model = model_of(context.site, max_norm=1.0)
         else:

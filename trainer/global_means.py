@@ -18,6 +18,8 @@ from trainer.runtime import Runtime
 
 _MOST = 1000
 """Steps whose means stay unread on a GPU at most."""
+_VOTES_EVERY = 16
+"""Steps between votes of several ranks on GPUs. Their hosts wait for each other then, though for no GPU."""
 _REWARD = "reward"
 
 
@@ -46,20 +48,21 @@ class StepMeans:
 class GlobalMeans:
     """The means of each step: the "loss", and of a sampler that learns the "reward" and its own statistics.
 
-    On the CPU, and on several ranks, the host reads them before anything is updated, and the run ends if one is not
-    finite. On one rank with a GPU the host would wait for that in each step. So there they stay on the GPU until
-    `read`, and the GPU itself leaves everything as it is: `ModelOptimizer.good` is False from the first step on that
-    has a mean that is not finite. However late the host learns of it, parameters and states of optimisers are those
-    before that step.
+    On the CPU the host reads them before anything is updated, and the run ends if one is not finite. With a GPU the
+    host would wait for that in each step. So there they stay on the GPU until `read`, and the GPU itself leaves
+    everything as it is: `ModelOptimizer.good` is False from the first step on that has a mean that is not finite. All
+    ranks have the same sums, so it is False on all. However late the hosts learn of it, parameters and states of
+    optimisers are those before that step.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.waits = runtime.device.type == "cpu" or runtime.world_size > 1
+        self.waits = runtime.device.type == "cpu"
         """Whether the host reads the means in each step."""
         self.last: dict[str, float] = {}
         """The means that were read last, by name."""
         self._unread: list[StepMeans] = []
+        self._steps = 0
         self._trouble = torch.zeros((), dtype=torch.float64, device=runtime.device)
         """The largest absolute mean so far: infinite or nan from the first on that is not finite."""
 
@@ -76,15 +79,17 @@ class GlobalMeans:
         verdict: Verdict,
         votes: Sequence[float],
         optimizers: Sequence[ModelOptimizer],
-    ) -> tuple[list[float], Mapping[str, Mean]]:
+    ) -> tuple[list[float] | None, Mapping[str, Mean]]:
         """Makes the one sum over ranks that each step needs. Collective.
 
         Args:
             batch: this rank's share of the global batch, with its negatives and its verdict.
-            votes: numbers of this rank to be summed too. On one rank they are their sums, and never leave the host.
+            votes: numbers of this rank to be summed too. On one rank they are their sums, and never leave the host. On
+                several ranks with GPUs the hosts sum them in some of the steps.
             optimizers: those that the step moves.
         Returns:
-            The sums of the votes; and the means over the global batch by name. `read` says whether they are finite.
+            The sums of the votes, or None if they are not summed in this step; and the means over the global batch by
+            name. `read` says whether they are finite.
         """
         shares = _shares(sampler, batch, negatives, verdict)
         counts = [(each, int(each.steps)) for each in optimizers]
@@ -94,14 +99,23 @@ class GlobalMeans:
             means = added[len(votes) :]
             self._unread.append(StepMeans(batch.epoch, tuple(shares), means, counts))
             return added[: len(votes)], dict(zip(shares, means, strict=True))
-        values = torch.stack([*shares.values(), self._trouble])
+        numbers = list(shares.values())
+        if self.runtime.world_size > 1:
+            numbers = self.runtime.add(torch.stack(numbers)).unbind()
+        values = torch.stack([*numbers, self._trouble])
         # In one kernel, and where it was, for steps that a GPU repeats. Of nan it is nan.
         torch.linalg.vector_norm(values, torch.inf, out=self._trouble)
         good = self._trouble < torch.inf
         for optimizer in optimizers:
             optimizer.good = good
         self._unread.append(StepMeans(batch.epoch, tuple(shares), values[:-1], counts))
-        return list(votes), dict(zip(shares, values.unbind(), strict=False))
+        return self._summed_by_hosts(votes), dict(zip(shares, values.unbind(), strict=False))
+
+    def _summed_by_hosts(self, votes: Sequence[float]) -> list[float] | None:
+        if self.runtime.world_size == 1:
+            return list(votes)
+        self._steps += 1
+        return self.runtime.add_on_hosts(votes) if self._steps % _VOTES_EVERY == 0 else None
 
     def read(self) -> NotFinite | None:
         """Reads the means that the host has not read yet, which waits for the GPU. `last` is then of the last step.

@@ -213,8 +213,8 @@ class Trainer:
 
         In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
         player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
-        optimiser updates the model; the sampler gets the reward. On one rank with a GPU the host does not wait for the
-        check: see `GlobalMeans`.
+        optimiser updates the model; the sampler gets the reward. With a GPU the host does not wait for the check: see
+        `GlobalMeans`.
         """
         return self._train(stage, stage.order.batch(number), lr_factor=self._lr_factor(stage, number))
 

@@ -46,7 +46,7 @@ def _why_not_run(stage: Stage, runtime: Runtime, observed: bool) -> str | None:
     if runtime.device.type == "cpu":
         return "the run is on the CPU"
     if runtime.world_size > 1:
-        return f"it has {runtime.world_size} ranks, which tell each other in each step how many rows they send"
+        return f"it has {runtime.world_size} ranks, and exchanges between ranks are not recorded"
     if observed:
         return "quality=sampled counts on the host what each step scores"
     if stage.order.device.type == "cpu":

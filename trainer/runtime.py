@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +19,7 @@ from torch import Tensor
 from embedding.exchange import add_over_ranks, share_memory
 from graph.batch import Batch
 from graph.errors import InputError
+from trainer.near_gpu import bind_near
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _ANY_TIME = timedelta(days=1000)
@@ -64,9 +65,16 @@ class Runtime:
         runtime = cls(rank, world_size, _device(device))
         _keep_freed_memory()
         if world_size > 1:
-            backend = "nccl" if runtime.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-            if runtime.device.type == "cpu":
+            on_gpu = runtime.device.type == "cuda"
+            if on_gpu:
+                bind_near(runtime.device)
+            # With its device NCCL connects now, and not at the first exchange.
+            dist.init_process_group(
+                "nccl" if on_gpu else "gloo",
+                timeout=timedelta(seconds=timeout_seconds),
+                device_id=runtime.device if on_gpu else None,
+            )
+            if not on_gpu:
                 share_memory(timeout_seconds)
             # A rank that dies is still noticed, because its connections close.
             runtime._patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_ANY_TIME))
@@ -95,6 +103,16 @@ class Runtime:
     def add(self, value: Tensor) -> Tensor:
         """The sum over all ranks. Collective."""
         return add_over_ranks(value) if self.world_size > 1 else value
+
+    def add_on_hosts(self, numbers: Sequence[float]) -> list[float]:
+        """The sums over all ranks of numbers that hosts have, for which no host waits for its GPU. Collective.
+
+        There is no timeout.
+        """
+        total = torch.tensor(numbers, dtype=torch.float64)
+        if self.world_size > 1:
+            dist.all_reduce(total, group=self._patient)
+        return total.tolist()
 
     def agree(self, error: str | None, *, patient: bool = False) -> None:
         """Raises InputError on all ranks if one gives an error; the first rank's message is used. Collective.

@@ -13,9 +13,9 @@ LEAST_SHARE = 10
 class SavingTimes:
     """Whether to stop, to save, or to publish what was saved, decided alike on all ranks.
 
-    Signals, clocks and disks differ between ranks. So each rank votes in the sum that every step makes over the ranks
-    anyway, and all ranks go by the sums. Times decide only when a checkpoint is written, and change nothing of the
-    training.
+    Signals, clocks and disks differ between ranks. So each rank votes, mostly in the sum that every step makes over the
+    ranks anyway, and all ranks go by the sums: see `GlobalMeans.of_step`. Times decide only when a checkpoint is
+    written, and change nothing of the training.
 
     Args:
         minutes: between the end of one checkpoint and the next; 0: only after validations. It is more if a checkpoint
@@ -46,8 +46,8 @@ class SavingTimes:
         unwritten = -float(self.runtime.world_size) if self.saver.has_failed else float(self.saver.is_writing)
         return [float(self.runtime.stop_signal is not None), float(is_due), unwritten]
 
-    def count(self, sums: Sequence[float]) -> None:
-        """Takes the sums of the ranks' votes."""
-        signalled, due, unwritten = sums
+    def count(self, sums: Sequence[float] | None) -> None:
+        """Takes the sums of the ranks' votes; None if they have not voted in this step."""
+        signalled, due, unwritten = (0.0, 0.0, 1.0) if sums is None else sums
         self.asked_to_stop, self.is_due = signalled > 0, due > 0
         self.is_written = self.saver.is_pending and unwritten <= 0

@@ -44,10 +44,13 @@ def test_no_optimizer_is_left_out() -> None:
 
 
 def tiny_model(
-    runtime: Runtime | None = None, max_norm: float | None = None, dtype: torch.dtype = torch.float64
+    runtime: Runtime | None = None,
+    max_norm: float | None = None,
+    dtype: torch.dtype = torch.float64,
+    storage: str = "memory",
 ) -> KGEModel:
     graph = graph_of([(e, e % RELATIONS, (e + 1) % ENTITIES) for e in range(ENTITIES)], ENTITIES, RELATIONS)
-    return model_of(site_of(graph, runtime, dtype=dtype), dim=DIM, max_norm=max_norm)
+    return model_of(site_of(graph, runtime, dtype=dtype, storage=storage), dim=DIM, max_norm=max_norm)
 
 
 def batches(steps: int) -> list[Batch]:
@@ -68,13 +71,18 @@ def all_parameters(model: KGEModel) -> Tensor:
     return torch.cat([rows.double().flatten(), model.scorer.relation.detach().flatten()])
 
 
-def train_on_rank(rank: int, world_size: int, name: str, dtype: torch.dtype, clip: float | None) -> Tensor:
+def train_on_rank(
+    rank: int, world_size: int, storage: str, name: str, dtype: torch.dtype, clip: float | None
+) -> Tensor:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
-    model = tiny_model(runtime, max_norm=1.0, dtype=dtype)
+    model = tiny_model(runtime, max_norm=1.0, dtype=dtype, storage=storage)
     optimizer = OPTIMIZERS[name](model, clip_norm=clip)
     for batch in batches(9):
         loss_of(model, runtime.share(batch)).backward()
         optimizer.step()
+    if storage == "replicated":
+        in_order = model.entity.readable[model.entity.row_of_entity]
+        assert torch.equal(in_order, model.entity.gather_all(model.entity.weight))
     return all_parameters(model)
 
 
@@ -82,15 +90,16 @@ CASES = [(name, dtype, clip) for name in OPTIMIZERS for dtype in TOLERANCE for c
 
 
 @cache  # one rank's is compared with two and with three
-def train_all(rank: int, world_size: int) -> list[Tensor]:
-    return [train_on_rank(rank, world_size, *case) for case in CASES]
+def train_all(rank: int, world_size: int, storage: str = "memory") -> list[Tensor]:
+    return [train_on_rank(rank, world_size, storage, *case) for case in CASES]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "replicated"])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_training_is_the_same_on_any_number_of_ranks(world_size: int) -> None:
+def test_training_is_the_same_on_any_number_of_ranks(world_size: int, storage: str) -> None:
     alone = train_all(0, 1)
-    for found in run_on_ranks(world_size, train_all):
+    for found in run_on_ranks(world_size, train_all, storage):
         for case, mine, expected in zip(CASES, found, alone, strict=True):
             torch.testing.assert_close(mine, expected, **TOLERANCE[case[1]], msg=partial(named, f"{case}"))
 

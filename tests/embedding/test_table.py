@@ -19,19 +19,26 @@ from tests.ranks import run_on_ranks
 WIDTH = 3
 
 
-def placement_of(entities: int, seed: int | None) -> EntityPlacement:
+def placement_of(entities: int, seed: int | None, *, replicated: bool) -> EntityPlacement:
     """A random placement, or by id."""
-    if seed is None:
-        return EntityPlacement.from_order(torch.arange(entities))
-    return EntityPlacement.from_order(torch.randperm(entities, generator=torch.Generator().manual_seed(seed)))
+    order = torch.arange(entities)
+    if seed is not None:
+        order = torch.randperm(entities, generator=torch.Generator().manual_seed(seed))
+    return EntityPlacement.from_order(order, replicated=replicated)
 
 
 def table_of(
-    entities: int, rank: int = 0, world_size: int = 1, *, placed: int | None = 0, name: str = "t"
+    entities: int,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    placed: int | None = 0,
+    name: str = "t",
+    replicated: bool = False,
 ) -> EmbeddingTable:
     return EmbeddingTable(
         name,
-        placement_of(entities, placed),
+        placement_of(entities, placed, replicated=replicated),
         WIDTH,
         rank=rank,
         world_size=world_size,
@@ -109,8 +116,10 @@ def asked_by(rank: int, entities: int, seed: int) -> Tensor:
     return everything[rank] if rank < 2 else everything[0, :0]
 
 
-def partitioned(rank: int, world_size: int, entities: int, placed: int | None) -> dict[str, Any]:
-    table = table_of(entities, rank, world_size, placed=placed)
+def used(rank: int, world_size: int, entities: int, placed: int | None, *, replicated: bool) -> dict[str, Any]:
+    """What a rank finds in a table that is partitioned or replicated."""
+    table = table_of(entities, rank, world_size, placed=placed, replicated=replicated)
+    table.replicate()
     found = []
     for seed in (0, 1):
         ids = asked_by(rank, entities, seed)
@@ -120,20 +129,48 @@ def partitioned(rank: int, world_size: int, entities: int, placed: int | None) -
     table(asked_by(rank, entities, 2))  # a look-up that no backward reaches
     gradient = table.take_gradient()
     dense = torch.zeros_like(table.weight.detach()).index_copy(0, gradient.row, gradient.value)
-    return {"found": found, "gradient": table.gather_all(dense), "rows": table.gather_all(table.weight.detach())}
+    rows = table.gather_all(table.weight.detach())
+    with_gradient = table.entity[gradient.row].tolist()
+    return {"found": found, "gradient": table.gather_all(dense), "rows": rows, "with gradient": with_gradient}
 
 
 WORLDS = [(entities, placed) for entities in (9, 2, 1) for placed in (0, None)]  # 2 of 3 ranks own a row, or 1
 
 
-def partitioned_worlds(rank: int, world_size: int) -> list[dict[str, Any]]:
-    return [partitioned(rank, world_size, *world) for world in WORLDS]
+def used_worlds(rank: int, world_size: int, replicated: bool) -> list[dict[str, Any]]:
+    return [used(rank, world_size, *world, replicated=replicated) for world in WORLDS]
 
 
+@pytest.mark.parametrize("replicated", [False, True], ids=["partitioned", "replicated"])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_a_partitioned_table_equals_one_on_one_rank(world_size: int) -> None:
-    for world, results in zip(WORLDS, zip(*run_on_ranks(world_size, partitioned_worlds), strict=True), strict=True):
+def test_a_table_of_several_ranks_equals_one_on_one_rank(world_size: int, replicated: bool) -> None:
+    found = run_on_ranks(world_size, used_worlds, replicated)
+    for world, results in zip(WORLDS, zip(*found, strict=True), strict=True):
         assert_equal_to_one_rank(*world, list(results))
+        if replicated:  # as on one rank, only rows that backward reached
+            reached = {
+                int(entity)
+                for rank in range(world_size)
+                for seed in (0, 1)
+                for entity in asked_by(rank, world[0], seed)
+            }
+            assert sorted(entity for each in results for entity in each["with gradient"]) == sorted(reached)
+
+
+def changed_on_ranks(rank: int, world_size: int) -> str:
+    """The error of a backward after the rows have changed."""
+    table = table_of(9, rank, world_size, replicated=True)
+    table.replicate()
+    rows = table(torch.tensor([1, 2]))
+    table.replicate()
+    with pytest.raises(RuntimeError) as raised:
+        rows.sum().backward()
+    return str(raised.value)
+
+
+def test_backward_after_a_replica_has_changed_is_an_error() -> None:
+    for said in run_on_ranks(2, changed_on_ranks):
+        assert said.startswith("the rows of a table have changed since they were looked up")
 
 
 def assert_equal_to_one_rank(entities: int, placed: int | None, results: list[dict[str, Any]]) -> None:

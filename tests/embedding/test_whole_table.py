@@ -85,10 +85,11 @@ class Found:
     by_dense: list[Tensor]
 
 
-def small_scores(name: str, runtime: Runtime | None = None) -> KGEModel:
+def small_scores(name: str, runtime: Runtime | None = None, storage: str = "memory") -> KGEModel:
     """Scores below 20, from where on torch rounds softplus(x) to x."""
-    model = MODELS[name](site_of(families(), runtime))
+    model = MODELS[name](site_of(families(), runtime, storage=storage))
     model.entity.weight.mul_(0.3)
+    model.encode()
     return model
 
 
@@ -113,10 +114,10 @@ def finish(model: KGEModel, batch: Batch, value: Tensor) -> Found:
     )
 
 
-def by_blocks(rank: int, world_size: int, name: str, chunks: int) -> Found:
+def by_blocks(rank: int, world_size: int, name: str, chunks: int, storage: str = "memory") -> Found:
     """All reductions in one value."""
     runtime = Runtime(rank, world_size, torch.device("cpu"))
-    model = small_scores(name, runtime)
+    model = small_scores(name, runtime, storage)
     batch = runtime.share(whole_batch(chunks=chunks))
     positive, _ = model.score(batch, batch.target.view(-1, 2))
     known = answers(batch)
@@ -158,16 +159,17 @@ REDUCED = [*((name, 6) for name in MODELS), ("TransE", 2), ("ConvE, reciprocal",
 REDUCED += [("TuckER, normalised", 2), ("ConvE, normalised", 2)]
 
 
-def reduce_all(rank: int, world_size: int) -> list[Found]:
+def reduce_all(rank: int, world_size: int, storage: str) -> list[Found]:
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch)
-        return [by_blocks(rank, world_size, *case) for case in REDUCED]
+        return [by_blocks(rank, world_size, *case, storage) for case in REDUCED]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "replicated"])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_value_and_gradient_are_the_same_on_ranks(world_size: int):
-    for (name, chunks), *parts in zip(REDUCED, *run_on_ranks(world_size, reduce_all), strict=True):
+def test_value_and_gradient_are_the_same_on_ranks(world_size: int, storage: str):
+    for (name, chunks), *parts in zip(REDUCED, *run_on_ranks(world_size, reduce_all, storage), strict=True):
         value = in_order([(part.value, part.head_rows) for part in parts])
         for part in parts:
             assert_same(value, part, by_matrix(name, chunks), f"{name}, {chunks} chunks")
@@ -260,13 +262,14 @@ def test_all_entities_can_be_drawn():
 CHOSEN = [(name, chunks) for name in ("TransE", "DistMult", "TransD") for chunks in (6, 2)]
 
 
-def choose(rank: int, world_size: int) -> list[tuple[Tensor, Tensor, int]]:
+def choose(rank: int, world_size: int, storage: str = "memory") -> list[tuple[Tensor, Tensor, int]]:
     runtime = Runtime(rank, world_size, torch.device("cpu"))
     found = []
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch)
         for name, chunks in CHOSEN:
-            model, batch = MODELS[name](site_of(families(), runtime)), runtime.share(whole_batch(chunks=chunks))
+            model = MODELS[name](site_of(families(), runtime, storage=storage))
+            batch = runtime.share(whole_batch(chunks=chunks))
             drawn = draw_entities(model, batch, 60, "test")  # more than a rank has rows
             others = draw_entities(model, batch, 5, "test", answers(batch))
             found.append((drawn, others, batch.head_rows))
@@ -274,9 +277,10 @@ def choose(rank: int, world_size: int) -> list[tuple[Tensor, Tensor, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "replicated"])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_choices_are_the_same_on_ranks(world_size: int):
-    for case, alone, *parts in zip(CHOSEN, choose(0, 1), *run_on_ranks(world_size, choose), strict=True):
+def test_choices_are_the_same_on_ranks(world_size: int, storage: str):
+    for case, alone, *parts in zip(CHOSEN, choose(0, 1), *run_on_ranks(world_size, choose, storage), strict=True):
         for column in range(2):
             assert in_order([(part[column], part[2]) for part in parts]).equal(alone[column]), case
 

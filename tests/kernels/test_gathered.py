@@ -114,3 +114,42 @@ def test_a_gradient_of_all_rows_has_zeros_where_there_is_none(dtype: torch.dtype
         return [gradient_of(dtype).of_all(ROWS), read.of_all(ROWS), RowGradient(read.row, read.value).of_all(ROWS)]
 
     assert all(found.equal(expected) for found in as_on_a_gpu(plain, both))
+
+
+def whole_gradient(dtype: torch.dtype, reached: list[int]) -> RowGradient:
+    """The gradient that `RowGradient.of_whole` makes of sums of all rows."""
+    value = torch.zeros((ROWS, WIDTH), dtype=dtype)
+    value[reached] = randn(len(reached), WIDTH, dtype=dtype)
+    value[reached[1:2]] = 0.0  # a row may be reached by a gradient of 0
+    row = torch.arange(ROWS)
+    return RowGradient.of_whole(value, torch.isin(row, torch.tensor(reached, dtype=row.dtype)))
+
+
+@both_types
+@pytest.mark.parametrize("reached", [[0, 2, 5], [3, 8], [*range(ROWS)]], ids=str)
+@pytest.mark.parametrize("name", MOVES)
+def test_of_sums_of_all_rows_those_that_were_reached_move(
+    name: str, reached: list[int], dtype: torch.dtype, plain: pytest.MonkeyPatch
+):
+    expected = state(dtype)
+    gradient = whole_gradient(dtype, reached)
+    assert gradient.row.tolist() == reached
+    MOVES[name](expected, gradient, None)
+    for good in (None, torch.tensor(True)):
+        found = state(dtype)
+        as_on_a_gpu(plain, lambda good=good, found=found: MOVES[name](found, whole_gradient(dtype, reached), good))
+        assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
+
+
+@both_types
+def test_of_sums_of_all_rows_nobody_need_know_whether_one_was_reached(dtype: torch.dtype, plain: pytest.MonkeyPatch):
+    assert len(whole_gradient(dtype, []).row) == 0
+
+    def unmoved() -> None:
+        gradient, found = whole_gradient(dtype, []), state(dtype)
+        assert len(gradient.row) == ROWS  # slots for as many as there could be
+        for name in ("row-wise Adagrad", "lazy Adam"):
+            MOVES[name](found, gradient, gradient.some)
+            assert all(one.equal(other) for one, other in zip(found, state(dtype), strict=True))
+
+    as_on_a_gpu(plain, unmoved)

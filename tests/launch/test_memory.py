@@ -21,7 +21,7 @@ from trainer.runtime import Runtime
     ],
     ids=" ".join,
 )
-def test_it_is_what_tables_take(options, tmp_path):
+def test_it_is_what_tables_take(options, tmp_path, monkeypatch):
     config = composed("train", "recipe=none", "graph.num_people=100", "discriminator.dim=8", *options)
     run = build_run(config, Runtime.start(device="cpu", timeout_seconds=1.0))
     trainer = build_trainer(run, tmp_path)
@@ -42,6 +42,17 @@ def test_it_is_what_tables_take(options, tmp_path):
     assert found.mapped == 0  # the built-in graph has no file
     halves = footprint(config, run.graph, 2)
     assert abs(2 * halves.rows - rows) <= 2 * rows / run.graph.num_entities
+    config.placement.storage = "replicated"
+    assert footprint(config, run.graph, 1) == found  # there is nobody to have a copy
+    copies = footprint(config, run.graph, 2)
+    assert copies.state == halves.state
+    # The rows of all, and the float64 sums of their gradients twice: to send, and as they come.
+    table = sum(player.model.entity.weight.numel() for player in players)
+    own = sum(player.model.entity.weight.nbytes for player in players)
+    assert copies.rows - halves.rows == own + 2 * 8 * table
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"or placement.storage=memory take less"):
+        memory.require_memory(config, run.graph, run.runtime)
 
 
 def test_what_is_mapped_from_the_cache_is_counted_apart_and_refuses_nothing(tmp_path, monkeypatch):

@@ -109,6 +109,14 @@ def test_what_needs_the_whole_table_is_refused_before_the_graph_is_read(options,
     assert config.placement.folder == str(tmp_path / "table")
 
 
+def test_replicated_rows_and_an_encoder_are_refused(tmp_path):
+    config = composed("train", "placement.storage=replicated", "generator=uniform", "encoder=compgcn")
+    with pytest.raises(InputError, match=r"^placement.storage=replicated: encoder=compgcn makes the rows of each rank"):
+        settle_storage(config, tmp_path)
+    config.encoder = None
+    settle_storage(config, tmp_path)
+
+
 def test_an_encoder_is_refused_also_if_all_shards_are_resident(tmp_path):
     config = composed("train", *DISK, "optimizer=lazy_adam", "generator=uniform", "encoder=compgcn")
     config.placement.resident = config.placement.shards

@@ -1,5 +1,7 @@
 """Two ranks, real processes, that talk through gloo as if it were NCCL."""
 
+import math
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,17 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
+from graph.errors import InputError
 from tests.pretended_gpu.budgets import OF_TWO_RANKS, complaint
 from tests.pretended_gpu.collectives import nccl_rules
 from tests.pretended_gpu.device import GPU, on_gpu
-from tests.pretended_gpu.drive import Trained, alone, built, count_steps, train
+from tests.pretended_gpu.drive import Trained, alone, built, count_steps, fit, train
 from tests.pretended_gpu.pretending import pretended_gpu
+from tests.pretended_gpu.test_not_finite import plant, state_of
 from tests.ranks import run_on_ranks
+from trainer.loop import Step, Stopped
 from trainer.runtime import Runtime
+from trainer.stage import Stage
 
 RUNS = {
     "kbgan": ("generator=kbgan", "generator.pool_size=8", "generator.dim=8", "dtype=float64"),
@@ -44,9 +50,11 @@ def train_on_ranks(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "replicated"])
 @pytest.mark.parametrize("name", RUNS)
-def test_collectives_are_what_nccl_takes_and_the_run_is_that_of_one_rank(name, tmp_path: Path):
-    two = run_on_ranks(2, train_on_ranks, RUNS[name], tmp_path / "two")
+def test_collectives_are_what_nccl_takes_and_the_run_is_that_of_one_rank(name, storage: str, tmp_path: Path):
+    options = *RUNS[name], f"placement.storage={storage}"
+    two = run_on_ranks(2, train_on_ranks, options, tmp_path / "two")
     one = train(RUNS[name], tmp_path / "one", alone("cpu"))
     for trained, calls, on_cpu in two:
         assert calls["all_to_all_single"] and calls["all_reduce"] and calls["broadcast"]
@@ -60,6 +68,53 @@ def expect_like(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> No
     for line, like in zip(steps, others, strict=True):
         for key, value in like.items():
             assert line[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), key
+
+
+def fail_on_ranks(rank: int, world_size: int, folder: Path) -> tuple[str, list[str], int]:
+    """Plants a loss of nan on one rank: the error, what changed with it, and the step that the run is left at."""
+    options = *RUNS["kbgan"], "placement.storage=replicated", "trainer.log_every=1000"
+    with pretended_gpu(), nccl_rules(), pytest.MonkeyPatch.context() as patch:
+        _, run = built(options, folder, pretending_rank(rank, world_size), epochs=2)
+        epoch = run.stages[-1].order.steps_per_epoch
+        before = plant(patch, run, {epoch: 1.0 if rank == 0 else math.nan})
+        with pytest.raises(InputError) as error:
+            fit(run, folder)
+        after = state_of(run)
+        changed = [key for key, value in before[0].items() if not after[key].equal(value)]
+        return str(error.value), changed, run.cursor.stage_step - epoch
+
+
+@pytest.mark.slow
+def test_nothing_moves_on_any_rank_with_a_loss_that_is_no_number(tmp_path: Path):
+    for said, changed, steps in run_on_ranks(2, fail_on_ranks, tmp_path):
+        assert said.startswith("the loss is nan at step ")
+        assert (changed, steps) == ([], 0)
+
+
+def stop_on_ranks(rank: int, world_size: int, folder: Path) -> int:
+    """Signals one rank after a few steps: the step at which this rank stops."""
+    options = *RUNS["kbgan"], "placement.storage=replicated", "trainer.log_every=1000", "trainer.batch_size=32"
+    with pretended_gpu(), nccl_rules():
+        runtime = pretending_rank(rank, world_size)
+        _, run = built(options, folder, runtime, epochs=2)
+        train_step = run.train_step
+
+        def stepped(stage: Stage, number: int) -> Step:
+            if rank == 1 and run.cursor.step == 2:
+                runtime.stop_signal = signal.SIGTERM
+            return train_step(stage, number)
+
+        run.train_step = stepped
+        with pytest.raises(Stopped):
+            fit(run, folder)
+        return run.cursor.step
+
+
+@pytest.mark.slow
+def test_hosts_that_do_not_wait_stop_at_one_step_soon_after_a_signal_to_one(tmp_path: Path):
+    first, second = run_on_ranks(2, stop_on_ranks, tmp_path)
+    assert first == second
+    assert 2 < first <= 2 + 16
 
 
 def count_on_ranks(rank: int, world_size: int, options: tuple[str, ...], folder: Path) -> Any:
