@@ -5,32 +5,26 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from discriminator.discriminator import Verdict
 from embedding.exchange import bytes_sent
-from generator.sampler import Mean, Reward
-from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingMetrics
-from trainer.global_means import GlobalMeans, reward_of
 from trainer.manifest import load_manifest
 from trainer.observer import Observer
 from trainer.progress import Progress
-from trainer.repeatable import repeats_steps
 from trainer.runtime import Runtime
 from trainer.saver import Saver, aside_pointer, checkpoint_name
 from trainer.saving_times import SavingTimes
 from trainer.stage import Cursor, Stage
-from trainer.step_graph import StepGraph, own_stream
+from trainer.step_graph import own_stream
 from trainer.tracking.tracker import Tracker
+from trainer.training_step import Step, TrainingStep
 from trainer.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -46,19 +40,6 @@ class Stopped(Exception):
         self.signal = signal
 
 
-@dataclass(frozen=True)
-class Step:
-    """The data and the results of a finished step."""
-
-    batch: Batch
-    negatives: Negatives
-    verdict: Verdict
-    loss: Mean
-    """Mean over the global batch."""
-    reward: Mean | None
-    """Mean over the global batch; None if the sampler does not learn."""
-
-
 class Trainer:
     """Trains the stages one after the other, from the position of the cursor.
 
@@ -71,7 +52,7 @@ class Trainer:
         manifest: values that a run resumed from a checkpoint must share.
         log_every: steps between lines of metrics; fewer in short stages.
         checkpoint_minutes: minutes between checkpoints, besides those after validations; see `SavingTimes`.
-        cuda_graph: whether a GPU repeats steps as one CUDA graph; None: where that is possible. See `StepGraph`.
+        cuda_graph: whether a GPU repeats steps as one CUDA graph; None: where that is possible. See `TrainingStep`.
         observers: further measurements, the same on all ranks.
 
     Raises:
@@ -105,14 +86,11 @@ class Trainer:
         self.trackers = trackers
         self.saver = Saver(checkpointer, players, manifest)
         self.times = SavingTimes(runtime, self.saver, minutes=checkpoint_minutes)
-        self.means = GlobalMeans(runtime)
+        self.training_step = TrainingStep(runtime, self.times, stages, cuda_graph=cuda_graph, observed=bool(observers))
+        self.means = self.training_step.means
         self.log_every = log_every
         self.observers = observers
         self.cursor = Cursor()
-        self._repeats = {
-            stage.name: repeats_steps(cuda_graph, stage, runtime, observed=bool(observers)) for stage in stages
-        }
-        self._graph: StepGraph | None = None
         self.after_validation: Callable[[Stage], object] | None = None
         """Called on all ranks after each validation, when its metrics are tracked; it may be collective."""
         self.best_ranking: Metrics | None = None
@@ -130,7 +108,7 @@ class Trainer:
         """
         gc.freeze()  # the collector would search long-lived objects each time: a tenth of a short step
         try:
-            with own_stream(self.runtime.device) if any(self._repeats.values()) else nullcontext():
+            with own_stream(self.runtime.device) if self.training_step.needs_stream else nullcontext():
                 for stage in self.stages[self.cursor.stage :]:
                     self._run_stage(stage)
             self._stop_if_asked()  # after the last step everything is saved already
@@ -154,11 +132,10 @@ class Trainer:
                 self._track({"epoch": 0, "stage": stage.name, **self._observe(stage)})
         positives = stage.order.chunks_per_batch * stage.order.chunk_size
         done = cursor.stage_step * positives
-        if self._repeats[stage.name]:
-            self._graph = StepGraph(stage, self.means, partial(self._train, stage, lr_factor=1.0))
+        self.training_step.begin(stage)
         with Progress(stage.name, stage.steps * positives, done, shown=self.runtime.is_first) as progress:
             self._run_steps(stage, positives, progress)
-        self._graph = None  # and the memory that its steps had
+        self.training_step.end()
         self._finish_stage(stage)
 
     def _run_steps(self, stage: Stage, positives: int, progress: Progress) -> None:
@@ -171,7 +148,7 @@ class Trainer:
             started = time.perf_counter()
             is_logged = (cursor.step + 1) % log_every == 0
             step = None
-            if is_logged or not self._repeat_step(stage, cursor.stage_step):
+            if is_logged or not self.training_step.repeat(stage, cursor.stage_step):
                 step = self.train_step(stage, cursor.stage_step)
             cursor.stage_step += 1
             cursor.step += 1
@@ -180,7 +157,7 @@ class Trainer:
             is_saved = self.times.asked_to_stop or self.times.is_due
             is_last = not self._has_steps_left(stage)
             if is_logged or is_validated or is_saved or is_last or self.means.must_be_read:
-                self._expect_finite(stage)
+                self.training_step.expect_finite(stage, cursor, done=1)
             seconds = time.perf_counter() - started
             cursor.seconds += seconds
             for observer in self.observers:
@@ -209,67 +186,8 @@ class Trainer:
             raise Stopped(number)
 
     def train_step(self, stage: Stage, number: int) -> Step:
-        """Trains one step of a stage. Collective.
-
-        In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
-        player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
-        optimiser updates the model; the sampler gets the reward. With a GPU the host does not wait for the check: see
-        `GlobalMeans`.
-        """
-        return self._train(stage, stage.order.batch(number), lr_factor=self._lr_factor(stage, number))
-
-    def _repeat_step(self, stage: Stage, number: int) -> bool:
-        """Trains one step as part of a graph, in which a GPU repeats it without Python; False if that can't be."""
-        if self._graph is None or not self._graph.takes(batch := stage.order.batch(number)):
-            return False
-        self._graph.step(batch, self._lr_factor(stage, number))
-        self.times.count(self.times.votes())
-        return True
-
-    def _lr_factor(self, stage: Stage, number: int) -> float:
-        return stage.schedule.factor(number / stage.order.steps_per_epoch, stage.epochs)
-
-    def _train(self, stage: Stage, whole: Batch, *, lr_factor: float) -> Step:
-        stage.player.begin_step(whole)
-        batch = self.runtime.share(whole)
-        negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
-        verdict = stage.player.judge(batch, negatives)
-        loss, reward = self._global_means(stage, batch, negatives, verdict)
-        stage.player.learn(verdict, lr_factor=lr_factor)
-        if reward is not None:
-            stage.sampler.feedback(batch, negatives, reward)
-        return Step(batch, negatives, verdict, loss, None if reward is None else reward.mean)
-
-    def _global_means(
-        self, stage: Stage, batch: Batch, negatives: Negatives, verdict: Verdict
-    ) -> tuple[Mean, Reward | None]:
-        """The mean loss and the reward over the global batch. Raises InputError if one is not finite. Collective."""
-        optimizers = [stage.player.optimizer]
-        if stage.sampler.learns and stage.sampler.optimizer is not None:
-            optimizers.append(stage.sampler.optimizer)
-        votes = self.times.votes()
-        sums, mean = self.means.of_step(stage.sampler, batch, negatives, verdict, votes, optimizers)
-        self.times.count(sums)
-        if self.means.waits:
-            self._expect_finite(stage, done=0)
-        return mean["loss"], reward_of(stage.sampler, verdict, mean)
-
-    def _expect_finite(self, stage: Stage, *, done: int = 1) -> None:
-        """Raises InputError if a mean that was not read before is not finite; the cursor then goes before its step.
-
-        Args:
-            done: 1 if the cursor has counted the last step, 0 if it has not.
-        """
-        bad = self.means.read()
-        if bad is None:
-            return
-        back = bad.steps_ago + done
-        self.cursor.stage_step -= back
-        self.cursor.step -= back
-        raise InputError(
-            f"the {bad.name} is {bad.value} at step {self.cursor.step + 1}, epoch {bad.epoch} of the {stage.name} "
-            "stage; nothing was updated with it (a smaller optimizer.lr may help)"
-        )
+        """Trains one step of a stage: see `TrainingStep.run`. Collective."""
+        return self.training_step.train(stage, number, self.cursor)
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
         metrics: dict[str, float | int | str] = {"epoch": step.batch.epoch, "stage": stage.name}

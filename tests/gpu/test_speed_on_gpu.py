@@ -35,7 +35,7 @@ def test_rates_are_printed(name, tmp_path: Path):
 
     steps(0, WARM_UP)
     rate = STEPS * BATCH / seconds(lambda: steps(WARM_UP, WARM_UP + STEPS), runtime.device)
-    graph = StepGraph(stage, trainer.means, partial(trainer._train, stage, lr_factor=1.0))
+    graph = StepGraph(stage, trainer.means, partial(trainer.training_step.run, stage, lr_factor=1.0))
     full = [batch for batch in map(stage.order.batch, range(2 * stage.order.steps_per_epoch)) if graph.takes(batch)]
 
     def repeated(first: int, last: int) -> None:

@@ -76,14 +76,14 @@ def states(options: Sequence[str], folder: Path, *, repeated: bool, triton: bool
     with pretended_gpu() as counts, triton_launches(counts) if triton else nullcontext():
         _, trainer = built(options, folder, alone("cuda"), epochs=2)
         stage = trainer.stages[-1]
-        graph = StepGraph(stage, trainer.means, partial(trainer._train, stage, lr_factor=1.0))
+        graph = StepGraph(stage, trainer.means, partial(trainer.training_step.run, stage, lr_factor=1.0))
         with own_stream(alone("cuda").device):
             for number in range(1, 5):
                 batch, factor = stage.order.batch(number), 1 / number
                 if repeated and graph.takes(batch):
                     graph.step(batch, factor)
                 else:
-                    trainer._train(stage, batch, lr_factor=factor)
+                    trainer.training_step.run(stage, batch, lr_factor=factor)
         trainer.means.read()
         return {name: value.cpu() for name, value in state_of(trainer).items()} | stage.sampler.state()
 
@@ -160,7 +160,7 @@ def test_a_step_takes_a_few_launches_and_no_wait(tmp_path: Path):
     with pretended_gpu() as counts:
         _, trainer = built(COMPLEX, tmp_path, alone("cuda"), epochs=2)
         stage = trainer.stages[-1]
-        graph = StepGraph(stage, trainer.means, partial(trainer._train, stage, lr_factor=1.0))
+        graph = StepGraph(stage, trainer.means, partial(trainer.training_step.run, stage, lr_factor=1.0))
         with own_stream(alone("cuda").device):
             for number in range(1, 8):
                 counts.clear()

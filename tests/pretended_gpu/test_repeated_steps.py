@@ -64,7 +64,7 @@ WITH_TRITON = {
 def graph_of(trainer: Trainer) -> StepGraph:
     """A graph of the last stage that warms up for ever: each step runs as it would be recorded."""
     stage = trainer.stages[-1]
-    return StepGraph(stage, trainer.means, partial(trainer._train, stage, lr_factor=1.0))
+    return StepGraph(stage, trainer.means, partial(trainer.training_step.run, stage, lr_factor=1.0))
 
 
 def recordings(
