@@ -115,7 +115,7 @@ def test_chunks_of_an_epoch_have_numbers_of_their_own(order):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("paper", 4, 2), "placement.storage must be one of memory, disk, got 'paper'"),
+        (("paper", 4, 2), "placement.storage must be one of memory, replicated, disk, got 'paper'"),
         (("disk", 0, 2), "placement.shards must be from 1 to 10, got 0"),
         (("disk", 11, 2), "placement.shards must be from 1 to 10, got 11"),
         (("disk", 4, 1), r"placement.resident must be from 2 to placement.shards \(4\), got 1"),
