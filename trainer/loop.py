@@ -72,7 +72,7 @@ class Trainer:
         manifest: Mapping[str, Any],
         log_every: int,
         checkpoint_minutes: float,
-        cuda_graph: bool | None = None,
+        cuda_graph: bool | None = False,
         observers: Sequence[Observer] = (),
     ) -> None:
         if log_every < 1:
