@@ -154,7 +154,9 @@ class PositiveOrder:
         row = section.row[rows]
         # Padding has the entities of a triple that is in memory anyway.
         stand_in = 0 if part.positives is None else int(part.positives.start[0])
-        head, relation, tail = self.train[torch.where(row >= 0, row, stand_in)].long().t().contiguous()
+        # `index_select` takes half the time of `train[...]` where the rows are far apart.
+        triples = self.train.index_select(0, torch.where(row >= 0, row, stand_in))
+        head, relation, tail = triples.long().t().contiguous()
         weight = 1.0 if self.weight is None else self.weight(head, relation, tail)
         weight = torch.where(row >= 0, weight, torch.zeros(len(row), dtype=torch.float64))
         # One after the other, whatever the processor, as rounding is the same on all ranks and machines then.
