@@ -122,7 +122,7 @@ def read_published(results: Path) -> dict[tuple[str, str], Published]:
 
 
 def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) -> str:
-    """The cells as a table in Markdown, and the published cells that have no run."""
+    """The cells as a table in Markdown, and the experiments that have no run."""
     heads = ["experiment", "test MRR / H@10", "published", "", "95 % of it", "all", "numbers a row", "seed", "commit"]
     rows = [heads, ["---"] * len(heads)]
     for cell in cells:
@@ -150,16 +150,23 @@ def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) ->
                 made["commit"],
             ]
         )
-    have = {(cell.model, cell.graph) for cell in cells}
-    missing = [
-        f"{model} on {graph} ({each.mrr:.3f})"
-        for (model, graph), each in published.items()
-        if (model, graph) not in have
-    ]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if missing:
-        lines += ["", f"Published, and not run yet: {', '.join(missing)}."]
+    if still_open := _still_open(cells, published):
+        lines += ["", f"Not run yet, with the published test MRR if there is one: {', '.join(still_open)}."]
     return "\n".join(lines)
+
+
+def _still_open(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) -> list[str]:
+    """The experiments of a model on a graph that have no run."""
+    have = {cell.name for cell in cells}
+    models = {path.stem for path in (ROOT / "conf" / "discriminator").iterdir()}
+    names = []
+    for name in sorted(path.stem for path in (ROOT / "conf" / "experiment").iterdir()):
+        model, _, graph = name.partition("_")
+        if model in models and name not in have:
+            best = published.get((model, graph))
+            names.append(f"`{name}`" if best is None else f"`{name}` ({best.mrr:.3f})")
+    return names
 
 
 def _minutes(seconds: float) -> str:
