@@ -29,7 +29,7 @@ def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
     if loss.kernel is None:
         return f"the loss {type(loss).__name__} has no kernel with these options"
     comparison = model.scoring.comparison
-    if comparison is None or not has_contrast(comparison, model.entity.weight):
+    if comparison is None or not has_contrast(comparison, model.entity.weight, model.scoring.precision):
         return f"{type(model.scoring).__name__} has no fused comparison with these options"
     return None
 

@@ -10,6 +10,7 @@ from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.precision import Precision
 from kernels.products import products
 from kernels.shapes import expect_shape, per_chunk
 
@@ -34,8 +35,13 @@ class Contrast:
     """Gradient by the candidates, in P parts, one for each 256 queries of a chunk; add them up."""
 
 
-def has_contrast(kind: Comparison, rows: Tensor) -> bool:
-    """Whether there is a kernel for this comparison where these rows are; whether it can be used is `can_contrast`."""
+def has_contrast(kind: Comparison, rows: Tensor, precision: Precision = Precision.FLOAT32) -> bool:
+    """Whether there is a kernel for this comparison where these rows are; whether it can be used is `can_contrast`.
+
+    With rounded factors there is one on a GPU alone, of dot products.
+    """
+    if precision != Precision.FLOAT32:
+        return kind == Comparison.DOT and usable_on_gpu(rows)
     return kind in _ON_CPU or usable_on_gpu(rows)
 
 
@@ -60,16 +66,18 @@ def contrast(
     target: Int64[Tensor, " B"],
     known: Bool[Tensor, "B N"] | None,
     weight: Float64[Tensor, " B"],
+    precision: Precision = Precision.FLOAT32,
 ) -> Contrast:
     """Scores queries with rows[target] and with rows[place] of their chunk, then computes the loss and gradients.
 
     Args:
         known: True for negatives that the loss leaves out; None: none.
         weight: the weight of each query's loss in the sum that gradients are of.
+        precision: what the factors of products are rounded to: see `has_contrast`.
 
     Raises:
         RuntimeError: `products()` is None.
-        ValueError: shapes do not fit, or there are more candidates than a GPU takes.
+        ValueError: shapes do not fit, there are more candidates than a GPU takes, or no kernel rounds so.
     """
     (chunks, candidates), (queries, width) = place.shape, query.shape
     size = per_chunk(queries, chunks)
@@ -77,12 +85,14 @@ def contrast(
     expect_shape("target", target, queries)
     expect_shape("known", known, queries, candidates)
     expect_shape("weight", weight, queries)
+    if precision != Precision.FLOAT32 and not has_contrast(kind, rows, precision):
+        raise ValueError(f"no kernel of {kind} rounds factors to {precision} where these rows are")
     if usable_on_gpu(query, rows):
         import kernels.gpu.contrast as gpu
 
         if candidates > MOST_ON_GPU:
             raise ValueError(f"{candidates} candidates: a GPU takes at most {MOST_ON_GPU}")
-        return gpu.contrast(kind, loss, margin, temperature, query, rows, place, target, known, weight)
+        return gpu.contrast(kind, loss, margin, temperature, query, rows, place, target, known, weight, precision)
     library = products()
     if library is None:
         raise RuntimeError("there are no matrix products for contrast to call: ask can_contrast first")

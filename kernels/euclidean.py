@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.library import call, type_name
+from kernels.precision import Precision, lowered, multiplied
 from kernels.shapes import expect_shape
 
 
@@ -24,18 +25,18 @@ def euclidean_gradients(
     score: Float[Tensor, "C S N"],
     query: Float[Tensor, "C S E"],
     candidate: Float[Tensor, "C N E"],
-    dtype: torch.dtype,
+    precision: Precision,
 ) -> tuple[Float[Tensor, "C S E"], Float[Tensor, "C N E"]]:
-    """Gradients by query and candidate of the sum of coefficient * score; matrix products use `dtype`."""
+    """Gradients by query and candidate of the sum of coefficient * score; factors of matrix products are rounded."""
     _expect_pairs(score, query, candidate)
     expect_shape("coefficient", coefficient, *score.shape)
     squares = query.square().sum(2), candidate.square().sum(2)
     weight, query_sum = torch.empty_like(score), torch.empty_like(squares[0])
     name, threads = type_name(query), torch.get_num_threads()
     call(f"euclidean_weights_{name}", coefficient, score, *squares, weight, query_sum, *score.shape, threads)
-    factor = weight.to(dtype)
-    by_query = torch.bmm(factor, candidate.to(dtype)).to(query.dtype)
-    by_candidate = torch.bmm(factor.transpose(1, 2), query.to(dtype)).to(query.dtype)
+    factor = lowered(weight, precision)
+    by_query = multiplied(factor, lowered(candidate, precision), precision).to(query.dtype)
+    by_candidate = multiplied(factor.transpose(1, 2), lowered(query, precision), precision).to(query.dtype)
     given = coefficient, score, weight, query, candidate, *squares, query_sum
     sizes = *score.shape, query.shape[2], threads
     call(f"euclidean_gradients_{name}", *given, by_query, by_candidate, *sizes)

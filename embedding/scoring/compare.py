@@ -15,28 +15,26 @@ from kernels.euclidean import euclidean_gradients, euclidean_scores
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison, pair_scores, query_gradient
+from kernels.precision import Precision, lowered, multiplied
 from kernels.rows import PairGradient
 
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
-
-def product_type(precision: str) -> torch.dtype | None:
-    """The type that the factors of matrix products are rounded to; None: no rounding.
+def precision_of(name: str) -> Precision:
+    """What the factors of matrix products with shared candidates are rounded to while training.
 
     Raises:
-        InputError: `precision` is neither "float32" (the rows' own type) nor "bfloat16".
+        InputError: there is no precision of this name.
     """
-    if precision not in _PRECISIONS:
-        raise InputError(f"precision must be {' or '.join(_PRECISIONS)}, got {precision!r}")
-    return _PRECISIONS[precision]
+    try:
+        return Precision(name)
+    except ValueError as error:
+        raise InputError(f"precision must be one of {', '.join(Precision)}, got {name!r}") from error
 
 
-def inner_products(
-    query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None
-) -> Float[Tensor, "B N"]:
+def inner_products(query: Float[Tensor, "B E"], candidates: Candidates, precision: Precision) -> Float[Tensor, "B N"]:
     """The inner product of each query with each candidate of its chunk."""
     if candidates.shared_by(len(query)):
-        rows, used = candidates.rows(), _training_type(query, dtype)
+        rows, used = candidates.rows(), _while_training(precision)
         return cast(Tensor, _Products.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
     if usable(query) or usable_on_gpu(query):
         return _in_place(Comparison.DOT, query, candidates)
@@ -52,19 +50,19 @@ def minus_l1(query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tenso
     return -torch.cdist(by_chunk(query, len(rows)), rows, p=1).flatten(0, 1)
 
 
-def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, dtype: torch.dtype | None) -> Float[Tensor, "B N"]:
+def minus_l2(query: Float[Tensor, "B E"], candidates: Candidates, precision: Precision) -> Float[Tensor, "B N"]:
     """Minus the L2 distance; accurate also if the distance is much smaller than the norms."""
     if usable(query):
         if not candidates.shared_by(len(query)):
             return _in_place(Comparison.L2, query, candidates)
         rows = candidates.rows()
-        used = _training_type(query, dtype)
+        used = _while_training(precision)
         return cast(Tensor, _Euclidean.apply(by_chunk(query, len(rows)), rows, used)).flatten(0, 1)
-    rounded = _training_type(query, dtype) != query.dtype
+    rounded = _while_training(precision) != Precision.FLOAT32
     if usable_on_gpu(query) and not rounded:
         return _in_place(Comparison.L2, query, candidates)
     if rounded:
-        square = query.square().sum(1)[:, None] - 2 * inner_products(query, candidates, dtype)
+        square = query.square().sum(1)[:, None] - 2 * inner_products(query, candidates, precision)
         square = square + candidates.rows().square().sum(2).repeat_interleave(len(query) // len(candidates.place), 0)
         return -square.clamp(min=1e-6).sqrt()  # at least 1e-6: the square root has no finite gradient at 0
     # The fast way expands the square. Its error is the root of the rounding error: in float32 as large as the distance
@@ -86,9 +84,9 @@ def modulus_sum(difference: Float[Tensor, "*b E"]) -> Float[Tensor, "*b"]:
     return torch.linalg.vector_norm(torch.stack(difference.chunk(2, dim=-1)), dim=0).sum(-1)
 
 
-def _training_type(query: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    """The type of products: `dtype` while training; that of the rows in ranking, where rounding would cause ties."""
-    return dtype if dtype is not None and torch.is_grad_enabled() else query.dtype
+def _while_training(precision: Precision) -> Precision:
+    """The precision of products: none is rounded in ranking, where that would cause ties."""
+    return precision if torch.is_grad_enabled() else Precision.FLOAT32
 
 
 def _in_place(kind: Comparison, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
@@ -119,37 +117,41 @@ class _Pairs(torch.autograd.Function):
 
 
 class _Products(torch.autograd.Function):
-    """One matrix product for each chunk, forward and backward, with factors rounded to `dtype`."""
+    """One matrix product for each chunk, forward and backward, with rounded factors."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, precision: Precision) -> Tensor:
         given = query.dtype
-        query, rows = query.to(dtype), rows.to(dtype)
+        query, rows = lowered(query, precision), lowered(rows, precision)
         ctx.save_for_backward(query, rows)
-        return torch.bmm(query, rows.transpose(1, 2)).to(given)
+        ctx.precision = precision  # pyright: ignore[reportAttributeAccessIssue]
+        return multiplied(query, rows.transpose(1, 2), precision).to(given)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         query, rows = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        given, coefficient = gradient[0].dtype, gradient[0].to(query.dtype)
-        by_query, by_rows = torch.bmm(coefficient, rows), torch.bmm(coefficient.transpose(1, 2), query)
+        precision: Precision = ctx.precision  # pyright: ignore[reportAttributeAccessIssue]
+        given, coefficient = gradient[0].dtype, lowered(gradient[0], precision)
+        by_query = multiplied(coefficient, rows, precision)
+        by_rows = multiplied(coefficient.transpose(1, 2), query, precision)
         return by_query.to(given), by_rows.to(given), None
 
 
 class _Euclidean(torch.autograd.Function):
-    """Minus the L2 distance by one matrix product for each chunk, with factors rounded to `dtype`."""
+    """Minus the L2 distance by one matrix product for each chunk, with rounded factors."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: FunctionCtx, query: Tensor, rows: Tensor, precision: Precision) -> Tensor:
         query = query.contiguous()
-        product = torch.bmm(query.to(dtype), rows.to(dtype).transpose(1, 2)).to(query.dtype)
+        factors = lowered(query, precision), lowered(rows, precision).transpose(1, 2)
+        product = multiplied(*factors, precision).to(query.dtype)
         score = euclidean_scores(product, query, rows)
         ctx.save_for_backward(query, rows, score)
-        ctx.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.precision = precision  # pyright: ignore[reportAttributeAccessIssue]
         return score
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         query, rows, score = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        dtype: torch.dtype = ctx.dtype  # pyright: ignore[reportAttributeAccessIssue]
-        return *euclidean_gradients(gradient[0].contiguous(), score, query, rows, dtype), None
+        precision: Precision = ctx.precision  # pyright: ignore[reportAttributeAccessIssue]
+        return *euclidean_gradients(gradient[0].contiguous(), score, query, rows, precision), None

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.complex_numbers import product
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
@@ -16,17 +16,17 @@ class ComplEx(QueryScoring):
     """A bilinear form over complex numbers; a row holds dim / 2 real parts, then dim / 2 imaginary parts.
 
     Args:
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     combination = Combination.ROTATION
+    comparison = Comparison.DOT
     entity_components = relation_components = 2
 
     def __init__(self, dim: int, precision: str) -> None:
         if dim % 2:
             raise InputError(f"dim must be even for ComplEx (real and imaginary parts), got {dim}")
-        self.product_type = product_type(precision)
-        self.comparison = Comparison.DOT if self.product_type is None else None
+        self.precision = precision_of(precision)
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
@@ -49,4 +49,4 @@ class ComplEx(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)

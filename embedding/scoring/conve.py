@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import unfold
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.dense import affine
 from embedding.scoring.network import NetworkScoring, check_probability, normalised
 from embedding.training_step import TrainingStep
@@ -42,7 +42,7 @@ class ConvE(NetworkScoring):
         batch_norm: normalise the image, the feature maps and the vector.
         feature_map_dropout: probability to drop a whole feature map while training; in [0, 1).
         projection_dropout: probability to drop a number of the vector, before its batch norm; in [0, 1).
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     entity_biases = 1
@@ -58,7 +58,7 @@ class ConvE(NetworkScoring):
         projection_dropout: float,
         precision: str,
     ) -> None:
-        self.product_type = product_type(precision)
+        self.precision = precision_of(precision)
         for name, value in (("height", height), ("kernel", kernel), ("num_filters", num_filters)):
             if value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
@@ -151,4 +151,4 @@ class ConvE(NetworkScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.scoring import QueryScoring
 from kernels.pairs import Comparison
 from kernels.queries import Combination
@@ -14,14 +14,14 @@ class DistMult(QueryScoring):
     """A bilinear form with a diagonal matrix; the score does not change if head and tail are swapped.
 
     Args:
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     combination = Combination.PRODUCT
+    comparison = Comparison.DOT
 
     def __init__(self, dim: int, precision: str) -> None:
-        self.product_type = product_type(precision)
-        self.comparison = Comparison.DOT if self.product_type is None else None
+        self.precision = precision_of(precision)
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
@@ -44,4 +44,4 @@ class DistMult(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)

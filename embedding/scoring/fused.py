@@ -17,6 +17,7 @@ from embedding.scoring.candidates import Candidates
 from kernels.contrast import contrast
 from kernels.losses import KernelLoss
 from kernels.pairs import Comparison
+from kernels.precision import Precision
 from kernels.rows import GatheredGradient, PairGradient
 
 
@@ -42,7 +43,12 @@ class FusedScores:
 
 
 def fused_scores(
-    comparison: Comparison, query: Float[Tensor, "B E"], target: Candidates, candidates: Candidates, loss: FusedLoss
+    comparison: Comparison,
+    query: Float[Tensor, "B E"],
+    target: Candidates,
+    candidates: Candidates,
+    loss: FusedLoss,
+    precision: Precision = Precision.FLOAT32,
 ) -> FusedScores:
     """Scores each query with its target and with the candidates of its chunk, and computes the loss.
 
@@ -52,9 +58,10 @@ def fused_scores(
         target: the row of each positive's replaced entity.
         candidates: the rows of the negatives, [C, N] or [B, N].
         loss: the loss and its inputs.
+        precision: what the factors of products are rounded to.
     """
     lookup, place = candidates.lookup, candidates.place.contiguous()
-    given = query.contiguous(), comparison, lookup, target.place.flatten(), place, loss
+    given = query.contiguous(), comparison, lookup, target.place.flatten(), place, loss, precision
     return FusedScores(*cast(tuple[Tensor, Tensor, Tensor], _Fused.apply(lookup.handle, *given)))
 
 
@@ -71,11 +78,12 @@ class _Fused(torch.autograd.Function):
         target: Int64[Tensor, " B"],
         place: Int64[Tensor, "C N"],
         loss: FusedLoss,
+        precision: Precision,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernel, known = loss.kernel, loss.known
         mask = None if known is None else known.contiguous()
         options = kernel.kind, float(kernel.margin), float(kernel.temperature)
-        made = contrast(comparison, *options, query, lookup.rows, place, target, mask, loss.weight)
+        made = contrast(comparison, *options, query, lookup.rows, place, target, mask, loss.weight, precision)
         ctx.made = made  # pyright: ignore[reportAttributeAccessIssue]
         ctx.of = query, comparison, lookup, target, place  # pyright: ignore[reportAttributeAccessIssue]
         ctx.mark_non_differentiable(made.positive, made.negative)
@@ -97,4 +105,4 @@ class _Fused(torch.autograd.Function):
         # through C++, where Python's collector can't find it.
         positive = by_positive[:, None], made.positive[:, None], query.detach()
         lookup.add(PairGradient(target[:, None], comparison, *positive))
-        return lookup.handle.new_zeros(0), by_query, None, None, None, None, None
+        return lookup.handle.new_zeros(0), by_query, None, None, None, None, None, None

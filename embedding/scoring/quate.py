@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.scoring import QueryScoring
 from embedding.scoring.unit import unit
 from graph.errors import InputError
@@ -19,7 +19,7 @@ class QuatE(QueryScoring):
     have the opposite sign, which makes no difference to what can be learned.
 
     Args:
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     entity_components = relation_components = 4
@@ -27,7 +27,7 @@ class QuatE(QueryScoring):
     def __init__(self, dim: int, precision: str) -> None:
         if dim % 4:
             raise InputError(f"dim must be a multiple of 4 for QuatE (a real and three imaginary parts), got {dim}")
-        self.product_type = product_type(precision)
+        self.precision = precision_of(precision)
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     def score(
@@ -47,7 +47,7 @@ class QuatE(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)
 
 
 def _turned(entity: Float[Tensor, "*#b E"], relation: Float[Tensor, "*#b E"]) -> Float[Tensor, "*b E"]:

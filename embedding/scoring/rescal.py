@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.scoring import QueryScoring
 
 
@@ -12,11 +12,11 @@ class RESCAL(QueryScoring):
     """A bilinear form with a full matrix; a relation row holds it row by row, dim x dim.
 
     Args:
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     def __init__(self, dim: int, precision: str) -> None:
-        self.product_type = product_type(precision)
+        self.precision = precision_of(precision)
         super().__init__(dim, {"entity": dim}, {"relation": dim * dim})
 
     def relation_init_range(self) -> float:
@@ -43,7 +43,7 @@ class RESCAL(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)
 
     def _matrix(self, relation: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E E"]:
         return relation.unflatten(-1, (self.dim, self.dim))

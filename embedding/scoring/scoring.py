@@ -21,6 +21,7 @@ from kernels.block_sizes import numbers_at_a_time
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison
+from kernels.precision import Precision
 from kernels.queries import Combination
 
 _BLOCK_NUMBERS = 1 << 22
@@ -51,6 +52,8 @@ class ScoringFunction(nn.Module, ABC):
     """Numbers at the end of an entity row that belong to no vector: an encoder leaves them as they were learned."""
     comparison: Comparison | None = None
     """If `compare` of a `QueryScoring` is exactly this kernel, its name: only then can scores and loss be fused."""
+    precision: Precision = Precision.FLOAT32
+    """What the factors of products with shared candidates are rounded to while training."""
     on_scores: Callable[[Tensor], None] | None = None
     """If set, each `scorer` calls it with its scores; used to count scored candidates."""
 
@@ -266,7 +269,7 @@ class QueryScoring(ScoringFunction):
     ) -> FusedScores:
         """The scores of `score_queries` and their loss, by one kernel. Needs a `comparison`."""
         assert self.comparison is not None
-        return fused_scores(self.comparison, query, target, candidates, loss)
+        return fused_scores(self.comparison, query, target, candidates, loss, self.precision)
 
     def comparer(self, query: Float[Tensor, "B Q"]) -> Callable[[Candidates], Float[Tensor, "B N"]]:
         """As `scorer`, for queries that have been made."""

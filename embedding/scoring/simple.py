@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.scoring import QueryScoring
 
 
@@ -20,11 +20,11 @@ class SimplE(QueryScoring):
     half of both rows, as PyKEEN does, every relation would be symmetric.
 
     Args:
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     def __init__(self, dim: int, precision: str) -> None:
-        self.product_type = product_type(precision)
+        self.precision = precision_of(precision)
         super().__init__(dim, {"entity": dim, "entity_as_tail": dim}, {"relation": dim, "relation_inverse": dim})
 
     def score(
@@ -47,7 +47,7 @@ class SimplE(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)
 
 
 def _swapped(row: Float[Tensor, "*#b E"]) -> Float[Tensor, "*#b E"]:

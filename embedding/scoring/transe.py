@@ -5,10 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import minus_l1, minus_l2, product_type
+from embedding.scoring.compare import minus_l1, minus_l2, precision_of
 from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
 from kernels.pairs import Comparison
+from kernels.precision import Precision
 from kernels.queries import Combination
 
 
@@ -17,7 +18,7 @@ class TransE(QueryScoring):
 
     Args:
         norm: 1 or 2.
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates; L2 only.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training; L2 only.
     """
 
     combination = Combination.TRANSLATION
@@ -25,11 +26,10 @@ class TransE(QueryScoring):
     def __init__(self, dim: int, norm: int, precision: str) -> None:
         if norm not in (1, 2):
             raise InputError(f"norm must be 1 or 2, got {norm}")
-        self.norm, self.product_type = norm, product_type(precision)
-        if norm == 1 and self.product_type is not None:
+        self.norm, self.precision = norm, precision_of(precision)
+        if norm == 1 and self.precision != Precision.FLOAT32:
             raise InputError(f"precision must be float32 where norm is 1, which takes no product, got {precision!r}")
-        exact = Comparison.L1 if norm == 1 else Comparison.L2
-        self.comparison = exact if self.product_type is None else None
+        self.comparison = Comparison.L1 if norm == 1 else Comparison.L2
         super().__init__(dim, {"entity": dim}, {"relation": dim})
 
     @property
@@ -53,4 +53,4 @@ class TransE(QueryScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Minus all pairwise distances, without a [B, N, E] intermediate."""
-        return minus_l1(query, candidates) if self.norm == 1 else minus_l2(query, candidates, self.product_type)
+        return minus_l1(query, candidates) if self.norm == 1 else minus_l2(query, candidates, self.precision)

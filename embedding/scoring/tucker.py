@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.compare import inner_products, product_type
+from embedding.scoring.compare import inner_products, precision_of
 from embedding.scoring.dense import sum_outer
 from embedding.scoring.network import NetworkScoring, check_probability, normalised
 from embedding.training_step import TrainingStep
@@ -43,7 +43,7 @@ class TuckER(NetworkScoring):
         hidden1_dropout: probability to drop a number of the relation's matrix, sum_j core_ijk r_j, while training; in
             [0, 1). Each positive has its own draws, so it makes a step slower.
         hidden2_dropout: probability to drop a number of the vector that is compared with rows; in [0, 1).
-        precision: "float32", or "bfloat16" for the matrix products of shared candidates.
+        precision: "tf32" or "bfloat16" rounds the factors of products with shared candidates while training.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TuckER(NetworkScoring):
             raise InputError(f"relation_dim must be at least 1, got {relation_dim}")
         check_probability("hidden1_dropout", hidden1_dropout)
         check_probability("hidden2_dropout", hidden2_dropout)
-        self.product_type, self.relation_dim = product_type(precision), relation_dim
+        self.precision, self.relation_dim = precision_of(precision), relation_dim
         self.hidden1_dropout, self.hidden2_dropout = hidden1_dropout, hidden2_dropout
         super().__init__(dim, {"entity": dim}, {"relation": relation_dim})
         # Keeps the length of a query near that of an entity row: relation rows have variance 12 / relation_dim.
@@ -117,7 +117,7 @@ class TuckER(NetworkScoring):
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
-        return inner_products(query, candidates, self.product_type)
+        return inner_products(query, candidates, self.precision)
 
 
 def _contract(

@@ -19,6 +19,7 @@ from kernels.gpu.numbers import bits, number
 from kernels.gpu.pairs import candidate_gradient
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.precision import Precision, lowered, multiplied
 
 _BLOCK = 2048
 """Numbers of rows that a program handles at a time: as many as its registers hold."""
@@ -187,6 +188,7 @@ def contrast(
     target: Int64[Tensor, " B"],
     known: Bool[Tensor, "B N"] | None,
     weight: Float64[Tensor, " B"],
+    precision: Precision = Precision.FLOAT32,
 ) -> Contrast:
     """As `kernels.contrast.contrast`, which checks the shapes, with one part of gradients by candidates for a chunk."""
     (chunks, candidates), (queries, width) = place.shape, query.shape
@@ -201,14 +203,15 @@ def contrast(
     numbers = candidates, width, bits(margin), bits(temperature)
     out = negative, positive, losses, by_positive, coefficient, by_query
     if kind == Comparison.DOT:
-        asked, pool = query.view(chunks, size, width), rows.index_select(0, place.flatten())
-        pool = pool.view(chunks, candidates, width)
-        torch.bmm(asked, pool.transpose(1, 2), out=negative.view(chunks, size, candidates))
+        pool = rows.index_select(0, place.flatten()).view(chunks, candidates, width)
+        asked, pool = lowered(query.view(chunks, size, width), precision), lowered(pool, precision)
+        negative = multiplied(asked, pool.transpose(1, 2), precision).to(query.dtype).view(queries, candidates)
+        out = negative, positive, losses, by_positive, coefficient, by_query
         if queries:
             _weigh[(queries,)](query, rows, target, mask, weight, *out, *numbers, **options, E=_NUMBERS_OF_ONE)
-        slopes, of_queries = coefficient.view(chunks, size, candidates), by_query.view(chunks, size, width)
-        torch.baddbmm(of_queries, slopes, pool, out=of_queries)
-        by_candidate = torch.bmm(slopes.transpose(1, 2), asked)
+        slopes = lowered(coefficient.view(chunks, size, candidates), precision)
+        multiplied(slopes, pool, precision, plus=by_query.view(chunks, size, width))
+        by_candidate = multiplied(slopes.transpose(1, 2), asked, precision).to(query.dtype)
     else:
         if queries:
             options |= {"KIND": kind.number, "E": numbers_of_block(kind, block)}

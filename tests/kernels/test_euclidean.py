@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from kernels.euclidean import euclidean_gradients, euclidean_scores
+from kernels.precision import Precision
 from tests.kernels.arrays import assert_close, both_types, every_width, on_threads, randn
 
 SHAPES = [(0, 4, 3), (1, 0, 3), (1, 4, 0), (1, 1, 1), (2, 4, 5), (1, 9, 64), (3, 5, 17)]
@@ -41,7 +42,7 @@ def test_scores_and_gradients_are_those_of_differences(width: int, dtype: torch.
         score = scores_of(query, candidate)
         assert_close(score, plain_scores(query, candidate))
         coefficient = randn(*score.shape, dtype=dtype, seed=3)
-        found = euclidean_gradients(coefficient, score, query, candidate, dtype)
+        found = euclidean_gradients(coefficient, score, query, candidate, Precision.FLOAT32)
         for mine, theirs in zip(found, plain_gradients(coefficient, query, candidate), strict=True):
             assert_close(mine, theirs, 1e-11 if dtype == torch.float64 else 1e-4)
 
@@ -68,7 +69,7 @@ def test_gradients_of_small_distances_are_exact_in_float32(width: int, distance:
     query, candidate = near_rows(width, [distance], torch.float32)
     score = scores_of(query, candidate)
     coefficient = torch.eye(8, 9)[None]  # the near pairs alone
-    by_query, by_candidate = euclidean_gradients(coefficient, score, query, candidate, torch.float32)
+    by_query, by_candidate = euclidean_gradients(coefficient, score, query, candidate, Precision.FLOAT32)
     expected = plain_gradients(coefficient, query, candidate)
     assert_close(by_query, expected[0])
     assert_close(by_candidate, expected[1])
@@ -82,7 +83,7 @@ def test_near_and_far_pairs_add_up_in_the_gradient(dtype: torch.dtype):
     query, candidate = near_rows(50, [1e-3, 0.0, 1.0, 3.0], dtype)
     score = scores_of(query, candidate)
     coefficient = randn(*score.shape, dtype=dtype, seed=3)
-    found = euclidean_gradients(coefficient, score, query, candidate, dtype)
+    found = euclidean_gradients(coefficient, score, query, candidate, Precision.FLOAT32)
     for mine, theirs in zip(found, plain_gradients(coefficient, query, candidate), strict=True):
         assert_close(mine, theirs, 1e-11 if dtype == torch.float64 else 1e-5)
 
@@ -92,7 +93,7 @@ def test_rows_of_zeros_are_equal_and_have_gradient_0(dtype: torch.dtype):
     query, candidate = torch.zeros(1, 5, 7, dtype=dtype), torch.zeros(1, 3, 7, dtype=dtype)
     score = scores_of(query, candidate)
     assert (score == 0).all()
-    for each in euclidean_gradients(torch.ones_like(score), score, query, candidate, dtype):
+    for each in euclidean_gradients(torch.ones_like(score), score, query, candidate, Precision.FLOAT32):
         assert (each == 0).all()
 
 
@@ -116,7 +117,10 @@ def test_nothing_depends_on_the_number_of_threads(dtype: torch.dtype):
     one, two = (on_threads(number, euclidean_scores, product.clone(), query, candidate) for number in (1, 2))
     assert one.equal(two)
     coefficient = randn(*one.shape, dtype=dtype, seed=3)
-    both = [on_threads(number, euclidean_gradients, coefficient, one, query, candidate, dtype) for number in (1, 2)]
+    both = [
+        on_threads(number, euclidean_gradients, coefficient, one, query, candidate, Precision.FLOAT32)
+        for number in (1, 2)
+    ]
     for first, second in zip(*both, strict=True):
         assert_close(second, first, 1e-14 if dtype == torch.float64 else 1e-6)  # the products are torch's
 

@@ -11,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.pretended_gpu.counting import Counts
+from tests.pretended_gpu.products import as_cuda_does
 from tests.pretended_gpu.refusals import refuse_mixed
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -100,7 +101,7 @@ class Watch(TorchDispatchMode):
         cpu = [each for each in tensors if not on_gpu.has(each)]
         refuse_mixed(func, name, args, gpu, cpu)
         self.counts.given(gpu)
-        out = func(*args, **kwargs)
+        out = as_cuda_does(func, name, args, kwargs)
         if name == "copy_" and cpu:
             if not (pinned.has(args[1]) and len(args) > 2 and args[2]):
                 self.counts.sync("copy_ between devices")

@@ -39,7 +39,6 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "degree, sampled softmax": ("generator=degree", "loss=sampled_softmax"),
     "cardinality, drawn again": ("generator=cardinality", "generator.redraw_known=true"),
     "bernoulli, mask": ("generator=bernoulli", "generator.mask_known=true"),
-    "bfloat16 products": (*_POOL, "discriminator=complex", "loss=softmax", "discriminator.scoring.precision=bfloat16"),
     "transe l2": (*_POOL, "discriminator.scoring.norm=2", "loss=log_sigmoid"),
     "infonce, learned temperature": (*_POOL, "loss=infonce", "loss.learn_temperature=true"),
     "k_vs_all, bce": (*_ALL, "loss=k_vs_all", "loss.loss=bce", "discriminator=complex", "loss.smoothing=0.1"),
