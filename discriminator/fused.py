@@ -29,7 +29,7 @@ def _why_not_options(loss: Loss | TableLoss, model: KGEModel) -> str | None:
     if loss.kernel is None:
         return f"the loss {type(loss).__name__} has no kernel with these options"
     comparison = model.scoring.comparison
-    if comparison is None or not has_contrast(comparison, model.entity.weight, model.scoring.precision):
+    if comparison is None or not has_contrast(comparison, model.entity.like, model.scoring.precision):
         return f"{type(model.scoring).__name__} has no fused comparison with these options"
     return None
 
@@ -45,7 +45,7 @@ def _why_not_step(batch: Batch, negatives: Negatives) -> str | None:
 
 
 def _why_not_machine(model: KGEModel, negatives: Negatives) -> str | None:
-    rows, comparison = model.entity.weight, model.scoring.comparison
+    rows, comparison = model.entity.like, model.scoring.comparison
     if not usable(rows) and not usable_on_gpu(rows):
         return "kernels need a C++ compiler, or a GPU and Triton, and float32 or float64 rows"
     if usable_on_gpu(rows) and negatives.entity.shape[1] > MOST_ON_GPU:

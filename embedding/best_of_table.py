@@ -95,7 +95,7 @@ class _OwnRows:
         """Entities and rows of a block."""
         part = slice(first, first + BLOCK_ROWS)
         row = part if self.row is None else self.row[part]
-        return self.model.entity.entity[row], self.model.entity.weight[row]
+        return self.model.entity.entity[row], self.model.entity.weight[row].to(self.model.site.dtype)
 
     def places(self, row: Int64[Tensor, " K"]) -> Int64[Tensor, " K"]:
         """The place of each row of this rank among the compared ones; -1 if it is not compared."""

@@ -134,6 +134,7 @@ class KGEModel:
             dtype=site.dtype,
             device=site.device,
             storage=site.storage,
+            rounding=site.rounding,
         )
         if not self.has_vectors:
             number_rows(self.entity)
@@ -147,8 +148,7 @@ class KGEModel:
         self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
         self.attached = nn.ModuleDict()
         self._made: tuple[Batch, Tensor] | None = None
-        for rows in self.entity.spans():
-            self.entity_ball.clip_(self.entity.weight[rows])
+        self.entity.clip_(self.entity_ball)
         self.relation_ball.clip_(self.scorer.relation.detach())
         self.encoding: Encoding | None = None
         """The encoder and the learned rows behind `entity` and `scorer.relation`; None: these are learned."""

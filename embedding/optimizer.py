@@ -106,7 +106,10 @@ class ModelOptimizer(ABC):
         if self.clip_norm is not None:
             # The rows are summed here, not by the kernel that moves them, for a norm is known only after the sum.
             gradient = RowGradient(gradient.row, self._clipped(gradient.value), some=gradient.some)
-        self._update_rows(gradient)
+        if self.model.entity.rounding is None:
+            self._update_rows(self.model.learned_rows, self.row_state, gradient)
+        else:
+            self._update_copies(gradient)
         self.model.entity.replicate()
         self.model.end_step(self.good)
         if frozen is not None:
@@ -148,8 +151,20 @@ class ModelOptimizer(ABC):
         """Updates a dense parameter; its learning rate is `share` times `lr`."""
 
     @abstractmethod
-    def _update_rows(self, gradient: RowGradient) -> None:
-        """Updates this rank's entity rows, and scales the updated rows back to `max_norm` (`model.entity_ball`)."""
+    def _update_rows(self, rows: Float[Tensor, "L E"], state: State, gradient: RowGradient) -> None:
+        """Updates entity rows, and scales the updated rows back to `max_norm` (`model.entity_ball`)."""
+
+    def _update_copies(self, gradient: RowGradient) -> None:
+        """Updates rows of a table in bfloat16: copies of those with a gradient move, and are written back rounded."""
+        table = self.model.entity
+        row, value = gradient.repeated()
+        moved = table.weight[row].to(table.dtype)
+        state = {name: each[row] for name, each in self.row_state.items()}
+        number = torch.arange(len(row), device=row.device)
+        self._update_rows(moved, state, RowGradient(number, value, some=gradient.some))
+        table.write(row, moved, int(self.steps))
+        for name, each in state.items():
+            self.row_state[name][row] = each
 
     def dense_state(self) -> State:
         """The state without that of entity rows: "steps", and for each dense parameter "index.name"."""
@@ -238,14 +253,43 @@ class DenseAdam(_RowAdam):
     Args:
         weight_decay: weight_decay * parameter is added to the gradient (L2 regularisation, KBGAN's lambda), after
             the gradient was clipped.
+    Raises:
+        InputError: a number out of range, or the table is in bfloat16, of which a step can write some rows alone.
     """
 
-    def _update_rows(self, gradient: RowGradient) -> None:
+    def __init__(
+        self,
+        model: KGEModel,
+        *,
+        lr: float,
+        relation_lr: float | None,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        clip_norm: float | None,
+    ) -> None:
+        if model.entity.rounding is not None:
+            raise InputError(
+                "adam moves all rows in each step, and a table in bfloat16 has no room for all of them in float32; "
+                "take rowwise_adagrad or lazy_adam, or dtype=float32"
+            )
+        super().__init__(
+            model,
+            lr=lr,
+            relation_lr=relation_lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+        )
+
+    def _update_rows(self, rows: Float[Tensor, "L E"], state: State, gradient: RowGradient) -> None:
         model, everywhere = self.model, self.model.frozen is None
         if model.frozen is not None:
             gradient = model.frozen.of_all_learning(gradient)
-        given = gradient, self.row_state, 1.0, model.entity_ball, self.good
-        self._move(model.learned_rows, *given, everywhere=everywhere)
+        self._move(rows, gradient, state, 1.0, model.entity_ball, self.good, everywhere=everywhere)
 
 
 class LazyAdam(_RowAdam):
@@ -273,9 +317,9 @@ class LazyAdam(_RowAdam):
             clip_norm=clip_norm,
         )
 
-    def _update_rows(self, gradient: RowGradient) -> None:
-        given = gradient, self.row_state, 1.0, self.model.entity_ball, self._good_with(gradient)
-        self._move(self.model.learned_rows, *given, everywhere=False)
+    def _update_rows(self, rows: Float[Tensor, "L E"], state: State, gradient: RowGradient) -> None:
+        given = gradient, state, 1.0, self.model.entity_ball, self._good_with(gradient)
+        self._move(rows, *given, everywhere=False)
 
 
 class RowwiseAdagrad(ModelOptimizer):
@@ -301,12 +345,11 @@ class RowwiseAdagrad(ModelOptimizer):
         lr = self._number(lambda: self.lr * share)
         adagrad(rows, state["square_sum"], gradient, lr=lr, eps=self.eps, good=self.good)
 
-    def _update_rows(self, gradient: RowGradient) -> None:
-        weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
+    def _update_rows(self, rows: Float[Tensor, "L E"], state: State, gradient: RowGradient) -> None:
         options = {
             "lr": self._number(lambda: self.lr),
             "eps": self.eps,
             "ball": self.model.entity_ball,
             "good": self._good_with(gradient),
         }
-        rowwise_adagrad(weight, square_sum, gradient, **options)
+        rowwise_adagrad(rows, state["square_sum"], gradient, **options)

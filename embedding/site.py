@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from embedding.rounding import Rounding
 from embedding.storage import DiskStorage
 from graph.partition import EntityPlacement
 
@@ -25,6 +26,11 @@ class ModelSite:
     """Keeps entity rows and their optimiser state on disk; None: they are in memory."""
     fills_entities: bool = True
     """Whether entity rows get initial values; False if a checkpoint is loaded next, and they stay zeros until then."""
+    rounding: Rounding | None = None
+    """Entity rows are kept in bfloat16, and rounded so when they are written; None: they are kept in `dtype`.
+
+    Either way they are computed with in `dtype`, and their optimiser's state is in `dtype`.
+    """
     train: Int[Tensor, "T 3"] | None = None
     """The triples of train, whose edges an `EdgeScoring` reads; None: there are none to read."""
 

@@ -14,6 +14,7 @@ from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
 from embedding.replica import Replica
+from embedding.rounding import Rounding, rounded_at_random
 from embedding.storage import DiskStorage, spans
 from graph.counter_random import combine, stream
 from graph.errors import InputError
@@ -22,6 +23,7 @@ from kernels.gpu.available import is_on_gpu
 from kernels.library import usable
 from kernels.rows import RowGradient, distinct_rows
 from kernels.shapes import INT32_MAX
+from kernels.updates import Ball
 
 _INITIAL_NUMBERS = 1 << 18
 """Initial values that are computed at a time. Their 64-bit words stay in the cache, and no new memory is asked for."""
@@ -66,7 +68,10 @@ class EmbeddingTable:
         name: for errors, and part of the key of the initial values.
         width: numbers in a row.
         initial: the distribution of the initial values; None: zeros.
+        dtype: what rows are computed with, and an optimiser's state.
         storage: keeps the rows on disk; None: they are in memory.
+        rounding: rows are kept in bfloat16, and rounded so by `write`. Look-ups copy those that are wanted, as of
+            other ranks' rows. None: they are kept in `dtype`.
 
     Example:
         lookup, (place,) = table.look_up(entity)  # entity [B, N]; lookup.rows[place] are its rows, [B, N, D]
@@ -87,8 +92,12 @@ class EmbeddingTable:
         dtype: torch.dtype,
         device: torch.device,
         storage: DiskStorage | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
         self.storage = storage
+        self.rounding = rounding
+        self.dtype = dtype
+        self.seed = seed
         self.name = name
         self.width = width
         self.world_size = world_size
@@ -97,10 +106,13 @@ class EmbeddingTable:
         self.row_of_entity = placement.row_of_entity.to(device)
         self.entity = placement.entity_of_row[start:stop].to(device)
         """The entity of each row of this rank's block."""
+        kept = dtype if rounding is None else torch.bfloat16
         if storage is not None:
-            self.weight = storage.rows(stop - start, width, dtype)
+            self.weight = storage.rows(stop - start, width, kept)
         else:
-            self.weight = _zeros(torch.empty((stop - start, width), dtype=dtype, device=device))
+            self.weight = _zeros(torch.empty((stop - start, width), dtype=kept, device=device))
+        self.like = torch.empty((0, width), dtype=dtype, device=device)
+        """No rows, of the type that look-ups give."""
         has_replica = placement.replicated and world_size > 1
         self.replica = Replica(self.weight, self.block, world_size) if has_replica else None
         """All rows, if each rank has a copy of them; None: it has those of its block, which may be all."""
@@ -133,10 +145,10 @@ class EmbeddingTable:
                 self.weight[rows] = initial(key, combine(self.entity[rows, None], column)).to(self.weight.dtype)
 
     def new_rows(self, width: int) -> Float[Tensor, "L W"]:
-        """Zeros beside the rows of this rank's block, stored as these are: for an optimiser's state."""
+        """Zeros of `dtype` beside the rows of this rank's block, where these are: for an optimiser's state."""
         if self.storage is not None:
-            return self.storage.rows(len(self.weight), width, self.weight.dtype)
-        return _zeros(self.weight.new_empty((len(self.weight), width)))
+            return self.storage.rows(len(self.weight), width, self.dtype)
+        return _zeros(self.like.new_empty((len(self.weight), width)))
 
     def spans(self, multiple: int = 1) -> Iterator[slice]:
         """This rank's rows, all at once; of a table on disk some at a time, see `DiskStorage.spans`."""
@@ -158,13 +170,14 @@ class EmbeddingTable:
             return self.maker(*entities)
         self._expect_few(entities)
         row = self._rows_of(entities)
-        if not self._is_partitioned:
+        if not self._is_partitioned and self.rounding is None:
             rows = source = self.weight if self.replica is None else self.replica.rows
             place, route = row, None
         else:
             distinct, index = distinct_rows(torch.cat([each.flatten() for each in row]), len(self.row_of_entity))
-            route = plan_route(distinct, self.block)
-            rows, source = fetch_rows(self.weight, route), self.weight
+            route = plan_route(distinct, self.block) if self._is_partitioned else _all_here(distinct)
+            kept = fetch_rows(self.weight, route) if self._is_partitioned else self.weight.index_select(0, distinct)
+            rows, source = kept.to(self.dtype), self.weight
             pieces = index.split([each.numel() for each in row])
             place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
         if not torch.is_grad_enabled():
@@ -198,7 +211,7 @@ class EmbeddingTable:
 
     def _expect_few(self, entities: tuple[Int64[Tensor, "..."], ...]) -> None:
         wanted = sum(each.numel() for each in entities)
-        if wanted > INT32_MAX and usable(self.weight):
+        if wanted > INT32_MAX and usable(self.like):
             raise InputError(
                 f"one step looks up {wanted} rows of {self.name!r}, and at most {INT32_MAX} can be numbered in int32: "
                 "take a smaller trainer.batch_size or fewer negatives"
@@ -219,8 +232,7 @@ class EmbeddingTable:
         Forgets the look-ups. Collective when partitioned: all ranks send their gradients to the owners.
 
         Returns:
-            The rows that have a gradient, as indices into `weight`, and the summed gradient of each, in the type of
-            `weight`.
+            The rows that have a gradient, as indices into `weight`, and the summed gradient of each, in `dtype`.
 
         Raises:
             RuntimeError: the table has changed since one of the look-ups.
@@ -233,19 +245,23 @@ class EmbeddingTable:
         sources = [source for lookup in reached for source in lookup.sources]
         if self.replica is not None:
             return self.replica.gradient(sources, own, self.weight)
-        if self.world_size == 1 and not own:
+        if self.world_size == 1 and not own and self.rounding is None:
             return RowGradient.of(sources, self.weight)
         received = [(each.row, each.value) for each in own]
         if self.world_size == 1:
-            received += [lookup.gradient(torch.float64) for lookup in reached]
+            received += [
+                _of_table(each.route, *each.reached.gradient(torch.float64))
+                for each in lookups
+                if each.reached is not None
+            ]
         for number, each in enumerate(lookups if self.world_size > 1 else []):
             parts = self._receive(each)
             # Most steps look up once: then the sums of all ranks are added where they are.
             is_last = number == len(lookups) - 1
             received += parts if is_last else [(row, value.clone()) for row, value in parts]
         if not received:
-            return RowGradient.of([], self.weight)
-        return RowGradient.of_parts(received, len(self.weight), self.weight.dtype)
+            return RowGradient.of([], self.like)
+        return RowGradient.of_parts(received, len(self.weight), self.dtype)
 
     def _receive(self, expected: _Expected) -> list[tuple[Int64[Tensor, " _"], Float[Tensor, "_ D"]]]:
         """The gradients that all ranks have of this rank's rows, from one look-up, in parts; rows may repeat.
@@ -271,8 +287,29 @@ class EmbeddingTable:
 
     @property
     def readable(self) -> Float[Tensor, "R D"]:
-        """The rows that this rank can read without asking others: part k of P, see `ModelSite.part`."""
+        """The rows that this rank can read without asking others, as kept: part k of P, see `ModelSite.part`."""
         return self.weight if self.replica is None else self.replica.rows[: len(self.row_of_entity)]
+
+    def write(self, row: Int64[Tensor, " K"], value: Float[Tensor, "K D"], step: int) -> None:
+        """Replaces rows of this rank's block, of a table with `rounding`, by rows in `dtype`.
+
+        Args:
+            row: indices into `weight`; one that repeats has the same value each time.
+            step: the number of the optimiser's step; part of the key of random numbers.
+        """
+        if self.rounding == Rounding.STOCHASTIC:
+            value = rounded_at_random(value, stream(f"{self.name} rounding", self.seed, step), self.entity[row])
+        self.weight[row] = value.to(self.weight.dtype)
+
+    def clip_(self, ball: Ball) -> None:
+        """Scales all rows of this rank back to the ball, as initial values need it."""
+        if self.rounding is None:
+            for span in self.spans():
+                ball.clip_(self.weight[span])
+        elif ball.max_norm is not None:
+            for start, rows in self.blocks(max(1, _INITIAL_NUMBERS // max(1, self.width))):
+                ball.clip_(rows)
+                self.weight[start : start + len(rows)] = rows.to(self.weight.dtype)
 
     def replicate(self) -> None:
         """Gives each rank the rows that others own, if the table is replicated. Collective."""
@@ -280,7 +317,7 @@ class EmbeddingTable:
             self.replica.update(self.weight)
 
     def blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
-        """Pairs (index of the first row, [n, D] rows): this rank's own rows, `size` at a time, without gradient.
+        """Pairs (index of the first row, [n, D] rows in `dtype`): this rank's own, `size` at a time, without gradient.
 
         Raises:
             RuntimeError: in a step whose rows are made one by one, so that there are none of all entities.
@@ -289,7 +326,7 @@ class EmbeddingTable:
             raise RuntimeError(f"{self.name!r}: a step with sampled neighbourhoods has no rows of all entities")
         for span in self.spans(size):
             for start in range(span.start, span.stop, size):
-                yield start, self.weight[start : min(start + size, span.stop)]
+                yield start, self.weight[start : min(start + size, span.stop)].to(self.dtype)
 
     def readable_blocks(self, size: int) -> Iterator[tuple[int, Float[Tensor, "n D"]]]:
         """The same of the rows of `readable`."""
@@ -311,6 +348,18 @@ class EmbeddingTable:
             dist.all_gather(pieces, padded)
             local = torch.cat(pieces)
         return local[self.row_of_entity]
+
+
+def _all_here(row: Int64[Tensor, " K"]) -> Route:
+    """The route of rows that are all of this rank: nothing is sent."""
+    return Route([len(row)], [len(row)], row)
+
+
+def _of_table(
+    route: Route | None, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"]
+) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
+    """The gradient of rows of the table, from that of places in a look-up on one rank; no route: they are the same."""
+    return (place if route is None else route.local_row[place]), value
 
 
 def _zeros(rows: Float[Tensor, "L W"]) -> Float[Tensor, "L W"]:

@@ -46,7 +46,9 @@ def draw_entities(
         score = model.scoring.scorer(torch.cat(side.anchor), torch.cat(side.relation), of_heads=side.of_heads)
         best = BestEntities(len(counters), count, anchor.device)
         for first, last in _aligned(model):
-            value = side.without_excluded(score(Candidates.of(rows[first:last][None])), first).double()
+            value = side.without_excluded(
+                score(Candidates.of(rows[first:last][None].to(model.site.dtype))), first
+            ).double()
             value += _gumbel(model, key, counters, first, last)
             best.add(entities[first:last], value)
         parts = [return_to_ranks(list(each.split(side.sizes)), rank) for each in best.filled()]

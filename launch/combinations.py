@@ -39,6 +39,10 @@ def refuse_senseless(config: DictConfig, trainer: Trainer) -> None:
             f"trainer.patience={last.patience} has no effect, because trainer.valid_every=0 means no validation; leave "
             "one of them out"
         )
+    if "rounding" in typed and config.dtype != "bfloat16":
+        raise InputError(
+            f"rounding={config.rounding} has no effect with dtype={config.dtype}; leave it out, or take dtype=bfloat16"
+        )
     for name in ("metric", "valid_sample"):
         if f"trainer.{name}" in typed and not any(stage.valid_every for stage in trainer.stages):
             raise InputError(

@@ -12,6 +12,7 @@ from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.partition import EntityPlacement
 from graph.shards import DiskPlan
+from launch.kept_rows import row_types
 from launch.options import check_options
 from launch.parts import instantiate, name_key
 from launch.typed import fit_to_graph
@@ -27,8 +28,7 @@ def read_graph(config: DictConfig, runtime: Runtime) -> KnowledgeGraph:
         InputError: an option is wrong, or the graph can't be read or has no train triples, or differs between machines.
     """
     check_options(config)
-    if config.dtype not in ("float32", "float64"):
-        raise InputError(f"dtype must be float32 or float64, got {config.dtype!r}")
+    row_types(config)
     graph = runtime.first_then_others(lambda: instantiate(config.graph))
     refuse_other_graphs(graph, runtime)
     fit_to_graph(config, graph)
@@ -96,7 +96,7 @@ def _build(
         rank=runtime.rank,
         world_size=runtime.world_size,
         device=runtime.device,
-        dtype=getattr(torch, config.dtype),
+        **row_types(config),
         seed=config.seed,
         storage=storage,
         fills_entities=fills_entities,

@@ -14,6 +14,7 @@ from embedding.site import ModelSite
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from graph.partition import EntityPlacement
 from graph.shards import REPLICATED
+from launch.kept_rows import row_types
 from launch.parts import instantiate, name_key
 from trainer.peak import bytes_in_files
 from trainer.runtime import Runtime
@@ -98,7 +99,7 @@ def _bytes_of_a_row(
         rank=0,
         world_size=1,
         device=torch.device("cpu"),
-        dtype=getattr(torch, config.dtype),
+        **row_types(config),
         seed=config.seed,
     )
     small = name_key(name, lambda: instantiate(model)(site, name=name))

@@ -86,6 +86,7 @@ class RunOptions:
 
     seed: int = MISSING
     dtype: str = MISSING
+    rounding: str = MISSING
     resume: str | None = MISSING
     typed: list[str] | None = MISSING
     suggested: dict[str, Any] = field(default_factory=dict)

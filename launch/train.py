@@ -34,6 +34,7 @@ from launch.errors import FailedJobError, one_line_config_errors, one_line_error
 from launch.for_trackers import ForTrackers
 from launch.groups import settle_choices
 from launch.grown import grow, refuse_what_does_not_go_together
+from launch.kept_rows import refuse_with_bfloat16
 from launch.last_line import is_rank, may_say
 from launch.on_disk import settle_storage
 from launch.options import check_options, check_sections
@@ -87,6 +88,7 @@ def run_job(config: DictConfig) -> None:
         make_absolute(config)
         refuse_what_does_not_go_together(config)
         settle_storage(config, folder)
+        refuse_with_bfloat16(config)
     except InputError as error:
         if job.mode == RunMode.RUN:
             with one_line_errors():

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from graph.errors import InputError
 
-_DTYPES = ("F32", "F64", "I32", "I64", "BOOL")
+_DTYPES = ("BF16", "F32", "F64", "I32", "I64", "BOOL")
 _LARGEST_DIMENSION = 1 << 48  # larger ones, of tensors without elements, overflow in torch
 
 

@@ -110,7 +110,7 @@ def _own_rows(model: KGEModel, entity: Int64[Tensor, " n"]) -> tuple[Int64[Tenso
     start, stop = model.site.placement.block(model.site.rank, model.site.world_size)
     row = model.entity.row_of_entity[entity]
     (own,) = torch.nonzero((row >= start) & (row < stop), as_tuple=True)
-    return own, model.entity.weight[row[own] - start]
+    return own, model.entity.weight[row[own] - start].to(model.site.dtype)
 
 
 def _metrics(rank: Float64[Tensor, " Q"]) -> dict[str, float | int]:

@@ -72,6 +72,8 @@ def _why_not_model(model: KGEModel) -> str | None:
         return f"the rows of the {model.name} are made anew in each step"
     if model.has_network or model.dropout.entity or model.dropout.relation:
         return f"the {model.name} has a network or dropout between rows and scores"
+    if model.entity.rounding is not None:
+        return f"the {model.name}'s rows are in bfloat16, and the host counts those that a step looks up"
     if model.frozen is not None:
         return f"some rows of the {model.name} are frozen"
     return None
@@ -83,7 +85,7 @@ def _why_not_sides(stage: Stage, models: list[KGEModel]) -> str | None:
         return None
     for model in models:
         kernel = isinstance(model.scoring, QueryScoring) and model.scoring.combination is not None
-        if not model.reciprocal and not (kernel and usable_on_gpu(model.entity.weight)):
+        if not model.reciprocal and not (kernel and usable_on_gpu(model.entity.like)):
             return (
                 f"trainer.sides is one, so that batches differ in their sides, and the {model.name} has no kernel that "
                 "makes queries for both, for which it needs Triton; trainer.sides=both needs none"

@@ -107,4 +107,4 @@ def open_trained(checkpoint: Path, name: str, model: KGEModel, num_entities: int
         InputError: as for `Checkpointer.load`.
     """
     place = load_trained_dense(checkpoint, name, model)
-    return SavedRows(checkpoint, row_files(checkpoint), f"{place}/weight", model.entity.weight, num_entities)
+    return SavedRows(checkpoint, row_files(checkpoint), f"{place}/weight", model.entity.like, num_entities)

@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL"}
+_TYPES = {
+    **{torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"},
+    **{torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL"},
+}
 _BLOCK_BYTES = 1 << 23
 _ALIGNMENT = 8
 

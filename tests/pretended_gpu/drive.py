@@ -73,7 +73,7 @@ def train(options: Sequence[str], folder: Path, runtime: Runtime, *, epochs: int
     test = run.evaluator(run.all_known).evaluate(run.discriminator, run.graph.test).as_dict()
     # "cost/" are times and memory, of `quality=sampled`.
     steps = [{key: line[key] for key in line if not key.startswith("cost/")} for line in read_steps(folder)]
-    return Trained(steps, test, _saved(folder))
+    return Trained(steps, test, saved_in(folder))
 
 
 def count_steps(
@@ -111,6 +111,7 @@ def fit(trainer: Trainer, folder: Path) -> None:
             tracker.finish(None)
 
 
-def _saved(folder: Path) -> dict[str, Tensor]:
+def saved_in(folder: Path) -> dict[str, Tensor]:
+    """All tensors of the last checkpoint of a run."""
     files = sorted(find_checkpoint(folder, "latest", "resume").glob("*.safetensors"))
     return {f"{file.stem}: {name}": value for file in files for name, value in load_file(file).items()}

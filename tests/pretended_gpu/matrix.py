@@ -39,6 +39,17 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "degree, sampled softmax": ("generator=degree", "loss=sampled_softmax"),
     "cardinality, drawn again": ("generator=cardinality", "generator.redraw_known=true"),
     "bernoulli, mask": ("generator=bernoulli", "generator.mask_known=true"),
+    "rows in bfloat16": (
+        *(*_POOL, "dtype=bfloat16", "discriminator=complex", "loss=softmax", "optimizer=rowwise_adagrad"),
+        "discriminator.max_norm=2.0",
+    ),
+    "rows in bfloat16, kbgan": (
+        *(*_KBGAN, *_ALONE, "dtype=bfloat16", "rounding=nearest", "optimizer=lazy_adam"),
+        "optimizer@generator.optimizer=lazy_adam",
+    ),
+    "rows in bfloat16, all entities": (
+        *(*_ALL, "dtype=bfloat16", "loss=one_vs_all", "discriminator=complex", "optimizer=rowwise_adagrad"),
+    ),
     "transe l2": (*_POOL, "discriminator.scoring.norm=2", "loss=log_sigmoid"),
     "infonce, learned temperature": (*_POOL, "loss=infonce", "loss.learn_temperature=true"),
     "k_vs_all, bce": (*_ALL, "loss=k_vs_all", "loss.loss=bce", "discriminator=complex", "loss.smoothing=0.1"),
