@@ -5,6 +5,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kernels.largest import largest
+
 
 class BestEntities:
     """The entities of highest value of each query, among those added so far, best first.
@@ -60,7 +62,8 @@ def _best(
     value: Float[Tensor, "q n"], entity: Int64[Tensor, "q n"], count: int
 ) -> tuple[Float[Tensor, "q {count}"], Int64[Tensor, "q {count}"]]:
     """The `count` best values of each row and their entities, best first, of equal ones those of lower ids first."""
-    best, place = value.topk(min(count + 1, value.shape[1]), dim=1)
+    place = largest(value, min(count + 1, value.shape[1]))
+    best = value.gather(1, place)
     # topk takes and orders equal values as it likes. Most rows have none among their best.
     (tied,) = torch.nonzero((best[:, :-1] == best[:, 1:]).any(1), as_tuple=True)
     place = place[:, :count]

@@ -7,6 +7,7 @@ from torch import Tensor
 from embedding.entity_blocks import entity_blocks
 from embedding.model import KGEModel
 from graph.counter_random import random_uniform
+from kernels.largest import largest
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def k_means(
     """
     num_entities = len(model.entity.row_of_entity)
     uniform = random_uniform(key, torch.arange(num_entities, device=model.site.device))
-    centroid = model.entity(uniform.topk(count).indices).double()
+    centroid = model.entity(largest(uniform[None], count)[0]).double()
     cluster = torch.arange(count, device=centroid.device)
     for _ in range(iterations):
         total, size = torch.zeros_like(centroid), centroid.new_zeros(count)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from graph.counter_random import gumbel
+from kernels.largest import largest
 
 LAST = -1e300
 """The value of a candidate to be chosen only if there are too few others. It is above minus infinity."""
@@ -28,7 +29,7 @@ def draw_distinct(
     log_prob: Float[Tensor, "B M"], uniform: Float64[Tensor, "B M"], count: int
 ) -> Int64[Tensor, "B {count}"]:
     """The columns of `count` draws without replacement, in the order of the draws."""
-    return (log_prob.double() + gumbel(uniform)).topk(count, dim=1).indices.contiguous()
+    return largest(log_prob.double() + gumbel(uniform), count).contiguous()
 
 
 def policy_coefficients(log_prob: Float[Tensor, "B N"], reward: Float[Tensor, "B N"]) -> Float64[Tensor, "B N"]:

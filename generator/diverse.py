@@ -15,6 +15,7 @@ from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, 
 from graph.batch import Batch, Negatives
 from graph.counter_random import gumbel
 from graph.errors import InputError
+from kernels.largest import largest
 
 
 class DiverseSampler(NegativeSampler):
@@ -120,7 +121,7 @@ def _choose(
 ) -> Int64[Tensor, "B N"]:
     """Columns of the pool, chosen one by one: the highest value minus `penalty` times the largest similarity so far."""
     if penalty == 0:
-        return value.topk(count, dim=1).indices
+        return largest(value, count)
     value, closest = value.clone(), torch.full_like(value, -1)
     picks = []
     for _ in range(count):

@@ -14,6 +14,7 @@ from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, 
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from graph.two_hops import TwoHops
+from kernels.largest import largest
 
 _WALKS = 4
 """Random walks tried for each suspected negative; the first whose end is allowed gives it."""
@@ -81,7 +82,7 @@ class HaSaSampler(NegativeSampler):
         chunk = torch.arange(len(bank), device=bank.device).repeat_interleave(batch.chunk_size)
         value = value.masked_fill(repeated(bank)[chunk], LAST)
         value = value.masked_fill(self.context.known.contains(batch, bank), 2 * LAST)
-        return bank[chunk].gather(1, value.topk(self.num_hard, dim=1).indices)
+        return bank[chunk].gather(1, largest(value, self.num_hard))
 
     def _suspects(self, batch: Batch) -> Int64[Tensor, "B S"]:
         count, positives = self.num_suspected, len(batch.head)

@@ -21,6 +21,7 @@ from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.counter_random import gumbel, random_integers, stream
 from graph.errors import InputError
+from kernels.largest import largest
 from kernels.rows import sum_occurrences
 
 _BLOCK_NUMBERS = 1 << 21
@@ -120,7 +121,7 @@ class InfluenceSampler(RefreshedSampler):
         known = self.context.known.contains(batch, pool) if self.mask_known else None
         if known is not None:
             value = value.masked_fill(known, -torch.inf)
-        pick = value.topk(self.num_negatives, dim=1).indices
+        pick = largest(value, self.num_negatives)
         self._suspected = suspected
         return Negatives(
             pool.gather(1, pick),

@@ -19,6 +19,7 @@ from graph.counter_random import gumbel, paired_integers, stream
 from graph.errors import InputError
 from graph.int32_ids import expect_int32_ids
 from graph.keys import QueryKeys
+from kernels.largest import largest
 
 _AT_ONCE = 1 << 16
 """Caches that are filled at a time: the numbers come as int64, twice as large as the caches."""
@@ -140,7 +141,7 @@ class NSCachingSampler(NegativeSampler):
         value = value.masked_fill(repeated(pool), LAST)
         if self.mask_known:
             value = value.masked_fill(self.context.known.contains(batch, pool), -torch.inf)
-        kept = value.topk(self.cache_size, dim=1).indices
+        kept = largest(value, self.cache_size)
         self.caches.store(key, batch.slots(batch.chunk), pool.gather(1, kept))
         self._replaced = (kept >= self.cache_size).double().mean(1)
 

@@ -4,9 +4,12 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from kernels.gpu.available import usable_on_gpu
+from kernels.gpu.available import is_on_gpu, usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.shapes import expect_shape
+
+_DIGITS = 52
+"""Binary digits of a share as a whole number: their sum stays exact in float64."""
 
 
 def draw(
@@ -21,10 +24,17 @@ def draw(
         call(f"draw_{type_name(logits)}", *given, *logits.shape, uniform.shape[1], torch.get_num_threads())
         return log_prob, pick
     log_prob = logits.log_softmax(1)
-    cumulative = log_prob.double().exp().cumsum(1)
+    cumulative = _cumulative(log_prob.double().exp())
     # Scaled by the last entry, so that rounding stays inside the row. nan scores do not; the trainer then stops.
     pick = torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp(max=logits.shape[1] - 1)
     return log_prob, pick
+
+
+def _cumulative(share: Float64[Tensor, "B M"]) -> Float64[Tensor, "B M"]:
+    """The cumulative sum of shares, which add up to 1. A GPU that must be repeatable sums them as whole numbers."""
+    if is_on_gpu(share) and torch.are_deterministic_algorithms_enabled():
+        return (share * 2.0**_DIGITS).long().cumsum(1).double() * 2.0**-_DIGITS
+    return share.cumsum(1)
 
 
 def draw_from(

@@ -198,6 +198,7 @@ def build_trainer(run: Run, folder: Path, *, resumed: bool = False, disks: Disks
         log_every=options.log_every,
         checkpoint_minutes=options.checkpoint_minutes,
         cuda_graph=options.cuda_graph,
+        deterministic=options.deterministic,
         observers=_observers(run, models),
     )
 

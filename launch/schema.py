@@ -46,6 +46,7 @@ class TrainerOptions:
     log_usage: bool = MISSING
     checkpoint_minutes: float = MISSING
     cuda_graph: bool | None = MISSING
+    deterministic: bool = MISSING
     keep_checkpoints: int = MISSING
     evaluation_memory_mb: int = MISSING
 

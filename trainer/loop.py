@@ -13,6 +13,7 @@ import torch
 from embedding.exchange import bytes_sent
 from graph.errors import InputError
 from trainer.checkpoint import Checkpointer, Player
+from trainer.determinism import repeatable
 from trainer.diagnostics import Diagnostics
 from trainer.evaluate import RankingMetrics
 from trainer.manifest import load_manifest
@@ -53,6 +54,7 @@ class Trainer:
         log_every: steps between lines of metrics; fewer in short stages.
         checkpoint_minutes: minutes between checkpoints, besides those after validations; see `SavingTimes`.
         cuda_graph: whether a GPU repeats steps as one CUDA graph; None: where that is possible. See `TrainingStep`.
+        deterministic: whether a GPU must compute the same each time; see `repeatable`. Then it repeats no graph.
         observers: further measurements, the same on all ranks.
 
     Raises:
@@ -73,11 +75,18 @@ class Trainer:
         log_every: int,
         checkpoint_minutes: float,
         cuda_graph: bool | None = False,
+        deterministic: bool = False,
         observers: Sequence[Observer] = (),
     ) -> None:
         if log_every < 1:
             raise InputError(f"trainer.log_every must be at least 1, got {log_every}")
+        if deterministic and cuda_graph:
+            raise InputError(
+                "trainer.deterministic=true and trainer.cuda_graph=true: torch may need other kernels then, which no "
+                "graph has been tried with; leave one of them out"
+            )
         self.runtime = runtime
+        self.deterministic = deterministic
         self.stages = stages
         self.players = players
         self.validation = validation
@@ -86,7 +95,8 @@ class Trainer:
         self.trackers = trackers
         self.saver = Saver(checkpointer, players, manifest)
         self.times = SavingTimes(runtime, self.saver, minutes=checkpoint_minutes)
-        self.training_step = TrainingStep(runtime, self.times, stages, cuda_graph=cuda_graph, observed=bool(observers))
+        graph = False if deterministic else cuda_graph
+        self.training_step = TrainingStep(runtime, self.times, stages, cuda_graph=graph, observed=bool(observers))
         self.means = self.training_step.means
         self.log_every = log_every
         self.observers = observers
@@ -108,7 +118,8 @@ class Trainer:
         """
         gc.freeze()  # the collector would search long-lived objects each time: a tenth of a short step
         try:
-            with own_stream(self.runtime.device) if self.training_step.needs_stream else nullcontext():
+            stream = own_stream(self.runtime.device) if self.training_step.needs_stream else nullcontext()
+            with repeatable(self.runtime, self.deterministic), stream:
                 for stage in self.stages[self.cursor.stage :]:
                     self._run_stage(stage)
             self._stop_if_asked()  # after the last step everything is saved already

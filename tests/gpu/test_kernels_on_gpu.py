@@ -10,6 +10,7 @@ import kernels.gpu.known
 from kernels.filtered_counts import LeftOutRanges
 from kernels.gpu.pairs import candidate_gradient, pair_scores, query_gradient
 from kernels.pairs import Comparison
+from kernels.precision import Precision, lowered, multiplied, tf32
 from tests.kernels.arrays import integers, randn
 from tests.kernels.test_filtered_counts import left_out_of, one_by_one
 from tests.kernels.test_known import brute_force, index_of, random_answers
@@ -36,6 +37,16 @@ def test_l1_above_2_to_31_numbers():
     for c in (0, candidates - 1):
         sign = (rows[c] - query).sign().double()
         torch.testing.assert_close(by_candidate[c], -(coefficient[:, c, None] * sign).sum(0), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.TF32, Precision.BFLOAT16])
+def test_rounded_products_are_sums_of_factors_that_are_rounded_to_nearest(precision: Precision):
+    left, right = randn(2, 300, 200, dtype=torch.float32), randn(2, 200, 256, dtype=torch.float32, seed=1)
+    rounded = (tf32(each) if precision == Precision.TF32 else each.bfloat16() for each in (left, right))
+    one, other = (each.double() for each in rounded)
+    product = multiplied(*(lowered(each.to(GPU), precision) for each in (left, right)), precision)
+    assert torch.backends.cuda.matmul.fp32_precision != "tf32"
+    torch.testing.assert_close(product.cpu().double(), one @ other, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("stream", [0, -5, 2**62 + 3])

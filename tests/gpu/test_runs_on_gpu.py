@@ -22,6 +22,8 @@ POOL = ("generator=uniform", "generator.num_negatives=16", "trainer.chunk_size=1
 RUNS = {
     "ComplEx": (*POOL, "discriminator=complex", "loss=softmax", "trainer.sides=both"),
     "TransE L1": (*POOL, "discriminator=transe", "loss=self_adversarial", "generator.mask_known=true"),
+    "ComplEx, TF32": (*POOL, "discriminator=complex", "loss=softmax", "discriminator.scoring.precision=tf32"),
+    "ComplEx, rows in bfloat16": (*POOL, "discriminator=complex", "loss=softmax", "dtype=bfloat16"),
     "own negatives": ("generator=bernoulli", "discriminator=transe", "loss=margin_ranking", "optimizer=lazy_adam"),
 }
 
@@ -37,6 +39,13 @@ def test_a_run_is_that_of_the_cpu_up_to_rounding(name, tmp_path: Path):
             elif key == "train/loss":
                 assert mine[key] == pytest.approx(value, rel=1e-3), key
     assert gpu.test["both"]["mrr"] == pytest.approx(cpu.test["both"]["mrr"], abs=0.01)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_deterministic_run_is_the_same_each_time(name, tmp_path: Path):
+    options = *RUNS[name], "trainer.deterministic=true"
+    one, again = (train(options, tmp_path / folder, alone("cuda")).saved for folder in ("one", "again"))
+    assert all(again[key].equal(value) for key, value in one.items())
 
 
 GRAPH = ("trainer.cuda_graph=true", "trainer.batch_size=64", "trainer.log_every=7")

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.pretended_gpu.counting import Counts
 from tests.pretended_gpu.products import as_cuda_does
-from tests.pretended_gpu.refusals import refuse_mixed
+from tests.pretended_gpu.refusals import refuse_mixed, refuse_unrepeatable
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 _MANY = 20_000
@@ -100,6 +100,7 @@ class Watch(TorchDispatchMode):
             return func(*args, **kwargs)
         cpu = [each for each in tensors if not on_gpu.has(each)]
         refuse_mixed(func, name, args, gpu, cpu)
+        refuse_unrepeatable(name, args, kwargs)
         self.counts.given(gpu)
         out = as_cuda_does(func, name, args, kwargs)
         if name == "copy_" and cpu:

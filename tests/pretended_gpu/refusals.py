@@ -14,6 +14,18 @@ _INDEXING = frozenset(("index", "index_put", "index_put_", "_index_put_impl_"))
 _TAKE_A_NUMBER = frozenset(("fill_", "masked_fill", "masked_fill_", "index_put", "index_put_", "_index_put_impl_"))
 
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Operations that have no deterministic algorithm on CUDA, as torch 2.13 says of `use_deterministic_algorithms`; some of
+# them with some arguments. `topk` is not on its list: it promises no order of equal numbers.
+_UNREPEATABLE = frozenset(
+    (
+        *("put_", "put", "histc", "median", "nanmedian", "kthvalue", "topk", "nll_loss_forward", "nll_loss2d_forward"),
+        *("_embedding_bag_backward", "_ctc_loss", "_ctc_loss_backward", "grid_sampler_2d_backward"),
+        *("cumsum", "cumsum_", "bincount", "scatter_reduce"),
+    )
+)
+
+
 class RefusedError(RuntimeError):
     """What CUDA, or NCCL, would have refused. The text begins with the line of code that asked for it."""
 
@@ -40,3 +52,22 @@ def refuse_mixed(func: OpOverload, name: str, args: tuple[Any, ...], gpu: list[T
     writes_to_cpu = func._schema.is_mutable and any(args[0] is each for each in cpu)
     if not takes_numbers or writes_to_cpu or any(each.dim() for each in cpu):
         raise RefusedError(f"{name} of tensors on two devices: {shapes}")
+
+
+def refuse_unrepeatable(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises RefusedError where torch has been asked for deterministic algorithms, and CUDA has none.
+
+    Args:
+        name: the operation's name without its namespace.
+    """
+    if not torch.are_deterministic_algorithms_enabled() or name not in _UNREPEATABLE:
+        return
+    if name.startswith("cumsum") and not (args[0].is_floating_point() or kwargs.get("dtype") in _FLOATS):
+        return
+    if name == "bincount" and (args[1] if len(args) > 1 else kwargs.get("weights")) is None:
+        return
+    if name == "scatter_reduce" and "prod" not in (*args, *kwargs.values()):
+        return
+    if name in ("median", "nanmedian") and len(args) < 2:
+        return
+    raise RefusedError(f"{name} on a GPU is not deterministic")
