@@ -8,6 +8,7 @@ from torch.nn.functional import softplus
 from kernels.contrast import Contrast, can_contrast, contrast
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.precision import Precision
 from kernels.products import products
 from tests.kernels.arrays import assert_close, both_types, integers, on_threads, randn
 
@@ -129,3 +130,10 @@ def test_other_comparisons_have_no_walk():
     assert not can_contrast(Comparison.L1, rows)
     assert not can_contrast(Comparison.MODULUS, rows)
     assert not can_contrast(Comparison.DOT, rows.bfloat16())
+
+
+@pytest.mark.usefixtures("compiled")
+def test_rounded_factors_are_refused_on_a_cpu():
+    arguments = given((2, 4, 3, 6), torch.float32, masked=False)
+    with pytest.raises(ValueError, match="no kernel of dot rounds factors to tf32 where these rows are"):
+        contrast(Comparison.DOT, RowLoss.SOFTMAX, MARGIN, TEMPERATURE, **arguments, precision=Precision.TF32)  # pyright: ignore[reportArgumentType]

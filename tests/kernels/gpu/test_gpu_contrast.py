@@ -10,6 +10,7 @@ from kernels.contrast import Contrast
 from kernels.gpu.contrast import contrast
 from kernels.losses import RowLoss
 from kernels.pairs import Comparison
+from kernels.precision import Precision, lowered
 from tests.kernels.arrays import assert_close, both_types
 from tests.kernels.test_contrast import MARGIN, TEMPERATURE, every_loss, everything, given, plain
 from tests.kernels.test_pairs import plain_scores
@@ -59,6 +60,25 @@ def test_distances_that_the_cpu_does_not_fuse(kind: Comparison, loss: RowLoss):
     by_query, by_candidate = torch.autograd.grad((weight * value).sum(), (q, c))
     for mine, theirs in zip(everything(made), (positive, negative, value, by_query, by_candidate), strict=True):
         assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(("precision", "digits"), [(Precision.TF32, 11), (Precision.BFLOAT16, 8)])
+def test_factors_of_dot_products_are_rounded_in_scores_and_in_gradients(precision: Precision, digits: int):
+    arguments = given((2, 4, 3, 6), torch.float32, masked=False)
+    query, rows, place = arguments["query"], arguments["rows"], arguments["place"]
+    assert query is not None
+    assert rows is not None
+    assert place is not None
+    options = Comparison.DOT, RowLoss.SOFTMAX, MARGIN, TEMPERATURE
+    exact = contrast(*options, **arguments)  # pyright: ignore[reportArgumentType]
+    made = contrast(*options, **arguments, precision=precision)  # pyright: ignore[reportArgumentType]
+    factors = (lowered(each, precision).double() for each in (query.view(2, 4, 6), rows[place]))
+    one, other = factors
+    assert_close(made.negative, (one @ other.transpose(1, 2)).flatten(0, 1), 1e-6)
+    assert made.positive.equal(exact.positive)
+    for mine, theirs in ((made.by_query, exact.by_query), (made.by_candidate, exact.by_candidate)):
+        assert not mine.equal(theirs)
+        assert_close(mine, theirs, 8 * 2.0**-digits)
 
 
 @every_loss
