@@ -11,10 +11,12 @@ same on every number of ranks, and after a resume.
 from enum import StrEnum
 
 import torch
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import BFloat16, Float32, Int64
 from torch import Tensor
 
 from graph.counter_random import paired_integers
+from kernels.counter_random import round_to_bfloat16
+from kernels.library import usable
 
 _BITS = 16
 """Bits of a float32 that bfloat16 does not have: the last ones of its fraction."""
@@ -29,7 +31,7 @@ class Rounding(StrEnum):
     NEAREST = "nearest"
 
 
-def rounded_at_random(rows: Float32[Tensor, "K W"], key: int, entity: Int64[Tensor, " K"]) -> Shaped[Tensor, "K W"]:
+def rounded_at_random(rows: Float32[Tensor, "K W"], key: int, entity: Int64[Tensor, " K"]) -> BFloat16[Tensor, "K W"]:
     """The rows in bfloat16: each number is one of its two neighbours, and is itself on average.
 
     A number that bfloat16 has stays what it is; nan and infinities do, too.
@@ -38,6 +40,8 @@ def rounded_at_random(rows: Float32[Tensor, "K W"], key: int, entity: Int64[Tens
         key: of the stream of random numbers, see `graph.counter_random.stream`.
         entity: the entity of each row.
     """
+    if usable(rows, entity):
+        return round_to_bfloat16(key, entity.contiguous(), rows.contiguous())
     (count, width), words = rows.shape, -(-rows.shape[1] // _OF_A_WORD)
     drawn = paired_integers(key, entity, words, 1 << _BITS * _OF_A_WORD)
     # A word of 64 bits is four of 16, the lowest first, of which the last is empty.

@@ -46,6 +46,27 @@ void random_uniform(int64_t stream, const int64_t* outer, double* out, int64_t o
   }
 }
 
+// Rows in bfloat16: 16 random bits are added to the 16 bits that are cut off. Three columns share a random word.
+void round_to_bfloat16(int64_t stream, const int64_t* outer, const float* rows, int16_t* out, int64_t outers,
+                       int64_t width, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < outers; ++i) {
+    const uint64_t key = mix((uint64_t)outer[i]);
+    const float* row = rows + i * width;
+    for (int64_t first = 0; first < width; first += 3) {
+      uint64_t word = bits((uint64_t)stream, key, first / 3) >> 1;
+      for (int64_t j = first; j < first + 3 && j < width; ++j, word >>= 16) {
+        uint32_t number;
+        std::memcpy(&number, row + j, sizeof number);
+        const bool finite = (number & 0x7F800000u) != 0x7F800000u;
+        // What is no finite number keeps its kind: a nan needs a bit of its fraction.
+        const uint32_t kept = number | ((number & 0x007FFFFFu) ? 0x00400000u : 0u);
+        out[i * width + j] = (int16_t)((finite ? number + (uint32_t)(word & 0xFFFFu) : kept) >> 16);
+      }
+    }
+  }
+}
+
 // What a permutation of 0 .. size - 1 has at each place: a Feistel network over a table of rows x columns cells, with a
 // stream of random numbers for each turn. A place that comes to a cell from `size` on is permuted again.
 void permuted_places(const int64_t* place, int64_t* out, int64_t places, const int64_t* stream, int64_t turns,
@@ -71,4 +92,5 @@ void permuted_places(const int64_t* place, int64_t* out, int64_t places, const i
 
 EXPORT(random_integers, random_integers)
 EXPORT(random_uniform, random_uniform)
+EXPORT(round_to_bfloat16, round_to_bfloat16)
 EXPORT(permuted_places, permuted_places)

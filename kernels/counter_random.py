@@ -1,10 +1,11 @@
 """Counter-based random numbers as defined in graph/counter_random.py, computed in one pass (counter_random.cpp)."""
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import BFloat16, Float32, Float64, Int64
 from torch import Tensor
 
 from kernels.library import call
+from kernels.shapes import expect_shape
 
 
 def random_integers(stream: int, outer: Int64[Tensor, " C"], count: int, high: int) -> Int64[Tensor, "C count"]:
@@ -18,6 +19,15 @@ def random_uniform(stream: int, outer: Int64[Tensor, " C"], count: int) -> Float
     """A uniform number in (0, 1) for each pair (outer[c], j), j = 0 .. count - 1."""
     out = torch.empty((len(outer), count), dtype=torch.float64)
     call("random_uniform", stream, outer, out, len(outer), count, torch.get_num_threads())
+    return out
+
+
+def round_to_bfloat16(stream: int, outer: Int64[Tensor, " K"], rows: Float32[Tensor, "K W"]) -> BFloat16[Tensor, "K W"]:
+    """What `embedding.rounding.rounded_at_random` defines, in one pass; `outer` is the entity of each row."""
+    out = torch.empty(rows.shape, dtype=torch.bfloat16)
+    expect_shape("outer", outer, len(rows))
+    sizes = *rows.shape, torch.get_num_threads()
+    call("round_to_bfloat16", stream, outer, rows, out.view(torch.int16), *sizes)
     return out
 
 

@@ -45,6 +45,7 @@ struct Text<void> {
 
 NUMBER_TEXT(float, "float32")
 NUMBER_TEXT(double, "float64")
+NUMBER_TEXT(int16_t, "int16")
 NUMBER_TEXT(int32_t, "int32")
 NUMBER_TEXT(int64_t, "int64")
 NUMBER_TEXT(bool, "bool")

@@ -35,13 +35,13 @@ def repeatable(runtime: Runtime, wanted: bool) -> Iterator[None]:
             f"trainer.deterministic=true needs the environment variable {_WORKSPACE} to be {' or '.join(_ALLOWED)}, or "
             f"not set, got {given!r}"
         )
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     # Every new tensor would be filled, too, which finds tensors that nobody writes, at the cost of a kernel each.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # pyright: ignore[reportAttributeAccessIssue]

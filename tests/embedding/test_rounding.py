@@ -5,7 +5,7 @@ from torch import Tensor
 
 from embedding.rounding import rounded_at_random
 from graph.counter_random import combine, random_integers, stream
-from tests.kernels.arrays import Way, every_way, randn
+from tests.kernels.arrays import Way, every_way, randn, with_kernels, without_kernels
 
 ENTITIES = torch.tensor([5, 0, 7, 1_000_003])
 
@@ -61,6 +61,14 @@ def test_numbers_of_bfloat16_and_no_numbers_stay(way: Way):
     # A nan whose only bit would be cut off, too.
     odd = torch.tensor([[0x7FC00000, 0x7F800001, 0x7FFFFFFF]], dtype=torch.int32).view(torch.float32)
     assert way(rounded_at_random, odd, 3, ENTITIES[:1]).isnan().all()
+
+
+def test_the_kernel_is_plain_torch():
+    for width in (1, 2, 3, 4, 50, 200):
+        rows, entity = randn(9, width, seed=width).float(), torch.arange(9) * 12345
+        rows[0] = torch.tensor([torch.inf, -torch.inf, 3e38])[torch.arange(width) % 3]
+        given = rows, stream("a test", width), entity
+        assert with_kernels(rounded_at_random, *given).equal(without_kernels(rounded_at_random, *given))
 
 
 def test_random_numbers_belong_to_entity_and_column_and_key():

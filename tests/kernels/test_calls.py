@@ -16,6 +16,7 @@ from kernels.known import mask_known
 from kernels.library import call
 from kernels.losses import RowLoss, row_loss, row_loss_gradient
 from kernels.pairs import Comparison, pair_scores, query_gradient
+from kernels.precision import Precision
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
 from kernels.ranks import LeftOut, RankCounts, count_ranks
 from kernels.rows import GatheredGradient, PairGradient, RowGradient, distinct_rows, group_rows, sum_rows
@@ -150,7 +151,9 @@ Q, C2 = randn(4, 4), integers(5, 2, 3)
             r"candidate must have shape \[1, 3, 4\], got \[1, 3, 5\]",
         ),
         (
-            lambda: euclidean_gradients(randn(1, 2, 2), randn(1, 2, 3), randn(1, 2, 4), randn(1, 3, 4), torch.float64),
+            lambda: euclidean_gradients(
+                randn(1, 2, 2), randn(1, 2, 3), randn(1, 2, 4), randn(1, 3, 4), Precision.FLOAT32
+            ),
             r"coefficient must have shape \[1, 2, 3\], got \[1, 2, 2\]",
         ),
         (

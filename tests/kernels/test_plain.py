@@ -28,6 +28,7 @@ from generator.sampler import NegativeSampler, Reward
 from generator.uniform import UniformSampler
 from graph.known import KnownTriples
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
+from kernels.precision import Precision
 from kernels.rows import GatheredGradient, sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, randn, without_kernels
 from tests.worlds import (
@@ -66,9 +67,9 @@ OPTIMIZERS: dict[str, Callable[[KGEModel], ModelOptimizer]] = {
     "adagrad": lambda model: RowwiseAdagrad(model, lr=0.1, relation_lr=None, eps=1e-4, clip_norm=None),
 }
 COMPARISONS: dict[str, Callable[[Tensor, Candidates], Tensor]] = {
-    "dot": lambda query, candidates: inner_products(query, candidates, None),
+    "dot": lambda query, candidates: inner_products(query, candidates, Precision.FLOAT32),
     "l1": minus_l1,
-    "l2": lambda query, candidates: minus_l2(query, candidates, None),
+    "l2": lambda query, candidates: minus_l2(query, candidates, Precision.FLOAT32),
     "modulus": minus_modulus,
 }
 
