@@ -6,12 +6,12 @@ from torch import Tensor
 
 from answers.best import PLAIN, Allowed, Best, TripleScores
 from answers.entity_queries import EntityQueries, best_entities
-from answers.progress import progress_bar
 from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.known import KnownFacts
 from graph.slots import Slots
 from trainer.evaluate import RankingEvaluator
+from trainer.progress_bar import progress_bar
 from trainer.runtime import Runtime
 
 _PAIR_NUMBERS = 1 << 22

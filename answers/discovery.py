@@ -10,9 +10,9 @@ from torch import Tensor
 from answers.best import PLAIN
 from answers.completions import Completions
 from answers.entity_queries import EntityQueries, best_entities
-from answers.progress import progress_bar
 from graph.answer_index import Answers
 from graph.counter_random import random_bits, stream
+from trainer.progress_bar import progress_bar
 
 _MOST_HEADS = 4096
 """Heads whose best tails are held at a time."""

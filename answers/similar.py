@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from answers.progress import progress_bar
 from embedding.best_of_table import best_of_table
 from embedding.model import KGEModel
 from embedding.scoring.candidates import Candidates
 from graph.errors import InputError
+from trainer.progress_bar import progress_bar
 from trainer.runtime import Runtime
 
 _Nearness = Callable[[Float64[Tensor, "1 D"], Float64[Tensor, "n D"]], Float64[Tensor, "1 n"]]

@@ -1,7 +1,8 @@
 """Whole runs on a large graph, beside the same runs on FB15k-237: `python -m benchmarks.large_runs FOLDER`.
 
 FOLDER has a graph of `python -m benchmarks.large_graph`; issue 12's is --entities 5000000 --triples 20000000. Each line
-is a ratio of two runs that followed each other on the same machine, with what was asked of it. Nothing else may run.
+is a ratio of two runs that followed each other on the same machine, with what was asked of it; estimates of ranks are
+beside exact figures of the same model. Nothing else may run.
 """
 
 import argparse
@@ -10,23 +11,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.machine import Limits
-from benchmarks.timed_run import TimedRun, lines_by_step, timed_run
+from benchmarks.same_lines import compare
+from benchmarks.timed_run import TimedRun, timed_run
 from benchmarks.timing import seconds_of
 from graph.knowledge_graph import PackedNames
+from graph.slots import Slots
 from launch.build import Run
 from launch.saved_run import load_run
 from launch.schema import GraphPlace, SavedRunOptions
+from trainer.estimated_ranking import EstimatedEvaluator
 from trainer.runtime import Runtime
+from trainer.slot_candidates import SlotCandidates
 
 _DIMENSION = 128
-_COMMON = [
+COMMON = [
     *("recipe=none", "discriminator=complex", f"discriminator.dim={_DIMENSION}", "trainer.valid_every=0"),
     *("optimizer=rowwise_adagrad", "optimizer.lr=0.1", "trainer.batch_size=4096", "trainer.sides=both"),
     "generator.mask_known=false",
 ]
-_SHARED = ["generator=uniform", "generator.num_negatives=256", "trainer.chunk_size=256"]
+SHARED = ["generator=uniform", "generator.num_negatives=256", "trainer.chunk_size=256"]
 _SAMPLERS = {
-    "self-adversarial": [*_SHARED, "loss=self_adversarial"],
+    "self-adversarial": [*SHARED, "loss=self_adversarial"],
     "NSCaching": [
         *("generator=nscaching", "generator.cache_size=50", "generator.fresh_size=50", "generator.num_negatives=16"),
         # One cache for each of 38 million queries would take 7.6 GB.
@@ -41,6 +46,9 @@ _SAMPLERS = {
     ],
 }
 _RANKED = 512
+_ESTIMATED = 1000
+_CANDIDATES = ((0, 2000), (900, 100), (2000, 200))
+"""Likely and drawn ones of each estimate, as in docs/training.md."""
 _SECONDS_WITH_CHECKPOINT = 660.0
 """Of a run that saves a checkpoint by time: `trainer.checkpoint_minutes` is 10."""
 
@@ -71,14 +79,14 @@ class _Bench:
 
     def run(self, graph: str, options: list[str], name: str, *, least: float = 0.0) -> TimedRun:
         """A run of at least so many seconds on the small or the large graph, whose folder stays until the end."""
-        words = [*self._graphs[graph], *_COMMON, *options]
+        words = [*self._graphs[graph], *COMMON, *options]
         return timed_run(self.folder / name, words, self.threads, max(self.seconds, least))
 
     @property
     def in_memory(self) -> TimedRun:
         """The run on the large graph with which others are compared, made once; it saves a checkpoint by time."""
         if self.memory is None:
-            options = [*_SHARED, "loss=softmax"]
+            options = [*SHARED, "loss=softmax"]
             self.memory = self.run("large", options, "large", least=_SECONDS_WITH_CHECKPOINT)
         return self.memory
 
@@ -91,9 +99,9 @@ class _Bench:
 
 
 def _whole_run(bench: _Bench) -> Iterator[str]:
-    small = bench.run("small", [*_SHARED, "loss=softmax"], "small").rate
+    small = bench.run("small", [*SHARED, "loss=softmax"], "small").rate
     large = bench.in_memory
-    again = bench.run("small", [*_SHARED, "loss=softmax"], "small_again").rate
+    again = bench.run("small", [*SHARED, "loss=softmax"], "small_again").rate
     beside = (small + again) / 2
     text = f"{large.rate:,.0f} positives a second; FB15k-237 before {small:,.0f}, after {again:,.0f}"
     yield f"whole run beside FB15k-237 | {large.rate / beside:.2f} | .8 | {text}"
@@ -123,8 +131,23 @@ def _ranking(bench: _Bench) -> Iterator[str]:
     yield f"exact ranking beside sgemm | {gflops / limits.best['sgemm GFLOP/s']:.2f} | .5 | {text}"
 
 
+def _estimates(bench: _Bench) -> Iterator[str]:
+    run = bench.trained()
+    triples, known = run.graph.test[:_ESTIMATED], run.all_known
+    exact = run.evaluator(known).evaluate(run.discriminator, triples).both
+    for likely, drawn in _CANDIDATES:
+        candidates = SlotCandidates(Slots.of(run.context.statistics), likely, drawn, seed=0)
+        found = EstimatedEvaluator(known, candidates, run.runtime).evaluate(run.discriminator, triples)["both"]
+        measured, true = (
+            f"{each[f'{name}mrr']:.4f}, {each[f'{name}hits@10']:.4f}, {each[f'{name}mean_rank']:,.0f}"
+            for each, name in ((found, "estimated_"), (exact, ""))
+        )
+        text = f"exact {true}; {len(triples)} triples, both sides"
+        yield f"MRR, Hits@10, mean rank from {likely:,} likely, {drawn:,} drawn | {measured} | | {text}"
+
+
 def _disk(bench: _Bench) -> Iterator[str]:
-    on_disk = [*_SHARED, "loss=softmax", "placement.storage=disk", "placement.shards=16", "placement.resident=4"]
+    on_disk = [*SHARED, "loss=softmax", "placement.storage=disk", "placement.shards=16", "placement.resident=4"]
     run = bench.run("large", on_disk, "disk")
     text = f"{run.rate:,.0f} positives a second, {run.own / 1e6:,.0f} MB not mapped from files"
     yield f"4 of 16 shards in memory beside all | {run.rate / bench.in_memory.rate:.2f} | .4 | {text}"
@@ -138,25 +161,19 @@ def _samplers(bench: _Bench) -> Iterator[str]:
 
 
 def _ranks(bench: _Bench) -> Iterator[str]:
-    options = [*_SHARED, "loss=softmax", "trainer.log_digests=true", "trainer.log_every=10"]
-    lines: list[dict[int, dict[str, float | str]]] = []
+    options = [*SHARED, "loss=softmax", "trainer.log_digests=true", "trainer.log_every=10"]
     for ranks in (1, 2, 3):
         bench.run("large", [*options, f"launch.ranks={ranks}"], f"ranks_{ranks}")
-        lines.append(lines_by_step(bench.folder / f"ranks_{ranks}"))
-    for ranks, others in enumerate(lines[1:], 2):
-        steps = sorted(lines[0].keys() & others.keys())
-        pairs = [(lines[0][step], others[step]) for step in steps]
-        digests = [key for key in pairs[0][0] if key.startswith("digest/")]
-        equal = all(one[key] == other[key] for one, other in pairs for key in digests)
-        apart = max(abs(float(one["loss"]) / float(other["loss"]) - 1) for one, other in pairs)
-        text = f"{len(digests)} digests in each of {len(steps)} steps; losses differ by {apart:.0e}"
-        yield f"{ranks} ranks beside one | {'equal' if equal else 'NOT EQUAL'} | equal | {text}"
+    for ranks in (2, 3):
+        same = compare(bench.folder / f"ranks_{ranks}", bench.folder / "ranks_1")
+        yield f"{ranks} ranks beside one | {same.cells}"
 
 
 _CASES: dict[str, Callable[[_Bench], Iterator[str]]] = {
     "whole_run": _whole_run,
     "memory": _memory,
     "ranking": _ranking,
+    "estimates": _estimates,
     "disk": _disk,
     "samplers": _samplers,
     "ranks": _ranks,

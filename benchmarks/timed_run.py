@@ -62,12 +62,6 @@ def timed_run(folder: Path, options: Sequence[str], threads: int, seconds: float
     return TimedRun(rate, first[0] - started, peak, own, last[1])
 
 
-def lines_by_step(folder: Path) -> dict[int, dict[str, float | str]]:
-    """A run's lines of metrics, by the number of the step."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line for line in lines}
-
-
 def _batch(options: Sequence[str]) -> int:
     (size,) = (option.split("=")[1] for option in options if option.startswith("trainer.batch_size="))
     return int(size)

@@ -18,7 +18,6 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from answers.best import Allowed, Best
 from answers.calibration import METHODS, Calibration, calibrate, require_scikit_learn
 from answers.left_out import notes_of
-from answers.progress import progress_bar
 from answers.queries import ASKED, Query, read_queries, typed_query
 from graph.errors import InputError
 from launch.answering import Answered, Asked, at_least_1, one_of, run_answer
@@ -27,6 +26,7 @@ from launch.reliability import reliability_of
 from launch.schema import PredictOptions
 from launch.splits import needs_split
 from reporting.records import Line, Records, Value
+from trainer.progress_bar import progress_bar
 from trainer.runtime import Runtime
 
 _MOST_QUERIES = 8192

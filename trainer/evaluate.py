@@ -1,5 +1,6 @@
 """Filtered ranking among all entities. Each rank scores its own rows; the counts of all ranks are added."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from graph.errors import InputError
 from graph.joined_facts import JoinedFacts
 from graph.known import KnownFacts
 from kernels.ranks import LeftOut, RankCounts, count_ranks
+from trainer.progress_bar import progress_bar
 from trainer.ranking_on_gpu import count_on_gpu
 from trainer.runtime import Runtime
 
@@ -98,11 +100,15 @@ class RankingEvaluator:
     def ranks(self, model: KGEModel, triples: Int64[Tensor, "T 3"]) -> TripleRanks:
         """Ranks the head and the tail of each triple. Collective: every rank gives the same triples.
 
+        On a CPU a terminal sees how many pairs of a query and an entity are scored, if that takes long.
+
         Raises:
             InputError: a score is nan or infinite.
         """
         if self.runtime.device.type == "cpu":
-            return TripleRanks(**{side: self._bounds(model, triples, side) for side in ("head", "tail")})
+            pairs = 2 * len(triples) * len(model.entity.weight)
+            with progress_bar("ranking", pairs, self.runtime) as scored:
+                return TripleRanks(**{side: self._bounds(model, triples, side, scored) for side in ("head", "tail")})
         # Read back once for all triples: until then the host only asks, and the GPU need not wait for it.
         options = {"known": self._joined(len(model.entity.row_of_entity)), "memory_mb": self.memory_mb}
         parts = [part for part in triples.cpu().split(_MOST_QUERIES) if len(part)]
@@ -116,14 +122,28 @@ class RankingEvaluator:
             self._facts = JoinedFacts.of(self.known, num_entities)
         return self._facts
 
-    def _bounds(self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str) -> Int64[Tensor, "2 T"]:
-        """The best and the worst filtered rank of each triple's head or tail, on a CPU; `side` is "head" or "tail"."""
+    def _bounds(
+        self, model: KGEModel, triples: Int64[Tensor, "T 3"], side: str, scored: Callable[[int], object]
+    ) -> Int64[Tensor, "2 T"]:
+        """The best and the worst filtered rank of each triple's head or tail, on a CPU.
+
+        Args:
+            side: "head" or "tail".
+            scored: is told of each block how many pairs of a query and an entity it has.
+        """
         queries = max(1, min(_MOST_QUERIES, self.memory_mb * 1_000_000 // (4 * _BLOCK_ROWS)))
         known = self.known.heads if side == "head" else self.known.tails
-        blocks = [self._rank(model, part, side, known) for part in triples.split(queries) if len(part)]
+        blocks = [self._rank(model, part, side, known, scored) for part in triples.split(queries) if len(part)]
         return torch.cat([triples.new_empty((2, 0)), *blocks], dim=1)
 
-    def _rank(self, model: KGEModel, triples: Int64[Tensor, "Q 3"], side: str, known: Answers) -> Int64[Tensor, "2 Q"]:
+    def _rank(
+        self,
+        model: KGEModel,
+        triples: Int64[Tensor, "Q 3"],
+        side: str,
+        known: Answers,
+        scored: Callable[[int], object],
+    ) -> Int64[Tensor, "2 Q"]:
         """The best and the worst rank of each query's answer."""
         head, relation, tail = triples.unbind(1)
         anchor, target = (tail, head) if side == "head" else (head, tail)
@@ -137,6 +157,7 @@ class RankingEvaluator:
         counts = RankCounts(*torch.zeros((3, len(target)), dtype=torch.int64, device=target.device))
         for first, rows in model.entity.blocks(_BLOCK_ROWS):
             count_ranks(counts, score(Candidates.padded(rows, _WHOLE)), len(rows), truth, left_out, block_start + first)
+            scored(len(target) * len(rows))
         bad = counts.bad + truth.isfinite().logical_not()
         return self._ranks_of(model, self.runtime.add(torch.stack([counts.greater, counts.equal, bad])))
 

@@ -63,3 +63,13 @@ def test_a_network_that_is_slow_and_loses_packets_changes_nothing(on_one, option
         train(made, [*options, f"hydra.run.dir={tmp_path}/run"], environment)
         assert made.network.lost > 10
     assert_same_run(tmp_path / "run", on_one)
+
+
+def test_a_command_compares_two_machines_with_one_process_on_a_graph_of_its_kind(shell, tmp_path):
+    words = ["--entities=2000", "--triples=20000", "--relations=5", "--clusters=20"]
+    assert shell(["-m", "benchmarks.large_graph", tmp_path / "graph", *words], folder=ROOT).code == 0
+    outcome = shell(["-m", "tests.large_machines", tmp_path / "graph", "--steps=10"], folder=ROOT)
+    assert outcome.code == 0, outcome.errors
+    row = "| two machines beside one process | equal | equal | 2 digests in each of 2 steps; losses differ by "
+    assert outcome.output.startswith(row)
+    assert [path.name for path in tmp_path.iterdir()] == ["graph"]
