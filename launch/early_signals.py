@@ -46,3 +46,14 @@ def launched_from_here() -> dict[str, str]:
 def has_launcher() -> bool:
     """True if launch/agent.py started this process as a rank, or a search or scorecard as a run."""
     return _LAUNCHER in os.environ
+
+
+def launcher_is_gone() -> bool:
+    """True if the process that `has_launcher` is about has ended, and was waited for."""
+    if not has_launcher():
+        return False
+    try:
+        os.kill(int(os.environ[_LAUNCHER]), 0)
+    except ProcessLookupError:
+        return True
+    return False

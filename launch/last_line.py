@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.early_signals import has_launcher
+from launch.early_signals import has_launcher, launcher_is_gone
 
 if TYPE_CHECKING:  # a process that is no rank ends with its line before torch is imported, which takes seconds
     from torch.distributed import Store, TCPStore
@@ -49,7 +49,7 @@ def launcher_store(seconds: float = 300.0) -> "TCPStore":
 
 def may_say(line: str) -> bool:
     """True if this process should print the line, because no other has printed what ends the run."""
-    if not is_rank():
+    if not is_rank() or launcher_is_gone():  # torch would look for the store for 10 seconds, and say so in many lines
         return True
     from torch.distributed import DistError
 

@@ -1,5 +1,11 @@
-"""A run ends when the scorecard or the search that started it is killed, which then can't tell it anything."""
+"""A run ends when the scorecard or the search that started it is killed, which then can't tell it anything.
 
+So do the ranks of a launcher that is killed.
+"""
+
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +13,9 @@ import pytest
 import launch.cells
 import launch.trial
 from launch.cells import Cell, run_cell
+from launch.last_line import may_say
 from launch.trial import run_trial
+from tests.nodes import free_port
 from tests.ranks import new_process
 from tests.warm_start import is_running, wait_until
 
@@ -51,3 +59,15 @@ def test_a_run_ends_with_what_started_it(start, tmp_path: Path):
     starter.kill()
     starter.join()
     wait_until(lambda: not is_running(int(pid.read_text())))
+
+
+def test_a_rank_does_not_look_for_the_store_of_a_launcher_that_was_killed(monkeypatch, capfd):
+    launcher = subprocess.Popen([sys.executable, "-c", ""])
+    launcher.wait()
+    values = {"ADVKGE_LAUNCHER": launcher.pid, "RANK": 1, "WORLD_SIZE": 2}
+    for name, value in {**values, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}.items():
+        monkeypatch.setenv(name, str(value))
+    began = time.monotonic()
+    assert may_say("stopped by signal 15")
+    assert time.monotonic() - began < 3  # torch takes 10 seconds until it gives up
+    assert capfd.readouterr().err == ""
