@@ -58,8 +58,7 @@ class MappedFile(mmap.mmap):
         Raises:
             OSError: they can't be read, or there is no memory.
         """
-        begin, end = -(-first * self.row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE, stop * self.row_bytes
-        end = end // mmap.PAGESIZE * mmap.PAGESIZE
+        begin, end = self._whole_pages(first, stop)
         if begin < end and begin not in self.held:
             size = end - begin
             memory = _mapped(None, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
@@ -82,9 +81,10 @@ class MappedFile(mmap.mmap):
 
     def let_go(self, first: int, stop: int) -> int:
         """Writes these rows to the disk and takes them out of memory; returns their bytes."""
-        begin = -(-first * self.row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        if begin in self.held:
-            size = self.held[begin] - begin
+        begin, end = self._whole_pages(first, stop)
+        # A rank may have no row of a shard: such a range begins where the next one does, which may be in use.
+        if begin < end and begin in self.held:
+            size = end - begin
             for place, block in _blocks(self.address + begin, size):
                 done = 0
                 while done < len(block):
@@ -93,6 +93,11 @@ class MappedFile(mmap.mmap):
                 _mapped(self.address + begin, size, mmap.MAP_SHARED | _FIXED, self.file, begin)
                 del self.held[begin]
         return self.drop(first, stop)
+
+    def _whole_pages(self, first: int, stop: int) -> tuple[int, int]:
+        """The bytes from the first page that is of these rows alone to the end of the last; none if begin >= end."""
+        begin, end = -(-first * self.row_bytes // mmap.PAGESIZE), stop * self.row_bytes // mmap.PAGESIZE
+        return begin * mmap.PAGESIZE, end * mmap.PAGESIZE
 
     def drop(self, first: int, stop: int) -> int:
         """Writes these rows to the disk and takes them out of memory, but for rows that are held; returns their bytes.

@@ -65,6 +65,18 @@ def test_dropping_loses_no_held_row(made, first: int, stop: int):
     assert in_the_file(file, 2000).equal(2 * before[2000])
 
 
+@pytest.mark.parametrize(("first", "stop"), [(0, 0), (0, 20)])
+def test_rows_without_a_page_of_their_own_let_go_of_no_others_that_begin_there(made, first: int, stop: int):
+    file, rows = made
+    before = rows.clone()
+    file.hold(0, STOP)
+    rows.add_(1)
+    file.let_go(first, stop)  # as a rank does that has no row of a shard
+    assert file.held
+    assert in_the_file(file, 2000).equal(before[2000])
+    assert rows.equal(before + 1)
+
+
 def test_rows_smaller_than_a_page_stay_mapped(made):
     file, rows = made
     assert file.hold(5, 20) == 15 * ROW
