@@ -127,12 +127,23 @@ def sum_at_owners(value: Shaped[Tensor, "R *d"]) -> Shaped[Tensor, "B *d"]:
     Args:
         value: as many rows of each rank, B = R / W, in the order of ranks, from all W ranks.
     """
-    ranks = dist.get_world_size()
-    equal = [len(value) // ranks] * ranks
-    first, *others = _all_to_all(value, equal, equal)[0].view(ranks, equal[0], *value.shape[1:])
+    first, *others = to_each_rank(value).chunk(dist.get_world_size())
     for each in others:
         first += each
     return first
+
+
+def to_each_rank(value: Shaped[Tensor, "S *d"]) -> Shaped[Tensor, "S *d"]:
+    """Sends an equal part of the rows to each rank; all ranks have as many. Collective.
+
+    Every size is known, so the host waits for nothing.
+
+    Returns:
+        The parts that came from all ranks, in their order.
+    """
+    ranks = dist.get_world_size()
+    equal = [len(value) // ranks] * ranks
+    return _all_to_all(value, equal, equal)[0]
 
 
 def copy_of_all(own: Shaped[Tensor, "B *d"], into: Shaped[Tensor, "R *d"]) -> None:

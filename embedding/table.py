@@ -9,7 +9,16 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from embedding.exchange import Route, add_over_ranks, deliver_parts, fetch_rows, plan_route, room_to_deliver
+from embedding.exchange import (
+    Route,
+    add_over_ranks,
+    deliver_parts,
+    fetch_rows,
+    plan_route,
+    room_to_deliver,
+    to_each_rank,
+)
+from embedding.fixed_pieces import FixedPieces, FixedRoute
 from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
@@ -34,7 +43,7 @@ _MANY = 16
 class _Expected:
     """A look-up that may get a gradient: a weak reference until its first gradient arrives, then a strong one."""
 
-    def __init__(self, num_rows: int, route: Route | None) -> None:
+    def __init__(self, num_rows: int, route: Route | FixedRoute | None) -> None:
         self.num_rows = num_rows
         self.route = route
         self.reached: Lookup | None = None
@@ -116,6 +125,8 @@ class EmbeddingTable:
         has_replica = placement.replicated and world_size > 1
         self.replica = Replica(self.weight, self.block, world_size) if has_replica else None
         """All rows, if each rank has a copy of them; None: it has those of its block, which may be all."""
+        self.pieces = FixedPieces(len(self.row_of_entity), self.block, world_size)
+        """Exchanges rows, if they are partitioned, without counts on the host, in the steps that say so."""
         self.entity_of_readable = placement.entity_of_row.to(device) if has_replica else self.entity
         """The entity of each row of `readable`."""
         self.maker: Callable[..., tuple[Lookup, list[Int64[Tensor, "..."]]]] | None = None
@@ -174,10 +185,8 @@ class EmbeddingTable:
             rows = source = self.weight if self.replica is None else self.replica.rows
             place, route = row, None
         else:
-            distinct, index = distinct_rows(torch.cat([each.flatten() for each in row]), len(self.row_of_entity))
-            route = plan_route(distinct, self.block) if self._is_partitioned else _all_here(distinct)
-            kept = fetch_rows(self.weight, route) if self._is_partitioned else self.weight.index_select(0, distinct)
-            rows, source = kept.to(self.dtype), self.weight
+            rows, index, route = self._fetch(torch.cat([each.flatten() for each in row]))
+            source = self.weight
             pieces = index.split([each.numel() for each in row])
             place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
         if not torch.is_grad_enabled():
@@ -185,6 +194,21 @@ class EmbeddingTable:
         self._forget_unused()
         self._lookups.append(expected := _Expected(len(rows), route))
         return expected.look_up(rows, source), place
+
+    def _fetch(self, row: Int64[Tensor, " K"]) -> tuple[Float[Tensor, "U D"], Int64[Tensor, " K"], Route | FixedRoute]:
+        """Copies of rows, the place of each wanted one among them, and the way they came. Collective if partitioned."""
+        if self._is_partitioned and self.pieces.share is not None:
+            rows, place, in_slots = self.pieces.fetch(row, self.weight)
+            return rows.to(self.dtype), place, in_slots
+        distinct, index = distinct_rows(row, len(self.row_of_entity))
+        route = plan_route(distinct, self.block) if self._is_partitioned else _all_here(distinct)
+        kept = fetch_rows(self.weight, route) if self._is_partitioned else self.weight.index_select(0, distinct)
+        return kept.to(self.dtype), index, route
+
+    def widen(self) -> None:
+        """Gives look-ups more slots, after one whose rows did not fit, and forgets the look-ups. Collective."""
+        self._lookups = []
+        self.pieces.widen()
 
     def _forget_unused(self) -> None:
         """Drops look-ups whose scores are gone without a backward, so that they do not pile up.
@@ -255,20 +279,24 @@ class EmbeddingTable:
                 if each.reached is not None
             ]
         for number, each in enumerate(lookups if self.world_size > 1 else []):
+            if isinstance(each.route, FixedRoute):
+                received.append(self._receive_in_slots(each, each.route))
+                continue
             parts = self._receive(each)
             # Most steps look up once: then the sums of all ranks are added where they are.
             is_last = number == len(lookups) - 1
             received += parts if is_last else [(row, value.clone()) for row, value in parts]
         if not received:
             return RowGradient.of([], self.like)
-        return RowGradient.of_parts(received, len(self.weight), self.dtype)
+        padded = any(isinstance(each.route, FixedRoute) for each in lookups)
+        return RowGradient.of_parts(received, len(self.weight), self.dtype, padded=padded)
 
     def _receive(self, expected: _Expected) -> list[tuple[Int64[Tensor, " _"], Float[Tensor, "_ D"]]]:
         """The gradients that all ranks have of this rank's rows, from one look-up, in parts; rows may repeat.
 
         Each is there until the next exchange.
         """
-        assert expected.route is not None
+        assert isinstance(expected.route, Route)
         shape = expected.num_rows, self.width
         if expected.reached is None:
             return deliver_parts(self.weight.new_zeros(shape, dtype=torch.float64), expected.route)
@@ -279,6 +307,16 @@ class EmbeddingTable:
         if len(place) < expected.num_rows:
             value = value.new_zeros(shape).index_copy_(0, place, value)
         return deliver_parts(value, expected.route)
+
+    def _receive_in_slots(
+        self, expected: _Expected, route: FixedRoute
+    ) -> tuple[Int64[Tensor, " S"], Float[Tensor, "S D"]]:
+        """The same of a look-up in pieces of a fixed size; row -1 is padding."""
+        if expected.reached is None:
+            value = self.weight.new_zeros((expected.num_rows, self.width), dtype=torch.float64)
+        else:
+            value = expected.reached.whole_gradient(torch.float64)
+        return route.asked.long(), to_each_rank(value)
 
     @property
     def _is_partitioned(self) -> bool:

@@ -1,7 +1,7 @@
 """Baselines of REINFORCE: numbers subtracted from rewards to lower the variance of the policy gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
-from generator.sampler import Mean, Reward, SamplerContext
+from generator.sampler import Mean, Reward, SamplerContext, unchanged
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.keys import QueryKeys
@@ -24,6 +24,10 @@ class Baseline(ABC):
     @abstractmethod
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """The reward minus the baseline, for each draw. Call it once in each step. Collective."""
+
+    def undo(self) -> Callable[[], object] | None:
+        """What takes back all later calls of `advantage`; None if that can't be. See `NegativeSampler.undo`."""
+        return None
 
     def count_repeated(self) -> None:
         """Called in place of `advantage` when a GPU has repeated it: does what it does on the host."""
@@ -79,6 +83,16 @@ class PreviousEpoch(Baseline):
         self.steps += 1
         return reward.value - self.mean
 
+    def undo(self) -> Callable[[], object] | None:
+        """See `Baseline.undo`."""
+        epoch, steps = self.epoch, self.steps
+        mean, total = (each.clone() if isinstance(each, Tensor) else each for each in (self.mean, self.total))
+
+        def back() -> None:
+            self.epoch, self.steps, self.mean, self.total = epoch, steps, mean, total
+
+        return back
+
     def count_repeated(self) -> None:
         """See `Baseline.count_repeated`."""
         self.steps += 1
@@ -111,6 +125,15 @@ class RunningMean(Baseline):
         """See `Baseline.reset`."""
         self.mean: Mean = 0.0
         self.weight = 0.0
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `Baseline.undo`."""
+        mean, weight = self.mean, self.weight
+
+        def back() -> None:
+            self.mean, self.weight = mean, weight
+
+        return back
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""
@@ -165,6 +188,10 @@ class PerQuery(RunningMean):
         self.rows.store(key, batch.slots(batch.chunk), rows.view(torch.int32).long())
         return super().advantage(reward, batch) - own[:, None]
 
+    def undo(self) -> Callable[[], object] | None:
+        """None: the averages of queries before a step are not kept."""
+        return None
+
     def keyed_rows(self) -> dict[str, KeyedRows]:
         """The averages of the queries."""
         return {"baseline_of_query": self.rows}
@@ -178,6 +205,10 @@ class LeaveOneOut(Baseline):
     """
 
     repeats = True
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `Baseline.undo`."""
+        return unchanged
 
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""

@@ -19,7 +19,15 @@ from embedding.model import KGEModel
 from embedding.optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
 from generator.distinct_draws import draw_distinct, policy_coefficients
-from generator.sampler import NegativeSampler, Reward, SamplerContext, ScoreCandidates, Statistic, require_at_least
+from generator.sampler import (
+    NegativeSampler,
+    Reward,
+    SamplerContext,
+    ScoreCandidates,
+    Statistic,
+    require_at_least,
+    unchanged,
+)
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from kernels.draws import draw_from, exact_policy_gradient, picked, sampled_policy_gradient
@@ -171,8 +179,15 @@ class KBGANSampler(NegativeSampler):
     @property
     def repeats(self) -> bool:
         """True if known facts are not looked up and the baseline can be repeated."""
-        uses_baseline = self.estimator == Estimator.REINFORCE and self.replacement
-        return not self.mask_known and (self.baseline.repeats or not uses_baseline)
+        return not self.mask_known and (self.baseline.repeats or not self._uses_baseline)
+
+    @property
+    def _uses_baseline(self) -> bool:
+        return self.estimator == Estimator.REINFORCE and self.replacement
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `NegativeSampler.undo`: the baseline is all that a step changes."""
+        return self.baseline.undo() if self._uses_baseline else unchanged
 
     def count_repeated(self) -> None:
         """See `NegativeSampler.count_repeated`."""

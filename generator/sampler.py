@@ -146,6 +146,18 @@ class NegativeSampler(ABC):
         """
         return False
 
+    def undo(self) -> Callable[[], object] | None:
+        """What takes back all that `propose` and `feedback` change from now on, except the model and its optimiser.
+
+        A step of several ranks may have to be made again, and perhaps the host learns of it only some steps later: see
+        `FixedPieces`. Called between `propose` and `feedback`.
+
+        Returns:
+            None, the default, for a sampler that can't take steps back, or that looks up rows whose number is not in
+            proportion to the chunks of its batch, or looks up rows in `feedback`.
+        """
+        return None
+
     def count_repeated(self) -> None:
         """Called after a step that a GPU has repeated: does what `propose` and `feedback` do on the host."""
 
@@ -262,6 +274,10 @@ def _whole_signature(cls: type) -> inspect.Signature:
     named = {parameter.name: parameter for parameter in own[:-1]}
     passed_on = inspect.signature(cls.__base__ or object).parameters
     return inspect.Signature([*named.values(), *(each for name, each in passed_on.items() if name not in named)])
+
+
+def unchanged() -> None:
+    """What `NegativeSampler.undo` gives if steps change nothing of a sampler."""
 
 
 def require_at_least(key: str, value: int, least: int) -> None:

@@ -1,12 +1,13 @@
 """Base of samplers that draw from a fixed distribution: training does not change it."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from generator.redraw import draw_unknown, refuse_shared
-from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least, unchanged
 from graph.batch import Batch, Negatives
 
 
@@ -62,6 +63,10 @@ class StaticSampler(NegativeSampler):
     def log_q(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> Float[Tensor, "B N"] | None:
         """See `NegativeSampler.log_q`."""
         return None if self.redraw_known else self.log_probability(batch, entity)
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `NegativeSampler.undo`."""
+        return unchanged
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Draws, then masks or redraws train facts; does not call `score`."""

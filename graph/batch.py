@@ -7,6 +7,7 @@ batch is a fixed list of chunks. Each rank works on whole chunks. Shapes in all 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -122,11 +123,21 @@ class Batch:
         With `Sides.BOTH` a positive has a head chunk and a tail chunk. A part mostly gets both of them, so a rank looks
         up fewer rows of other ranks.
         """
+        head, tail = self._bounds_of_parts(parts)
+        return self._chosen([(head[part], head[part + 1]), (tail[part], tail[part + 1])])
+
+    def chunks_of_parts(self, parts: int) -> list[int]:
+        """How many chunks each part has that `share` gives."""
+        head, tail = (pairwise(bounds) for bounds in self._bounds_of_parts(parts))
+        return [b - a + d - c for (a, b), (c, d) in zip(head, tail, strict=True)]
+
+    def _bounds_of_parts(self, parts: int) -> tuple[list[int], list[int]]:
+        """Where the head chunks of each part begin, and its tail chunks; and the end of the last part."""
         heads, total = self.head_chunks, len(self.chunk)
-        head = [heads * each // parts for each in range(part + 2)]
+        head = [heads * each // parts for each in range(parts + 1)]
         # Tail boundaries even out each part's total; the running maximum keeps a range from being negative.
-        tail = [heads + max(total * i // parts - head[i] for i in range(each + 1)) for each in (part, part + 1)]
-        return self._chosen([(head[part], head[part + 1]), (tail[0], tail[1])])
+        tail = accumulate((total * each // parts - head[each] for each in range(parts + 1)), max)
+        return head, [heads + each for each in tail]
 
     def _chosen(self, ranges: list[tuple[int, int]]) -> "Batch":
         def of(value: Tensor, size: int) -> Tensor:

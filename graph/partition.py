@@ -27,6 +27,7 @@ from graph.knowledge_graph import KnowledgeGraph
 from graph.shards import REPLICATED, DiskPlan
 
 _log = logging.getLogger("advkge")
+COUNTED, FIXED = "counted", "fixed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +40,28 @@ class EntityPlacement:
     """How the rows are kept on disk; None: they are in memory."""
     replicated: bool = False
     """Whether each rank has a copy of all rows, beside those that it owns."""
+    exchange: str | None = None
+    """How a training step gets rows of other ranks: COUNTED, FIXED, or None: as it is best for each stage."""
 
     @classmethod
     def from_order(
-        cls, entity_of_row: Int64[Tensor, " E"], disk: DiskPlan | None = None, *, replicated: bool = False
+        cls,
+        entity_of_row: Int64[Tensor, " E"],
+        disk: DiskPlan | None = None,
+        *,
+        replicated: bool = False,
+        exchange: str | None = None,
     ) -> "EntityPlacement":
-        """The placement whose row i holds entity `entity_of_row[i]`; `entity_of_row` is a permutation of 0 .. E-1."""
+        """The placement whose row i holds entity `entity_of_row[i]`; `entity_of_row` is a permutation of 0 .. E-1.
+
+        Raises:
+            InputError: there is no such exchange.
+        """
+        if exchange not in (COUNTED, FIXED, None):
+            raise InputError(f"placement.exchange must be {COUNTED}, {FIXED} or null, got {exchange!r}")
         row_of_entity = torch.empty_like(entity_of_row)
         row_of_entity[entity_of_row] = torch.arange(len(entity_of_row))
-        return cls(row_of_entity, entity_of_row, disk, replicated)
+        return cls(row_of_entity, entity_of_row, disk, replicated, exchange)
 
     def block_size(self, world_size: int) -> int:
         """Rows of a full block, ceil(E / W). Every rank allocates this many; shorter blocks are padded."""
@@ -64,6 +78,7 @@ def random_placement(
     seed: int,
     *,
     storage: str = "memory",
+    exchange: str | None = None,
     shards: int = 1,
     resident: int = 1,
     folder: str | None = None,
@@ -73,13 +88,14 @@ def random_placement(
     Args:
         storage: "memory"; "replicated": each rank has all rows in memory; or "disk": the table is cut into `shards`, of
             which `resident` are in memory, in `folder`.
+        exchange: see `EntityPlacement`.
 
     Raises:
-        InputError: see `DiskPlan.of`.
+        InputError: see `DiskPlan.of` and `EntityPlacement.from_order`.
     """
     disk = DiskPlan.of(storage, shards, resident, folder, graph.num_entities)
     order = _random_order(graph.num_entities, seed)
-    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED)
+    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED, exchange=exchange)
 
 
 def metis_placement(
@@ -88,6 +104,7 @@ def metis_placement(
     *,
     num_parts: int,
     storage: str = "memory",
+    exchange: str | None = None,
     shards: int = 1,
     resident: int = 1,
     folder: str | None = None,
@@ -99,7 +116,7 @@ def metis_placement(
     `num_parts` need not be the number of ranks: use a multiple of the largest number of ranks.
 
     DGL's interface to METIS has no seed, but the result depends on the numbering of the nodes. So nodes are renumbered
-    at random by `seed`. Equal graphs and seeds give equal placements. The options of storage are those of
+    at random by `seed`. Equal graphs and seeds give equal placements. The options of storage and exchange are those of
     `random_placement`.
 
     Raises:
@@ -116,7 +133,7 @@ def metis_placement(
     head, tail = _neighbours(node_of_entity[graph.train[:, 0]], node_of_entity[graph.train[:, 2]], graph.num_entities)
     part_of_node = _metis_parts(head, tail, graph.num_entities, num_parts)
     order = torch.argsort(part_of_node[node_of_entity], stable=True)
-    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED)
+    return EntityPlacement.from_order(order, disk, replicated=storage == REPLICATED, exchange=exchange)
 
 
 def _random_order(num_entities: int, seed: int) -> Int64[Tensor, " E"]:

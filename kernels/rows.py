@@ -138,11 +138,29 @@ class RowGradient:
         return cls(row, None, Unsummed(sources, rows, order, begin, rows._version))
 
     @classmethod
-    def of_parts(cls, parts: Parts, num_rows: int, dtype: torch.dtype) -> "RowGradient":
-        """The sum of the values of each place, of a table with `num_rows` rows of type `dtype`."""
+    def of_parts(cls, parts: Parts, num_rows: int, dtype: torch.dtype, *, padded: bool = False) -> "RowGradient":
+        """The sum of the values of each place, of a table with `num_rows` rows of type `dtype`.
+
+        Args:
+            padded: some places may be -1, of no row; their values are 0.
+        """
+        if padded:
+            return cls._without_padding(*_joined(parts), num_rows, dtype)
         if is_on_gpu(parts[0][1]):
             return cls(None, None, None, Occurrences(*_joined(parts), num_rows, dtype))
         return cls(*sum_parts(parts, num_rows, dtype))
+
+    @classmethod
+    def _without_padding(
+        cls, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"], num_rows: int, dtype: torch.dtype
+    ) -> "RowGradient":
+        if not is_on_gpu(value) or not num_rows:
+            (kept,) = (place >= 0).nonzero(as_tuple=True)
+            return cls.of_parts([(place[kept], value[kept])], num_rows, dtype)
+        # The host does not wait for how much is padding: it becomes more of the last row, with a gradient of 0.
+        last = place.max()
+        row = torch.where(place < 0, last, place).clamp(min=0)
+        return cls(None, None, occurrences=Occurrences(row, value, num_rows, dtype), some=last >= 0)
 
     @classmethod
     def of_whole(cls, value: Float[Tensor, "L D"], reached: Bool[Tensor, " L"]) -> "RowGradient":

@@ -114,12 +114,12 @@ def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> Entit
     if runtime.is_first:
         try:
             made = instantiate(config.placement)(graph, config.seed)
-            entity_of_row, kept = made.entity_of_row, (made.disk, made.replicated)
+            entity_of_row, kept = made.entity_of_row, (made.disk, made.replicated, made.exchange)
         except InputError as failure:
             error = str(failure)
     runtime.agree(error, patient=True)
     if runtime.world_size > 1:
         entity_of_row = entity_of_row.to(runtime.device)
         dist.broadcast(entity_of_row, 0)
-    disk, replicated = runtime.gather(kept)[0]
-    return EntityPlacement.from_order(entity_of_row.cpu(), disk, replicated=replicated)
+    disk, replicated, exchange = runtime.gather(kept)[0]
+    return EntityPlacement.from_order(entity_of_row.cpu(), disk, replicated=replicated, exchange=exchange)

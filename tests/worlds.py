@@ -82,10 +82,11 @@ def site_of(
     dtype: torch.dtype = torch.float64,
     seed: int = 3,
     storage: str = "memory",
+    exchange: str | None = None,
 ) -> ModelSite:
     runtime = runtime or one_rank()
     return ModelSite(
-        placement=random_placement(graph, seed, storage=storage),
+        placement=random_placement(graph, seed, storage=storage, exchange=exchange),
         num_relations=graph.num_relations,
         rank=runtime.rank,
         world_size=runtime.world_size,
@@ -288,11 +289,13 @@ class KBGANRun:
     encoder: Callable[[EncoderSite], Encoder] | None = None
     """In front of the discriminator."""
     storage: str = "memory"
+    exchange: str | None = None
 
     def __post_init__(self) -> None:
         # A third of the triples: 5 steps an epoch.
         self.graph = replace(families(), train=families().train[::3], valid=families().valid[:20])
-        context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype, storage=self.storage))
+        placed = {"storage": self.storage, "exchange": self.exchange}
+        context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype, **placed))
         if self.encoder is None:
             self.model = model_of(context.site, max_norm=1.0)
         else:

@@ -1,11 +1,11 @@
 """Means over the global batch, summed over ranks at once with what the ranks have to say to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
@@ -21,6 +21,8 @@ _MOST = 1000
 _VOTES_EVERY = 16
 """Steps between votes of several ranks on GPUs. Their hosts wait for each other then, though for no GPU."""
 _REWARD = "reward"
+MISSED = "rows that did not fit"
+"""The name of a mean that is infinite if a rank's rows did not fit: see `FixedPieces`. Else it is 0."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class StepMeans:
     values: Float64[Tensor, " M"] | list[float]
     counts: list[tuple[ModelOptimizer, int]]
     """The optimisers that it moves, and how many steps they had made before."""
+    undo: Callable[[], object] | None = None
+    """Takes back what it and later steps have changed of the sampler; None: nobody has to."""
 
 
 class GlobalMeans:
@@ -53,6 +57,9 @@ class GlobalMeans:
     everything as it is: `ModelOptimizer.good` is False from the first step on that has a mean that is not finite. All
     ranks have the same sums, so it is False on all. However late the hosts learn of it, parameters and states of
     optimisers are those before that step.
+
+    A step whose rows did not fit in the pieces that ranks exchange is found in the same way, and nothing moves with it
+    or after it. It is no error: its sampler is put back too, and the caller makes it again.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -79,6 +86,7 @@ class GlobalMeans:
         verdict: Verdict,
         votes: Sequence[float],
         optimizers: Sequence[ModelOptimizer],
+        missed: Bool[Tensor, ""] | None,
     ) -> tuple[list[float] | None, Mapping[str, Mean]]:
         """Makes the one sum over ranks that each step needs. Collective.
 
@@ -87,17 +95,22 @@ class GlobalMeans:
             votes: numbers of this rank to be summed too. On one rank they are their sums, and never leave the host. On
                 several ranks with GPUs the hosts sum them in some of the steps.
             optimizers: those that the step moves.
+            missed: whether rows of this rank did not fit; None, on all ranks, if rows are exchanged with counts.
         Returns:
             The sums of the votes, or None if they are not summed in this step; and the means over the global batch by
             name. `read` says whether they are finite.
         """
         shares = _shares(sampler, batch, negatives, verdict)
+        undo = None
+        if missed is not None:
+            shares[MISSED] = torch.where(missed, torch.inf, torch.zeros_like(verdict.loss.detach()))
+            undo = sampler.undo()
         counts = [(each, int(each.steps)) for each in optimizers]
         if self.waits:
             said = sent(torch.tensor(votes, dtype=verdict.loss.dtype), verdict.loss.device)
             added = self.runtime.add(torch.cat([said, torch.stack(list(shares.values()))])).tolist()
             means = added[len(votes) :]
-            self._unread.append(StepMeans(batch.epoch, tuple(shares), means, counts))
+            self._unread.append(StepMeans(batch.epoch, tuple(shares), means, counts, undo))
             return added[: len(votes)], dict(zip(shares, means, strict=True))
         numbers = list(shares.values())
         if self.runtime.world_size > 1:
@@ -108,7 +121,7 @@ class GlobalMeans:
         good = self._trouble < torch.inf
         for optimizer in optimizers:
             optimizer.good = good
-        self._unread.append(StepMeans(batch.epoch, tuple(shares), values[:-1], counts))
+        self._unread.append(StepMeans(batch.epoch, tuple(shares), values[:-1], counts, undo))
         return self._summed_by_hosts(votes), dict(zip(shares, values.unbind(), strict=False))
 
     def _summed_by_hosts(self, votes: Sequence[float]) -> list[float] | None:
@@ -121,18 +134,21 @@ class GlobalMeans:
         """Reads the means that the host has not read yet, which waits for the GPU. `last` is then of the last step.
 
         Returns:
-            The first mean that is not finite, if there is one. The optimisers' counts of steps are then those before.
+            The first mean that is not finite, if there is one; `MISSED` before others of its step, which are then
+            wrong. The optimisers' counts of steps, and a sampler that can be put back, are then those before.
         """
         unread, self._unread = self._unread, []
         tensors = [each.values for each in unread if isinstance(each.values, Tensor)]
         numbers = iter(torch.cat(tensors).tolist() if tensors else [])
         for place, step in enumerate(unread):
             values = list(islice(numbers, len(step.names))) if isinstance(step.values, Tensor) else step.values
-            self.last = dict(zip(step.names, values, strict=True))
-            for name, value in self.last.items():
-                if not abs(value) < float("inf"):
-                    self._undo(step)
-                    return NotFinite(name, value, step.epoch, len(unread) - 1 - place)
+            means = dict(zip(step.names, values, strict=True))
+            bad = [name for name, value in means.items() if not abs(value) < float("inf")]
+            if bad:
+                self._undo(step)
+                name = MISSED if MISSED in bad else bad[0]
+                return NotFinite(name, means[name], step.epoch, len(unread) - 1 - place)
+            self.last = means
         return None
 
     def take_back(self) -> StepMeans:
@@ -150,6 +166,8 @@ class GlobalMeans:
         for optimizer, steps in step.counts:
             optimizer.good = None
             optimizer.steps.fill_(steps)
+        if step.undo is not None:
+            step.undo()
 
 
 def _shares(

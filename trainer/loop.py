@@ -158,21 +158,27 @@ class Trainer:
                 observer.before_step()
             started = time.perf_counter()
             is_logged = (cursor.step + 1) % log_every == 0
-            step = None
+            step, before = None, cursor.stage_step
             if is_logged or not self.training_step.repeat(stage, cursor.stage_step):
                 step = self.train_step(stage, cursor.stage_step)
+                if step is None:
+                    continue
             cursor.stage_step += 1
             cursor.step += 1
             stage.after_step(cursor.stage_step)
             is_validated = stage.validates_after(cursor.stage_step)
             is_saved = self.times.asked_to_stop or self.times.is_due
             is_last = not self._has_steps_left(stage)
+            goes_back = False
             if is_logged or is_validated or is_saved or is_last or self.means.must_be_read:
-                self.training_step.expect_finite(stage, cursor, done=1)
+                goes_back = self.training_step.must_go_back(stage, cursor, done=1)
             seconds = time.perf_counter() - started
             cursor.seconds += seconds
             for observer in self.observers:
                 observer.after_step(seconds)
+            if goes_back:
+                progress.advance(positives * (cursor.stage_step - before))
+                continue
             if step is not None and is_logged:
                 self._log_step(stage, step, positives * (cursor.step - logged[1]) / (time.perf_counter() - logged[0]))
                 logged = time.perf_counter(), cursor.step
@@ -196,8 +202,8 @@ class Trainer:
         if number is not None:
             raise Stopped(number)
 
-    def train_step(self, stage: Stage, number: int) -> Step:
-        """Trains one step of a stage: see `TrainingStep.run`. Collective."""
+    def train_step(self, stage: Stage, number: int) -> Step | None:
+        """Trains one step of a stage: see `TrainingStep.train`. Collective."""
         return self.training_step.train(stage, number, self.cursor)
 
     def _log_step(self, stage: Stage, step: Step, rate: float) -> None:
@@ -215,6 +221,8 @@ class Trainer:
                 "speed/shard_bytes_written": storage.bytes_written,
             }
         if self.runtime.world_size > 1:
+            if self.training_step.has_fixed_exchange(stage):
+                metrics["speed/made_again"] = self.training_step.made_again
             metrics["speed/bytes_sent"] = int(self.runtime.add(torch.tensor(bytes_sent(), device=self.runtime.device)))
         self._track({**metrics, "speed/triples_per_second": rate})
 

@@ -1,6 +1,8 @@
 """One training step: the outline of what happens from a batch to moved rows."""
 
+import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,12 +10,15 @@ from discriminator.discriminator import Verdict
 from generator.sampler import Mean, Reward
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
-from trainer.global_means import GlobalMeans, reward_of
+from trainer.fixed_exchange import FixedExchange
+from trainer.global_means import MISSED, GlobalMeans, reward_of
 from trainer.repeatable import repeats_steps
 from trainer.runtime import Runtime
 from trainer.saving_times import SavingTimes
 from trainer.stage import Cursor, Stage
 from trainer.step_graph import StepGraph
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class TrainingStep:
         observed: whether observers count what each step does.
 
     Raises:
-        InputError: `cuda_graph` asks for what is not possible.
+        InputError: `cuda_graph` or `placement.exchange` asks for what is not possible.
     """
 
     def __init__(
@@ -51,6 +56,9 @@ class TrainingStep:
         self.means = GlobalMeans(runtime)
         self._repeats = {stage.name: repeats_steps(cuda_graph, stage, runtime, observed=observed) for stage in stages}
         self._graph: StepGraph | None = None
+        self._exchange = {stage.name: FixedExchange.of(stage, runtime, observed=observed) for stage in stages}
+        self.made_again = 0
+        """How often this run, since it was started or resumed, went back because rows of a step did not fit."""
 
     @property
     def needs_stream(self) -> bool:
@@ -66,8 +74,15 @@ class TrainingStep:
         """After the last step of a stage: lets go of the memory that repeated steps had."""
         self._graph = None
 
-    def train(self, stage: Stage, number: int, cursor: Cursor) -> Step:
-        """Trains one step. Collective. Raises InputError if a mean is not finite; see `expect_finite`."""
+    def has_fixed_exchange(self, stage: Stage) -> bool:
+        """Whether steps of this stage exchange rows in pieces of a fixed size, in which they may not fit."""
+        return self._exchange[stage.name] is not None
+
+    def train(self, stage: Stage, number: int, cursor: Cursor) -> Step | None:
+        """Trains one step. Collective. Raises InputError if a mean is not finite; see `must_go_back`.
+
+        None: it has to be made again, because rows did not fit. With a GPU only `must_go_back` says that.
+        """
         return self.run(stage, stage.order.batch(number), lr_factor=_lr_factor(stage, number), cursor=cursor)
 
     def repeat(self, stage: Stage, number: int) -> bool:
@@ -78,8 +93,8 @@ class TrainingStep:
         self.times.count(self.times.votes())
         return True
 
-    def run(self, stage: Stage, whole: Batch, *, lr_factor: float, cursor: Cursor | None = None) -> Step:
-        """Trains one step of this global batch. Collective.
+    def run(self, stage: Stage, whole: Batch, *, lr_factor: float, cursor: Cursor | None = None) -> Step | None:
+        """Trains one step of this global batch, or gives None; see `train`. Collective.
 
         In order: the model's encoder, if it has one, makes the rows of the step; the sampler proposes negatives; the
         player scores them and computes the loss; the loss and the rewards are checked to be finite; the player's
@@ -89,6 +104,11 @@ class TrainingStep:
         Args:
             cursor: where the step is, for the error; None only on a GPU.
         """
+        exchange = self._exchange[stage.name]
+        with nullcontext() if exchange is None else exchange.step_of(whole):
+            return self._run(stage, whole, lr_factor, cursor)
+
+    def _run(self, stage: Stage, whole: Batch, lr_factor: float, cursor: Cursor | None) -> Step | None:
         stage.player.begin_step(whole)
         batch = self.runtime.share(whole)
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
@@ -96,7 +116,8 @@ class TrainingStep:
         loss, reward = self._global_means(stage, batch, negatives, verdict)
         if self.means.waits:
             assert cursor is not None
-            self.expect_finite(stage, cursor, done=0)
+            if self.must_go_back(stage, cursor, done=0):
+                return None
         stage.player.learn(verdict, lr_factor=lr_factor)
         if reward is not None:
             stage.sampler.feedback(batch, negatives, reward)
@@ -110,26 +131,48 @@ class TrainingStep:
         if stage.sampler.learns and stage.sampler.optimizer is not None:
             optimizers.append(stage.sampler.optimizer)
         votes = self.times.votes()
-        sums, mean = self.means.of_step(stage.sampler, batch, negatives, verdict, votes, optimizers)
+        exchange = self._exchange[stage.name]
+        missed = None if exchange is None else exchange.take_missed()
+        sums, mean = self.means.of_step(stage.sampler, batch, negatives, verdict, votes, optimizers, missed)
         self.times.count(sums)
         return mean["loss"], reward_of(stage.sampler, verdict, mean)
 
-    def expect_finite(self, stage: Stage, cursor: Cursor, *, done: int) -> None:
-        """Raises InputError if a mean that was not read before is not finite; the cursor then goes before its step.
+    def must_go_back(self, stage: Stage, cursor: Cursor, *, done: int) -> bool:
+        """Reads the means that were not read before, which waits for a GPU. Collective.
 
         Args:
             done: 1 if the cursor has counted the last step, 0 if it has not.
+        Returns:
+            True if rows of a step did not fit. The cursor is then before that step; everything is as it was there, and
+            the next look-ups have more room.
+        Raises:
+            InputError: a mean is not finite; the cursor then is before its step.
         """
         bad = self.means.read()
         if bad is None:
-            return
+            return False
         back = bad.steps_ago + done
         cursor.stage_step -= back
         cursor.step -= back
+        if bad.name == MISSED:
+            self._widen(stage, cursor)
+            return True
         raise InputError(
             f"the {bad.name} is {bad.value} at step {cursor.step + 1}, epoch {bad.epoch} of the {stage.name} "
             "stage; nothing was updated with it (a smaller optimizer.lr may help)"
         )
+
+    def _widen(self, stage: Stage, cursor: Cursor) -> None:
+        exchange = self._exchange[stage.name]
+        assert exchange is not None
+        exchange.widen()
+        self.made_again += 1
+        if self.runtime.is_first:
+            log.warning(
+                "step %d: more rows of one rank were wanted than there was room for, so it is made again with twice "
+                "the room; nothing is lost but time (placement.exchange=counted has no such limit)",
+                cursor.step + 1,
+            )
 
 
 def _lr_factor(stage: Stage, number: int) -> float:

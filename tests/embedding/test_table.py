@@ -173,12 +173,18 @@ def test_backward_after_a_replica_has_changed_is_an_error() -> None:
         assert said.startswith("the rows of a table have changed since they were looked up")
 
 
-def assert_equal_to_one_rank(entities: int, placed: int | None, results: list[dict[str, Any]]) -> None:
+def assert_equal_to_one_rank(
+    entities: int,
+    placed: int | None,
+    results: list[dict[str, Any]],
+    *,
+    asked: Callable[[int, int, int], Tensor] = asked_by,
+) -> None:
     single = table_of(entities, placed=placed)
     rows = single.gather_all(single.weight.detach()).requires_grad_()
     for rank, result in enumerate(results):
         for seed in (0, 1):
-            ids = asked_by(rank, entities, seed)
+            ids = asked(rank, entities, seed)
             (rows[ids] * weights(ids) * (rank + 1)).sum().backward()
             assert torch.equal(result["found"][seed], rows[ids].detach())
     for result in results:

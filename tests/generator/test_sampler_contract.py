@@ -16,6 +16,7 @@ from torch import Tensor
 
 import generator
 from embedding.encoder.choice import EncoderChoice
+from embedding.fixed_pieces import ChunkShare
 from generator.false_negative_aware import FalseNegativeAwareSampler
 from generator.pooled import PooledSampler
 from generator.sampler import NegativeSampler, Reward, SamplerContext
@@ -164,7 +165,12 @@ def play(case: Case, config: DictConfig, runtime: Runtime, steps: int) -> list[t
     order = order_of(families(), sampler, batch_size=12, chunk_size=case.chunk_size(4))
     drawn = []
     for step in range(steps):
+        chunks = order.batch(step).chunks_of_parts(runtime.world_size)
         batch = runtime.share(order.batch(step))
+        # Every other step in pieces of a fixed size, of samplers that say that they can.
+        is_fixed = step % 2 == 1 and runtime.world_size > 1 and min(chunks) > 0 and sampler.undo() is not None
+        for model in filter(None, (sampler.model, given.player)):
+            model.entity.pieces.share = ChunkShare(len(batch.chunk), max(chunks)) if is_fixed else None
         negatives = sampler.propose(batch, opinion(batch, given))
         sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives, runtime))
         drawn.append((per_positive(negatives.entity, len(batch.head)), batch.head_rows))
@@ -299,6 +305,34 @@ def test_goes_on_from_its_state_as_if_nothing_had_happened(case: Case, tmp_path:
     if first.model is not None and second.model is not None:
         assert first.model.entity.weight.equal(second.model.entity.weight)
         assert first.model.scorer.relation.equal(second.model.scorer.relation)
+
+
+@every_sampler
+def test_a_sampler_that_can_undo_steps_puts_back_what_they_change(case: Case):
+    given = context()
+    sampler = case.make(given)
+
+    def step(number: int) -> Callable[[], object] | None:
+        batch = case.batch(after=12 * number, epoch=number // 2)
+        negatives = sampler.propose(batch, opinion(batch, given))
+        undo = sampler.undo()
+        sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
+        return undo
+
+    def state() -> dict[str, Tensor]:
+        rows = {name: keyed.row for name, keyed in sampler.keyed_rows().items()}
+        return {name: value.clone() for name, value in (sampler.state() | rows).items()}
+
+    for number in range(2):
+        step(number)
+    before = state()
+    undo, *_ = [step(number) for number in range(2, 6)]  # epochs 1 and 2
+    if undo is None:
+        return
+    undo()
+    after = state()
+    assert after.keys() == before.keys()
+    assert all(after[name].equal(value) for name, value in before.items())
 
 
 @every_sampler

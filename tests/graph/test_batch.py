@@ -70,6 +70,7 @@ def test_parts_are_nearly_equal_however_the_sides_are_rounded(world_size: int, h
     batch = batch_of(torch.zeros((15, 3), dtype=torch.int64), heads=heads)
     parts = shares(batch, world_size)
     assert torch.cat([part.chunk for part in parts]).sort().values.equal(batch.chunk)
+    assert batch.chunks_of_parts(world_size) == [len(part.chunk) for part in parts]
     assert max(len(part.chunk) for part in parts) <= -(-15 // world_size) + 1
 
 

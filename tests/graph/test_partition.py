@@ -163,3 +163,8 @@ def test_metis_giving_up_is_a_clear_error(two_communities: KnowledgeGraph, monke
         InputError, match=r"^placement=metis: METIS could not cut 400 entities into .*num_parts=2 parts"
     ):
         metis_placement(two_communities, seed=1, num_parts=2)
+
+
+def test_an_exchange_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^placement\.exchange must be counted, fixed or null, got 'sized'$"):
+        random_placement(graph_of(torch.tensor([[0, 0, 1]]), 6), seed=0, exchange="sized")

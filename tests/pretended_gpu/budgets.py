@@ -56,9 +56,15 @@ BUDGETS = {
     ),
 }
 
-_PARTITIONED = {
+_COUNTED = {
     "TransE L1, shared pool, self-adversarial": (3, 195),
     "KBGAN": (6, 335),
+}
+_FIXED = {
+    "TransE L1, shared pool, self-adversarial": (0, 220),
+    "ComplEx, shared pool, both sides, softmax": (0, 240),
+    "ComplEx, own negatives, softmax": (0, 250),
+    "KBGAN": (0, 380),
 }
 _REPLICATED = {
     "TransE L1, shared pool, self-adversarial": (0, 173),
@@ -68,14 +74,14 @@ _REPLICATED = {
 }
 
 
-def _of_two(name: str, storage: str, syncs: int, kernels: int) -> Budget:
-    options = *BUDGETS[name].options, f"placement.storage={storage}"
-    return Budget(options, syncs, kernels)
+def _of_two(name: str, placement: str, syncs: int, kernels: int) -> Budget:
+    return Budget((*BUDGETS[name].options, f"placement.{placement}"), syncs, kernels)
 
 
 OF_TWO_RANKS = {
-    **{f"{name}, partitioned": _of_two(name, "memory", *most) for name, most in _PARTITIONED.items()},
-    **{f"{name}, replicated": _of_two(name, "replicated", *most) for name, most in _REPLICATED.items()},
+    **{f"{name}, counted": _of_two(name, "exchange=counted", *most) for name, most in _COUNTED.items()},
+    **{f"{name}, in fixed pieces": _of_two(name, "exchange=null", *most) for name, most in _FIXED.items()},
+    **{f"{name}, replicated": _of_two(name, "storage=replicated", *most) for name, most in _REPLICATED.items()},
 }
 """What a step of each of two ranks may take, with half of the positives."""
 

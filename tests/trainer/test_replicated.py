@@ -30,13 +30,16 @@ def whole(rank: int, world_size: int, folder: Path, storage: str) -> dict[str, T
 
 
 def begun(rank: int, world_size: int, folder: Path, storage: str) -> None:
+    stop_after(run_of(rank, world_size, folder, storage))
+
+
+def stop_after(run: KBGANRun) -> None:
     """Stops as after a signal to the first rank."""
-    run = run_of(rank, world_size, folder, storage)
 
     def ask() -> None:
         run.runtime.stop_signal = signal.SIGTERM
 
-    run.trainer.trackers = [*run.trainer.trackers, *([Trigger(STOPPED_AT - 1, ask)] if rank == 0 else [])]
+    run.trainer.trackers = [*run.trainer.trackers, *([Trigger(STOPPED_AT - 1, ask)] if run.runtime.is_first else [])]
     with pytest.raises(Stopped):
         fit(run)
 
