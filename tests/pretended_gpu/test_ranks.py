@@ -17,6 +17,7 @@ from tests.pretended_gpu.drive import Trained, alone, built, count_steps, fit, t
 from tests.pretended_gpu.pretending import pretended_gpu
 from tests.pretended_gpu.test_not_finite import plant, state_of
 from tests.ranks import run_on_ranks
+from tests.same_run import read_steps
 from trainer.loop import Step, Stopped
 from trainer.runtime import Runtime
 from trainer.stage import Stage
@@ -61,6 +62,25 @@ def test_collectives_are_what_nccl_takes_and_the_run_is_that_of_one_rank(name, s
         assert not on_cpu  # DDP sends them when it begins
         assert trained.test["both"]["mrr"] == pytest.approx(one.test["both"]["mrr"], rel=1e-6)
     expect_like(two[0][0].steps, one.steps)
+
+
+def train_with_few_slots(rank: int, world_size: int, folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """Trains with a fiftieth of the slots that there should be: lines of metrics, and how often the run went back."""
+    with pretended_gpu(), nccl_rules():
+        _, run = built(RUNS["kbgan"], folder, pretending_rank(rank, world_size), epochs=2)
+        for player in run.players.values():
+            player.model.entity.pieces.factor = 0.02
+        fit(run, folder)
+        return read_steps(folder), run.training_step.made_again
+
+
+@pytest.mark.slow
+def test_steps_whose_rows_do_not_fit_are_made_again_and_the_run_is_that_of_one_rank(tmp_path: Path):
+    (lines, made_again), (_, other) = run_on_ranks(2, train_with_few_slots, tmp_path / "two")
+    _, run = built(RUNS["kbgan"], tmp_path / "one", alone("cpu"), epochs=2)
+    fit(run, tmp_path / "one")
+    expect_like(lines, read_steps(tmp_path / "one"))
+    assert made_again == other >= 2
 
 
 def expect_like(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
