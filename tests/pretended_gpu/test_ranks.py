@@ -119,7 +119,7 @@ def stop_on_ranks(rank: int, world_size: int, folder: Path) -> int:
         _, run = built(options, folder, runtime, epochs=2)
         train_step = run.train_step
 
-        def stepped(stage: Stage, number: int) -> Step:
+        def stepped(stage: Stage, number: int) -> Step | None:
             if rank == 1 and run.cursor.step == 2:
                 runtime.stop_signal = signal.SIGTERM
             return train_step(stage, number)
