@@ -394,10 +394,10 @@ def _all_here(row: Int64[Tensor, " K"]) -> Route:
 
 
 def _of_table(
-    route: Route | None, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"]
+    route: Route | FixedRoute | None, place: Int64[Tensor, " K"], value: Float[Tensor, "K D"]
 ) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K D"]]:
     """The gradient of rows of the table, from that of places in a look-up on one rank; no route: they are the same."""
-    return (place if route is None else route.local_row[place]), value
+    return (route.local_row[place] if isinstance(route, Route) else place), value
 
 
 def _zeros(rows: Float[Tensor, "L W"]) -> Float[Tensor, "L W"]:
