@@ -110,7 +110,7 @@ def _build(
 def _place(config: DictConfig, graph: KnowledgeGraph, runtime: Runtime) -> EntityPlacement:
     """Computes the placement on rank 0, for METIS may differ between machines, and sends it to all. Collective."""
     error, entity_of_row = None, torch.empty(graph.num_entities, dtype=torch.int64)
-    kept: tuple[DiskPlan | None, bool] = (None, False)
+    kept: tuple[DiskPlan | None, bool, str | None] = (None, False, None)
     if runtime.is_first:
         try:
             made = instantiate(config.placement)(graph, config.seed)
