@@ -1,6 +1,5 @@
 """EmbeddingTable: the entity vectors, on one rank or partitioned over all ranks, with the same interface."""
 
-import weakref
 from collections.abc import Callable, Iterator
 from copy import copy
 
@@ -9,19 +8,12 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from embedding.exchange import (
-    Route,
-    add_over_ranks,
-    deliver_parts,
-    fetch_rows,
-    plan_route,
-    room_to_deliver,
-    to_each_rank,
-)
+from embedding.exchange import Route, fetch_rows, plan_route
 from embedding.fixed_pieces import FixedPieces, FixedRoute
 from embedding.huge_pages import ask_for_huge_pages
 from embedding.initial import InitialValues
 from embedding.lookup import Lookup
+from embedding.open_lookups import OpenLookups
 from embedding.replica import Replica
 from embedding.rounding import Rounding, rounded_at_random
 from embedding.storage import DiskStorage, spans
@@ -36,32 +28,6 @@ from kernels.updates import Ball
 
 _INITIAL_NUMBERS = 1 << 18
 """Initial values that are computed at a time. Their 64-bit words stay in the cache, and no new memory is asked for."""
-_MANY = 16
-"""More look-ups without a gradient than any step makes. Beyond it the ranks agree which of them can be dropped."""
-
-
-class _Expected:
-    """A look-up that may get a gradient: a weak reference until its first gradient arrives, then a strong one."""
-
-    def __init__(self, num_rows: int, route: Route | FixedRoute | None) -> None:
-        self.num_rows = num_rows
-        self.route = route
-        self.reached: Lookup | None = None
-        """The look-up, once it has a gradient; None before."""
-        self._lookup: weakref.ref[Lookup] | None = None
-
-    def look_up(self, rows: Float[Tensor, "U D"], table: Float[Tensor, "L D"]) -> Lookup:
-        """Makes the look-up."""
-        lookup = Lookup(rows, table, keep=self._keep)
-        self._lookup = weakref.ref(lookup)
-        return lookup
-
-    def is_over(self) -> bool:
-        """True if it has no gradient and its scores are gone, so that it can't get one."""
-        return self.reached is None and (self._lookup is None or self._lookup() is None)
-
-    def _keep(self, lookup: Lookup) -> None:
-        self.reached = lookup
 
 
 class EmbeddingTable:
@@ -136,8 +102,7 @@ class EmbeddingTable:
             self._initialise(initial, stream(name, seed))
 
     def _start(self) -> None:
-        self._lookups: list[_Expected] = []
-        self._many = _MANY
+        self._lookups = OpenLookups(self.world_size if self._is_partitioned else 1, self.weight.device)
         self._own: list[RowGradient] = []
 
     def beside(self, name: str) -> "EmbeddingTable":
@@ -191,9 +156,7 @@ class EmbeddingTable:
             place = [piece.view(each.shape) for piece, each in zip(pieces, row, strict=True)]
         if not torch.is_grad_enabled():
             return Lookup(rows, source), place
-        self._forget_unused()
-        self._lookups.append(expected := _Expected(len(rows), route))
-        return expected.look_up(rows, source), place
+        return self._lookups.look_up(rows, source, route), place
 
     def _fetch(self, row: Int64[Tensor, " K"]) -> tuple[Float[Tensor, "U D"], Int64[Tensor, " K"], Route | FixedRoute]:
         """Copies of rows, the place of each wanted one among them, and the way they came. Collective if partitioned."""
@@ -207,22 +170,8 @@ class EmbeddingTable:
 
     def widen(self) -> None:
         """Gives look-ups more slots, after one whose rows did not fit, and forgets the look-ups. Collective."""
-        self._lookups = []
+        self._lookups.take()
         self.pieces.widen()
-
-    def _forget_unused(self) -> None:
-        """Drops look-ups whose scores are gone without a backward, so that they do not pile up.
-
-        Collective when partitioned and there are many: a look-up is dropped when no rank can give it a gradient.
-        """
-        if self._is_partitioned and len(self._lookups) < self._many:
-            return
-        over = [int(each.is_over()) for each in self._lookups]
-        if self._is_partitioned:
-            over = add_over_ranks(torch.tensor(over, device=self.weight.device)).tolist()
-        most = self.world_size if self._is_partitioned else 1
-        self._lookups = [each for each, ranks in zip(self._lookups, over, strict=True) if ranks < most]
-        self._many = max(_MANY, 2 * len(self._lookups))
 
     def _rows_of(self, entities: tuple[Int64[Tensor, "..."], ...]) -> list[Int64[Tensor, "..."]]:
         """The row of each entity, in tensors of the same shapes."""
@@ -261,7 +210,7 @@ class EmbeddingTable:
         Raises:
             RuntimeError: the table has changed since one of the look-ups.
         """
-        lookups, self._lookups = self._lookups, []
+        lookups = self._lookups.take()
         own, self._own = self._own, []
         reached = [each.reached for each in lookups if each.reached is not None]
         for lookup in reached:
@@ -279,44 +228,14 @@ class EmbeddingTable:
                 if each.reached is not None
             ]
         for number, each in enumerate(lookups if self.world_size > 1 else []):
-            if isinstance(each.route, FixedRoute):
-                received.append(self._receive_in_slots(each, each.route))
-                continue
-            parts = self._receive(each)
+            parts = each.receive(self.like)
             # Most steps look up once: then the sums of all ranks are added where they are.
-            is_last = number == len(lookups) - 1
-            received += parts if is_last else [(row, value.clone()) for row, value in parts]
+            stay = number == len(lookups) - 1 or isinstance(each.route, FixedRoute)
+            received += parts if stay else [(row, value.clone()) for row, value in parts]
         if not received:
             return RowGradient.of([], self.like)
         padded = any(isinstance(each.route, FixedRoute) for each in lookups)
         return RowGradient.of_parts(received, len(self.weight), self.dtype, padded=padded)
-
-    def _receive(self, expected: _Expected) -> list[tuple[Int64[Tensor, " _"], Float[Tensor, "_ D"]]]:
-        """The gradients that all ranks have of this rank's rows, from one look-up, in parts; rows may repeat.
-
-        Each is there until the next exchange.
-        """
-        assert isinstance(expected.route, Route)
-        shape = expected.num_rows, self.width
-        if expected.reached is None:
-            return deliver_parts(self.weight.new_zeros(shape, dtype=torch.float64), expected.route)
-        if is_on_gpu(self.weight):  # the host does not wait for a count
-            return deliver_parts(expected.reached.whole_gradient(torch.float64), expected.route)
-        place, value = expected.reached.gradient(torch.float64, room_to_deliver)
-        # Owners expect a gradient of every row that was looked up: zeros where backward gave none.
-        if len(place) < expected.num_rows:
-            value = value.new_zeros(shape).index_copy_(0, place, value)
-        return deliver_parts(value, expected.route)
-
-    def _receive_in_slots(
-        self, expected: _Expected, route: FixedRoute
-    ) -> tuple[Int64[Tensor, " S"], Float[Tensor, "S D"]]:
-        """The same of a look-up in pieces of a fixed size; row -1 is padding."""
-        if expected.reached is None:
-            value = self.weight.new_zeros((expected.num_rows, self.width), dtype=torch.float64)
-        else:
-            value = expected.reached.whole_gradient(torch.float64)
-        return route.asked.long(), to_each_rank(value)
 
     @property
     def _is_partitioned(self) -> bool:
