@@ -54,7 +54,8 @@ class TrainingStep:
         self.runtime = runtime
         self.times = times
         self.means = GlobalMeans(runtime)
-        self._repeats = {stage.name: repeats_steps(cuda_graph, stage, runtime, observed=observed) for stage in stages}
+        self._repeats_steps = partial(repeats_steps, cuda_graph, runtime=runtime, observed=observed)
+        self._repeats = {stage.name: self._repeats_steps(stage) for stage in stages}
         self._graph: StepGraph | None = None
         self._exchange = {stage.name: FixedExchange.of(stage, runtime, observed=observed) for stage in stages}
         self.made_again = 0
@@ -66,8 +67,12 @@ class TrainingStep:
         return any(self._repeats.values())
 
     def begin(self, stage: Stage) -> None:
-        """Before the first step of a stage, or of what is left of it."""
-        if self._repeats[stage.name]:
+        """Before the first step of a stage, or of what is left of it.
+
+        Raises:
+            InputError: `cuda_graph` asks for what is not possible since another run's rows were frozen.
+        """
+        if self._repeats[stage.name] and self._repeats_steps(stage):
             self._graph = StepGraph(stage, self.means, partial(self.run, stage, lr_factor=1.0))
 
     def end(self) -> None:

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
+from embedding.frozen import FrozenRows
 from embedding.optimizer import ModelOptimizer
 from graph.errors import InputError
 from tests.pretended_gpu.drive import alone, built, fit, train
@@ -69,6 +71,23 @@ def test_a_run_with_replays_is_the_run_without(name, tmp_path: Path, replays: li
     assert graph.steps == eager.steps
     assert graph.test == eager.test
     assert not different(graph.saved, eager.saved)
+
+
+@pytest.mark.parametrize("asked", ["true", "null"])
+def test_rows_that_are_frozen_once_the_trainer_is_made_are_not_repeated(asked: str, tmp_path: Path):
+    options = (*COMPLEX, f"trainer.cuda_graph={asked}")
+    with pretended_gpu():
+        _, trainer = built(options, tmp_path, alone("cuda"), epochs=1)
+        stage, model = trainer.stages[-1], trainer.stages[-1].player.model
+        nothing = torch.zeros_like(model.learned_rows[:, 0], dtype=torch.bool)
+        relation = torch.zeros_like(model.scorer.relation[:, 0], dtype=torch.bool)
+        model.frozen = FrozenRows(nothing, relation, model.dense_tensors(), model.rows_of_a_relation())
+        if asked == "true":
+            with pytest.raises(InputError, match="because some rows of the discriminator are frozen"):
+                trainer.training_step.begin(stage)
+        else:
+            trainer.training_step.begin(stage)
+            assert not trainer.training_step.repeat(stage, 1)
 
 
 def states(options: Sequence[str], folder: Path, *, repeated: bool, triton: bool = False) -> dict[str, Tensor]:
