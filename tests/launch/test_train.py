@@ -137,7 +137,7 @@ def test_nothing_but_the_table_on_stdout(command, tiny_plain):
         (["trainer.keep_checkpoints=0"], ["trainer.keep_checkpoints", "at least 1", "0"]),
         (["trainer.evaluation_memory_mb=0"], ["trainer.evaluation_memory_mb", "at least 1", "0"]),
         (["trainer.epochs=-1", "pretrain.generator.epochs=0", "pretrain.discriminator.epochs=0"], ["epochs", "-1"]),
-        (["dtype=float16"], ["dtype must be float32 or float64", "'float16'"]),
+        (["dtype=float16"], ["dtype must be one of float32, float64, bfloat16", "'float16'"]),
         (["launch.device=tpu"], ["launch.device must be auto, cpu or cuda", "'tpu'"]),
         (["launch.ranks=0"], ["launch.ranks must be at least 1", "0"]),
         (["graph.num_people=3"], ["graph", "num_people", "at least 100", "3"]),

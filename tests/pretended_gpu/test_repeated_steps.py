@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import generator
-from embedding.optimizer import RowwiseAdagrad
+from embedding.optimizer import RowwiseAdagrad, State
 from generator.baseline import PreviousEpoch
 from generator.sampler import NegativeSampler, Reward
 from graph.batch import Batch
@@ -157,9 +157,10 @@ def frozen_stream(self: RepeatedBatch, purpose: str) -> int:
     return stream(purpose, self.seed, self.epoch)
 
 
-def frozen_rate(self: RowwiseAdagrad, gradient: RowGradient) -> None:
-    weight, square_sum = self.model.learned_rows, self.row_state["square_sum"]
-    rowwise_adagrad(weight, square_sum, gradient, lr=self.lr, eps=self.eps, ball=self.model.entity_ball, good=self.good)
+def frozen_rate(self: RowwiseAdagrad, rows: Tensor, state: State, gradient: RowGradient) -> None:
+    rowwise_adagrad(
+        rows, state["square_sum"], gradient, lr=self.lr, eps=self.eps, ball=self.model.entity_ball, good=self.good
+    )
 
 
 def moved_state(self: PreviousEpoch, reward: Reward, batch: Batch) -> Tensor:
