@@ -6,6 +6,7 @@ rounding, on one rank and on many.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,7 +35,7 @@ class ModelOptimizer(ABC):
             of every other dense parameter as a whole. So a row is clipped alike on any number of ranks, and needs no
             norm of all rows, which the ranks would have to add up. None: no limit.
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or a step moves all rows of a table in bfloat16, which can write some alone.
 
     Example:
         positive, negative = model.score(batch, entity)
@@ -42,9 +43,17 @@ class ModelOptimizer(ABC):
         optimizer.step()  # moves the parameters, then clears their gradients
     """
 
+    moves_all_rows: ClassVar[bool] = False
+    """Whether a step also moves entity rows that have no gradient."""
+
     def __init__(
         self, model: KGEModel, lr: float, relation_lr: float | None, eps: float, clip_norm: float | None
     ) -> None:
+        if self.moves_all_rows and model.entity.rounding is not None:
+            raise InputError(
+                "adam moves all rows in each step, and a table in bfloat16 has no room for all of them in float32; "
+                "take rowwise_adagrad or lazy_adam, or dtype=float32"
+            )
         for name, value in (("lr", lr), ("relation_lr", relation_lr)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"optimizer.{name} must be a positive number, got {value}")
@@ -253,37 +262,9 @@ class DenseAdam(_RowAdam):
     Args:
         weight_decay: weight_decay * parameter is added to the gradient (L2 regularisation, KBGAN's lambda), after
             the gradient was clipped.
-    Raises:
-        InputError: a number out of range, or the table is in bfloat16, of which a step can write some rows alone.
     """
 
-    def __init__(
-        self,
-        model: KGEModel,
-        *,
-        lr: float,
-        relation_lr: float | None,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-        clip_norm: float | None,
-    ) -> None:
-        if model.entity.rounding is not None:
-            raise InputError(
-                "adam moves all rows in each step, and a table in bfloat16 has no room for all of them in float32; "
-                "take rowwise_adagrad or lazy_adam, or dtype=float32"
-            )
-        super().__init__(
-            model,
-            lr=lr,
-            relation_lr=relation_lr,
-            beta1=beta1,
-            beta2=beta2,
-            eps=eps,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-        )
+    moves_all_rows = True
 
     def _update_rows(self, rows: Float[Tensor, "L E"], state: State, gradient: RowGradient) -> None:
         model, everywhere = self.model, self.model.frozen is None
