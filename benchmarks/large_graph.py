@@ -14,8 +14,6 @@ import pyarrow as pa
 from pyarrow import parquet
 
 _PIECE = 5_000_000
-_HELD_OUT = 5_000
-"""Triples of valid, and of test."""
 
 
 def main() -> None:
@@ -27,19 +25,21 @@ def main() -> None:
     parser.add_argument("--relations", type=int, default=100)
     parser.add_argument("--clusters", type=int, default=1000)
     parser.add_argument("--noise", type=float, default=0.1, help="the share of triples whose tail has any cluster")
+    parser.add_argument("--held-out", type=int, default=5_000, help="triples of valid, and of test")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not 1 <= options.clusters <= options.entities:
         parser.error(f"--clusters must be from 1 to --entities ({options.entities}), got {options.clusters}")
-    if min(options.triples, options.relations) < 1:
-        parser.error(f"--triples and --relations must be at least 1, got {options.triples} and {options.relations}")
+    if min(options.triples, options.relations, options.held_out) < 1:
+        got = f"{options.triples}, {options.relations} and {options.held_out}"
+        parser.error(f"--triples, --relations and --held-out must be at least 1, got {got}")
     options.out.mkdir(parents=True, exist_ok=True)
     sizes = [min(_PIECE, options.triples - first) for first in range(0, options.triples, _PIECE)]
     for piece, size in enumerate(sizes):
         _write(options, options.out / f"train-{piece:05d}-of-{len(sizes):05d}.parquet", piece, size)
         print(f"{sum(sizes[: piece + 1]):,} of {options.triples:,} triples", flush=True)
     for number, split in enumerate(("valid", "test")):
-        _write(options, options.out / f"{split}.parquet", len(sizes) + number, _HELD_OUT)
+        _write(options, options.out / f"{split}.parquet", len(sizes) + number, options.held_out)
 
 
 def _write(options: argparse.Namespace, path: Path, piece: int, size: int) -> None:

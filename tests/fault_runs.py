@@ -17,18 +17,27 @@ WAYS = ("one rank", "two ranks", "three ranks", "two nodes", *(["two machines"] 
 MOMENTS = ("at the start", "in the middle", "while saving")
 A_SHARD = "while a shard is written"
 _SECONDS = 400.0
+LARGE = "large, on disk"
 _OPTIONS = (
-    *("recipe=none", "graph.num_people=100", "discriminator.dim=8", "trainer.batch_size=128", "trainer.epochs=10"),
-    *("trainer.valid_every=1", "trainer.log_every=2", "trainer.patience=0", "trainer.log_digests=true"),
-    *("launch.device=cpu", "resume=auto"),
+    *("recipe=none", "trainer.valid_every=1", "trainer.log_every=2", "trainer.patience=0"),
+    *("trainer.log_digests=true", "launch.device=cpu", "resume=auto"),
 )
+_FAMILIES = ("graph.num_people=100", "discriminator.dim=8", "trainer.batch_size=128", "trainer.epochs=10")
 TABLES = {
-    "in memory": (),
-    "saved in the background": (),
+    "in memory": _FAMILIES,
+    "saved in the background": _FAMILIES,
     # Rows of 32 kB: there is time to be killed while a shard is written.
     "on disk": (
-        *("discriminator=distmult", "discriminator.dim=8000", "optimizer=lazy_adam", "trainer.batch_size=256"),
-        *("placement.storage=disk", "placement.shards=4", "placement.resident=2", "trainer.epochs=4"),
+        *(*_FAMILIES, "discriminator=distmult", "discriminator.dim=8000", "optimizer=lazy_adam"),
+        *("placement.storage=disk", "placement.shards=4", "placement.resident=2", "trainer.batch_size=256"),
+        "trainer.epochs=4",
+    ),
+    # 228 MB of rows and state, in few batches: most of the time shards come and go, or are saved.
+    LARGE: (
+        *("discriminator=distmult", "discriminator.dim=64", "optimizer=lazy_adam", "optimizer.lr=0.01"),
+        *("loss=softmax", "trainer.batch_size=16384", "trainer.chunk_size=256", "trainer.epochs=3"),
+        *("trainer.valid_sample=50", "trainer.checkpoint_minutes=0.05"),
+        *("placement.storage=disk", "placement.shards=8", "placement.resident=4"),
     ),
 }
 """How the table of a run is kept, and its options."""
@@ -36,9 +45,17 @@ SAMPLERS = {
     "in memory": ("uniform", "bernoulli", "kbgan", "nscaching", "mixture"),
     "saved in the background": ("uniform", "bernoulli", "kbgan", "nscaching", "mixture"),
     "on disk": ("uniform", "bernoulli", "kbgan", "in_batch"),
+    LARGE: ("uniform", "bernoulli", "kbgan", "in_batch"),
 }
 _OF_SAMPLERS = {"kbgan": ("generator.dim=8",), "in_batch": ("trainer.chunk_size=8",)}
 _ON_DISK = {"kbgan": ("optimizer@generator.optimizer=lazy_adam",)}
+_WITH_FEW_BATCHES = {
+    "uniform": ("generator.num_negatives=32",),
+    "bernoulli": ("generator.num_negatives=32",),
+    "kbgan": ("pretrain.generator.epochs=1", "pretrain.discriminator.epochs=1", "trainer.epochs=2"),
+}
+_SECONDS_OF_START = {LARGE: 20.0}
+"""How long a start may take; of others 8."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +73,13 @@ class Attempt:
 
     def __init__(self, table: str, sampler: str, way: str, folder: Path, apart: Machines | None) -> None:
         self.table, self.way, self.folder, self._apart = table, way, folder, apart
-        ranks = WAYS.index(way) + 1 if way.endswith(("rank", "ranks")) else 1
+        ranks = self._ranks = WAYS.index(way) + 1 if way.endswith(("rank", "ranks")) else 1
         place = folder if apart is None else apart.disk
         more = [f"generator={sampler}", f"launch.ranks={ranks}", f"hydra.run.dir={place / 'run'}"]
-        of_sampler = [*_OF_SAMPLERS.get(sampler, ()), *(_ON_DISK.get(sampler, ()) if table == "on disk" else ())]
+        is_on_disk = table in ("on disk", LARGE)
+        of_sampler = [*_OF_SAMPLERS.get(sampler, ()), *(_ON_DISK.get(sampler, ()) if is_on_disk else ())]
+        if table == LARGE:
+            of_sampler += [*_WITH_FEW_BATCHES.get(sampler, ()), "graph=folder", f"graph.path={folder.parent / 'graph'}"]
         self._options = [*_OPTIONS, *TABLES[table], *of_sampler, *more]
         self._script = ROOT / ("tests/small_copies.py" if table == "saved in the background" else "launch/train.py")
         self._port = free_port()
@@ -105,7 +125,7 @@ class Attempt:
     def wait_for(self, fault: Fault) -> None:
         """Waits for the moment of a fault, or until the run has ended."""
         if fault.moment == "at the start":
-            time.sleep(8 * fault.share)
+            time.sleep(_SECONDS_OF_START.get(self.table, 8.0) * fault.share)
         elif fault.moment == "in the middle":
             self._wait(
                 lambda: self._lines() > (20 + 60 * fault.share if self.table == "in memory" else 30 * fault.share)
@@ -114,6 +134,10 @@ class Attempt:
             begin = self._lines() + 5 * fault.share
             self._wait(lambda: self._lines() > begin)
             self._wait(self._writes_a_shard())
+        elif self.table == LARGE:
+            # A file for each shard of each rank, one of other tensors, and the manifest.
+            parts = int(fault.share * (8 * self._ranks + 2))
+            self._wait(lambda: len(self._checkpoints("*.tmp/*")) > parts)
         else:
             seen = len(self._checkpoints("step*"))
             self._wait(lambda: seen + 2 < len(self._checkpoints("step*")) or bool(self._checkpoints("*.tmp")))
@@ -203,9 +227,11 @@ def attempt(table: str, sampler: str, way: str, folder: Path) -> Iterator[Attemp
     Args:
         table: a key of `TABLES`.
         way: one of `WAYS`. Two machines have a disk each, and a network between them.
-        folder: made for it.
+        folder: made for it. Beside it is the graph of a large table, which is made if it is not there.
     """
     folder.mkdir()
+    if table == LARGE:
+        _make_graph(folder.parent / "graph")
     with contextlib.ExitStack() as opened:
         apart = None
         if way == "two machines":
@@ -214,6 +240,14 @@ def attempt(table: str, sampler: str, way: str, folder: Path) -> Iterator[Attemp
         made = Attempt(table, sampler, way, folder, apart)
         opened.callback(made.close)
         yield made
+
+
+def _make_graph(folder: Path) -> None:
+    """A graph of 300,000 entities, few of which are held out."""
+    if not folder.exists():
+        sizes = ("--entities=300000", "--triples=1000000", "--clusters=100", "--held-out=100")
+        command = [sys.executable, "-m", "benchmarks.large_graph", str(folder), *sizes]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def _children(pid: int) -> list[int]:

@@ -1,10 +1,11 @@
 """`python -m tests.faults runs=20 seed=0`: kills runs at random and checks that they end as if unbroken.
 
 Each run has a table (in memory, also with checkpoints in the background, or on disk), a sampler, a way to be started
-and a few kills, all drawn from the seed. What is killed: a rank, the launcher, or one of two nodes of an elastic
-launch, which are on this machine or on machines of their own (Linux namespaces, where that is allowed). When:
-while it starts, in the middle, while it saves, or while a shard is written. After a kill the same command is typed
-again, if the launcher has not gone on by itself. Every run must end, and equal a run of one rank that nobody killed.
+and a few kills, all drawn from the seed. With `table='large, on disk'`, all runs have a table on disk of 300,000
+entities. What is killed: a rank, the launcher, or one of two nodes of an elastic launch, which are on this machine or
+on machines of their own (Linux namespaces, where that is allowed). When: while it starts, in the middle, while it
+saves, or while a shard is written. After a kill the same command is typed again, if the launcher has not gone on by
+itself. Every run must end, and equal a run of one rank that nobody killed.
 """
 
 import random
@@ -14,22 +15,26 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fault_runs import A_SHARD, MOMENTS, SAMPLERS, TABLES, WAYS, Fault, attempt
+from tests.fault_runs import A_SHARD, LARGE, MOMENTS, SAMPLERS, TABLES, WAYS, Fault, attempt
 from tests.same_run import assert_same_run
 
+_SMALL = tuple(table for table in TABLES if table != LARGE)
 
-def draw(source: random.Random) -> tuple[str, str, str, list[Fault]]:
-    """A table, a sampler, a way to start, and one to three faults."""
-    table = source.choice(list(TABLES))
+
+def draw(source: random.Random, tables: Sequence[str]) -> tuple[str, str, str, list[Fault]]:
+    """One of the tables, a sampler, a way to start, and one to three faults."""
+    table = source.choice(tables)
     # Ranks that launch.ranks starts are launch/train.py itself, which copies large checkpoints alone.
-    way = source.choice([way for way in WAYS if table != "saved in the background" or not way.endswith("ranks")])
+    ways = [way for way in WAYS if table != "saved in the background" or not way.endswith("ranks")]
+    # Two nodes on the one disk would take as long again: the small table has them.
+    way = source.choice([way for way in ways if table != LARGE or way.endswith(("rank", "ranks"))])
     sampler = source.choice(SAMPLERS[table])
     targets = {"one rank": ["launcher"], "two ranks": ["rank", "launcher"], "three ranks": ["rank", "launcher"]}
     of_way = targets.get(way, ["rank", "launcher", "node"])
-    moments = [*MOMENTS, *([A_SHARD] * 2 if table == "on disk" else [])]
+    moments = [*MOMENTS, *[A_SHARD] * {"on disk": 2, LARGE: 1}.get(table, 0)]
     faults = [
         Fault(source.choice(of_way), source.choice(moments), source.random()) for _ in range(source.randint(1, 3))
     ]
@@ -60,17 +65,12 @@ def run(table: str, sampler: str, way: str, faults: list[Fault], folder: Path, u
     return told
 
 
-def campaign(runs: int, source: random.Random, wait: Callable[[], None] = lambda: None) -> bool:
-    """Makes so many runs and tells of each; whether all ended as they should.
-
-    Args:
-        wait: called before each run.
-    """
+def campaign(runs: int, source: random.Random, tables: Sequence[str]) -> bool:
+    """Makes so many runs with these tables and tells of each; whether all ended as they should."""
     told: Counter[str] = Counter()
     place = Path(tempfile.mkdtemp(prefix="faults_"))
     for number in range(runs):
-        table, sampler, way, faults = draw(source)
-        wait()
+        table, sampler, way, faults = draw(source, tables)
         unbroken = place / f"{table} {sampler}".replace(" ", "_")
         if not unbroken.exists():
             run(table, sampler, "one rank", [], unbroken, None)
@@ -102,9 +102,12 @@ def main() -> None:
     """The command; exits with 1 if a run was lost or differs."""
     options = dict(word.split("=") for word in sys.argv[1:])
     runs, source = int(options.pop("runs", "20")), random.Random(int(options.pop("seed", "0")))
+    table = options.pop("table", None)
     if options:
-        sys.exit(f"error: options are runs and seed, got {', '.join(options)}")
-    if not campaign(runs, source):
+        sys.exit(f"error: options are runs, seed and table, got {', '.join(options)}")
+    if table is not None and table not in TABLES:
+        sys.exit(f"error: table must be one of {'; '.join(TABLES)}, got {table!r}")
+    if not campaign(runs, source, _SMALL if table is None else (table,)):
         sys.exit(1)
 
 
