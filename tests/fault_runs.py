@@ -17,7 +17,7 @@ WAYS = ("one rank", "two ranks", "three ranks", "two nodes", *(["two machines"] 
 MOMENTS = ("at the start", "in the middle", "while saving")
 A_SHARD = "while a shard is written"
 _SECONDS = 400.0
-LARGE = "large, on disk"
+LARGE = "large on disk"
 _OPTIONS = (
     *("recipe=none", "trainer.valid_every=1", "trainer.log_every=2", "trainer.patience=0"),
     *("trainer.log_digests=true", "launch.device=cpu", "resume=auto"),

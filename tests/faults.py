@@ -1,7 +1,7 @@
 """`python -m tests.faults runs=20 seed=0`: kills runs at random and checks that they end as if unbroken.
 
 Each run has a table (in memory, also with checkpoints in the background, or on disk), a sampler, a way to be started
-and a few kills, all drawn from the seed. With `table='large, on disk'`, all runs have a table on disk of 300,000
+and a few kills, all drawn from the seed. With `table='large on disk'`, all runs have a table on disk of 300,000
 entities. What is killed: a rank, the launcher, or one of two nodes of an elastic launch, which are on this machine or
 on machines of their own (Linux namespaces, where that is allowed). When: while it starts, in the middle, while it
 saves, or while a shard is written. After a kill the same command is typed again, if the launcher has not gone on by

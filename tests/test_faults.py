@@ -23,7 +23,7 @@ def test_a_table_that_is_named_is_the_table_of_all_runs_on_each_number_of_ranks(
         (["tables=all"], "options are runs, seed and table, got tables"),
         (
             ["table=huge"],
-            "table must be one of in memory; saved in the background; on disk; large, on disk, got 'huge'",
+            "table must be one of in memory; saved in the background; on disk; large on disk, got 'huge'",
         ),
     ],
 )
