@@ -6,6 +6,7 @@ of them, in minutes in which .5 GB of rows left. Rows that are held are written 
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import tempfile
@@ -68,7 +69,7 @@ class MappedFile(mmap.mmap):
                     while done < len(block):
                         read = os.preadv(self.file, [block[done:]], begin + place + done)
                         if not read:
-                            raise OSError(f"the file of rows ends at byte {begin + place + done}")
+                            raise OSError(errno.EIO, f"the file of rows ends at byte {begin + place + done}")
                         done += read
                 with self.lock:
                     _expect(_system().mremap(memory, size, size, _MAY_MOVE_TO, self.address + begin))

@@ -80,8 +80,13 @@ class DiskStorage:
             ) from error
         rows = torch.frombuffer(file, dtype=dtype).view(count, width)
         file.address = rows.data_ptr()
-        self._files[file.address] = weakref.ref(file)
         self.has_changed()
+        self._files[file.address] = weakref.ref(file)
+        try:
+            for shard in self._held:  # of the stage before this one, which may go on with the same state
+                file.hold(*self.shards[shard])
+        except OSError as error:
+            raise self._explained(error) from error
         return rows
 
     def spans(self, rows: Float[Tensor, "L W"], multiple: int = 1) -> Iterator[slice]:
@@ -107,8 +112,8 @@ class DiskStorage:
         self.wait()
         self._state = state
         self._changed |= {*state.shards}
-        needed, leaving = {*state.shards} - self._held, self._held - {*state.shards}
-        coming = {*state.following} - {*state.shards} - self._held
+        needed, coming = {*state.shards} - self._held, {*state.following} - {*state.shards} - self._held
+        leaving = self._held - {*state.shards, *state.following}  # one that comes back at once stays
         self._held = {*state.shards, *state.following}
         try:
             for shard in sorted(needed):

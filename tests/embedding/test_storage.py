@@ -1,5 +1,6 @@
 """Rows in files are rows as in memory; memory holds those of a few shards; a disk that is full is an error."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,3 +98,29 @@ def test_a_table_needs_a_folder():
     placement = EntityPlacement.from_order(torch.arange(4), DiskPlan(2, 2, None))
     with pytest.raises(InputError, match=r"placement\.folder must name a folder for the table, got null"):
         DiskStorage(replace(placement), 0, 1)
+
+
+def _is_in_memory(storage: DiskStorage, shard: int, rows: torch.Tensor) -> bool:
+    """Whether a change of a shard's rows stays out of the file until the shard leaves."""
+    file, row = storage._file(rows), storage.shards[shard][0] + 100
+    before = os.pread(file.file, 4, row * file.row_bytes)
+    rows[row, 0] += 1
+    return os.pread(file.file, 4, row * file.row_bytes) == before
+
+
+def test_a_shard_that_comes_back_at_once_stays_in_memory(tmp_path):
+    table = table_of(tmp_path)
+    for state in (state_of((0, 1), (0, 2)), state_of((0, 2), (1, 2)), state_of((1, 2), (1, 2))):
+        table.storage.enter(state)
+        assert all(_is_in_memory(table.storage, shard, table.weight) for shard in state.shards)
+
+
+def test_rows_that_are_made_when_a_state_is_in_memory_are_in_memory_too(tmp_path):
+    table = table_of(tmp_path)
+    table.storage.enter(state_of((0, 1), (1, 2)))
+    state_of_optimiser = table.new_rows(30)
+    table.storage.enter(state_of((0, 1), (1, 2)))
+    assert _is_in_memory(table.storage, 1, state_of_optimiser)
+    table.storage.enter(state_of((2, 3), (2, 3)))
+    table.storage.wait()
+    assert not _is_in_memory(table.storage, 1, state_of_optimiser)
