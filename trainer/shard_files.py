@@ -83,10 +83,18 @@ class ShardFile:
         """
         names = frozenset(self._tensors)
         same = self._files.written(self.path.name, names)
-        if same is not None and same.path.is_file():  # it may have been removed, by hand or as an old one
-            os.link(same.path, self.path)
+        if same is not None and _is_linked(same.path, self.path):
             digest = same.digest
         else:
             digest = TensorFile(self.path, self._tensors).write()
         self._files.note(self._final, digest, names)
         return digest
+
+
+def _is_linked(path: Path, other: Path) -> bool:
+    """Links a file to another name. False: it is gone, as an old one or by hand, or the disk has no links, as FAT."""
+    try:
+        os.link(path, other)
+    except OSError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Checkpoints of a table on disk: a file for each shard, links for those that have not changed, loaded by anyone."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def test_only_shards_that_steps_used_are_written_again(tmp_path):
     checkpointer.load(first, players)
     third = checkpointer.save("step_3", players, STATE, MANIFEST)
     checkpointer.load(third, loaded)
+    assert_same(content(loaded), content(players))
+
+
+def test_a_disk_without_hard_links_gets_all_shards_again(tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT and some network disks say
+
+    players, checkpointer = on_disk(tmp_path / "table"), checkpointer_of(tmp_path, keep=3)
+    train(players)
+    checkpointer.save("step_1", players, STATE, MANIFEST)
+    players["discriminator"].model.site.storage.enter(state_of((1, 2), (1, 2)))
+    monkeypatch.setattr("trainer.shard_files.os.link", fails)
+    second = checkpointer.save("step_2", players, STATE, MANIFEST)
+    checkpointer.read_manifest(second)
+    loaded = in_memory()
+    checkpointer.load(second, loaded)
     assert_same(content(loaded), content(players))
 
 
