@@ -4,15 +4,16 @@ import contextlib
 import json
 import logging
 import os
-import uuid
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from graph.whole_file import whole_file
 
 _KEY = "advkge_graph"
 _TYPES = {torch.int64: ("I64", 3), torch.int32: ("I32", 2), torch.uint8: ("U8", 1)}
@@ -55,16 +56,13 @@ def save_checked(file: Path, tensors: dict[str, Tensor], beside: Any, stamp: str
         beside: what is kept beside the tensors, as json.
     """
     kept = {"stamp": stamp, "checksum": checksum(tensors), "beside": beside}
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")  # ranks of one run may write at the same time
     try:
         _make(file.parent)
-        save_file(tensors, partial, {_KEY: json.dumps(kept)})
-        os.replace(partial, file)
+        with whole_file(file) as opened:
+            save_file(tensors, opened, {_KEY: json.dumps(kept)})
         return True
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         _log.warning("%s %s cannot be written (%s): the next run makes it again", what, file, error)
-        with contextlib.suppress(OSError):
-            partial.unlink()
         return False
 
 
@@ -81,8 +79,8 @@ def _make(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # for its user alone: kernels are loaded from a folder below
 
 
-def save_file(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file a block at a time, the bytes that safetensors.torch.save_file would write.
+def save_file(tensors: Mapping[str, Tensor], file: BinaryIO, metadata: Mapping[str, str]) -> None:
+    """Writes the bytes that safetensors.torch.save_file would write, a block at a time.
 
     That one copies a tensor before it writes it, which a train split as large as memory does not allow.
     """
@@ -98,12 +96,11 @@ def save_file(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, 
         }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with file.open("wb") as opened:
-        opened.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            flat = tensors[name].contiguous().view(-1)
-            for first in range(0, len(flat), _BLOCK):
-                opened.write(flat[first : first + _BLOCK].numpy().data)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        flat = tensors[name].contiguous().view(-1)
+        for first in range(0, len(flat), _BLOCK):
+            file.write(flat[first : first + _BLOCK].numpy().data)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> int:

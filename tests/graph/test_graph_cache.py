@@ -145,7 +145,7 @@ def test_a_write_that_fails_leaves_the_old_cache_and_no_debris(folder, cache, ca
     (folder / "train.txt").write_text("z\tr\tb\n")
 
     def full_disk(tensors, file, metadata):
-        Path(file).write_bytes(b"half")
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checked_file, "save_file", full_disk)
@@ -179,6 +179,7 @@ def test_the_file_is_the_one_that_safetensors_would_write(tmp_path, monkeypatch)
         "none": torch.zeros(0, 3, dtype=torch.int32),
     }
     metadata = {"key": '{"stamp": "é \\" "}'}
-    checked_file.save_file(tensors, tmp_path / "own", metadata)
+    with (tmp_path / "own").open("wb") as own:
+        checked_file.save_file(tensors, own, metadata)
     save_file({name: each.contiguous() for name, each in tensors.items()}, tmp_path / "theirs", metadata)
     assert (tmp_path / "own").read_bytes() == (tmp_path / "theirs").read_bytes()

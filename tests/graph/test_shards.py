@@ -58,6 +58,19 @@ def test_the_file_has_train_sorted_by_shards_and_is_taken_again(block, placement
     assert [path.name for path in tmp_path.iterdir()] == ["t.int32"]
 
 
+@pytest.mark.parametrize("place", [0, 1000, -1])
+def test_a_file_whose_bytes_have_changed_is_made_again(place, placement, tmp_path, caplog):
+    train, file = families().train.int(), tmp_path / "t.int32"
+    ordered = sorted_by_shards(train, placement, tmp_path, "t")[0].clone()
+    good = file.read_bytes()
+    damaged = bytearray(good)
+    damaged[place] ^= 1
+    file.write_bytes(damaged)
+    assert sorted_by_shards(train, placement, tmp_path, "t")[0].equal(ordered)
+    assert file.read_bytes() == good
+    assert f"placement.folder: {file} is damaged: making it again" in caplog.text
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_epoch_has_every_triple_once_when_its_shards_are_in_memory(epoch, order, placement):
     seen = []
