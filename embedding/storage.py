@@ -60,6 +60,7 @@ class DiskStorage:
         self._state: Resident | None = None
         self._held: set[int] = set()
         self._changed = set(range(len(self.shards)))
+        self._has_states = placement.disk.has_states
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shards")
         self._work: list[Future[None]] = []
 
@@ -131,9 +132,12 @@ class DiskStorage:
         self._changed = set(range(len(self.shards)))
 
     def take_changed(self) -> set[int]:
-        """The shards that may have changed since the last call. Only steps on a state change rows unasked."""
+        """The shards that may have changed since the last call. Unasked, steps change rows of their state, or any if
+        all shards are in memory, where there are no states.
+        """
         changed = self._changed
-        self._changed = set() if self._state is None else {*self._state.shards}
+        if self._has_states:
+            self._changed = set() if self._state is None else {*self._state.shards}
         return changed
 
     def drop(self, shard: int) -> None:

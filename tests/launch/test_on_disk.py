@@ -34,8 +34,11 @@ def ran(command, tiny_plain, tmp_path):
     return run
 
 
-def test_with_all_shards_in_memory_it_is_the_run_in_memory_bit_for_bit(ran):
+def test_with_all_shards_in_memory_it_is_the_run_in_memory_bit_for_bit(ran, tmp_path):
     assert ran("disk", *DISK, "placement.resident=6") == ran("memory")
+    # Of the checkpoint that was best.
+    test, like = (json.loads((tmp_path / name / "result.json").read_text())["test"] for name in ("disk", "memory"))
+    assert test == like
 
 
 def test_two_ranks_train_what_one_trains_and_a_resume_goes_on_as_if_unbroken(ran, command, tiny_plain, tmp_path, warm):

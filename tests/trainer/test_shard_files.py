@@ -19,9 +19,9 @@ from trainer.runtime import Runtime
 SHARDS = 4
 
 
-def on_disk(folder: Path, runtime: Runtime | None = None) -> dict[str, Player]:
-    site = site_of(families(), runtime)
-    placement = random_placement(families(), 3, storage="disk", shards=SHARDS, resident=2, folder=str(folder))
+def on_disk(folder: Path, runtime: Runtime | None = None, *, resident: int = 2) -> dict[str, Player]:
+    site, plan = site_of(families(), runtime), {"shards": SHARDS, "resident": resident, "folder": str(folder)}
+    placement = random_placement(families(), 3, storage="disk", **plan)
     storage = DiskStorage(placement, site.rank, site.world_size)
     model = model_of(replace(site, placement=placement, storage=storage))
     return {"discriminator": Player(model, lazy_adam(model))}
@@ -51,6 +51,16 @@ def test_only_shards_that_steps_used_are_written_again(tmp_path):
     checkpointer.load(first, players)
     third = checkpointer.save("step_3", players, STATE, MANIFEST)
     checkpointer.load(third, loaded)
+    assert_same(content(loaded), content(players))
+
+
+def test_steps_with_all_shards_in_memory_are_saved(tmp_path):
+    players, checkpointer = on_disk(tmp_path / "table", resident=SHARDS), checkpointer_of(tmp_path)
+    for number in range(3):  # no step tells which shards it uses
+        train(players)
+        path = checkpointer.save(f"step_{number}", players, STATE, MANIFEST)
+    loaded = in_memory()
+    checkpointer.load(path, loaded)
     assert_same(content(loaded), content(players))
 
 
