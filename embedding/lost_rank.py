@@ -9,3 +9,12 @@ class LostRankError(InputError):
     def __init__(self, message: str, *, hangs: bool) -> None:
         super().__init__(message)
         self.hangs = hangs
+
+
+def late(ranks: str, seconds: float) -> LostRankError:
+    """The error for ranks, such as "rank 1", that others have waited for so many seconds."""
+    return LostRankError(
+        f"{ranks} did not take part in an exchange within {seconds:g} seconds (launch.timeout_seconds): it hangs, or "
+        "has much more to do than the others, or a slower disk",
+        hangs=True,
+    )

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from embedding.lost_rank import LostRankError
+from embedding.lost_rank import LostRankError, late
 from kernels.library import call, load
 
 log = logging.getLogger(__name__)
@@ -274,11 +274,7 @@ class SharedMemory:
         sizes = len(self.regions), self.exchanges, float(self.seconds)
         missing = call("wait_for_all", self._counters, self._process, *sizes)
         if missing >= len(self.regions):
-            raise LostRankError(
-                f"rank {missing - len(self.regions)} did not take part in an exchange within {self.seconds:g} seconds "
-                "(launch.timeout_seconds): it hangs, or has much more to do than the others",
-                hangs=True,
-            )
+            raise late(f"rank {missing - len(self.regions)}", self.seconds)
         if missing >= 0:
             raise LostRankError(f"rank {missing} has died", hangs=False)
 

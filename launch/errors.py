@@ -12,12 +12,14 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from embedding.lost_rank import LostRankError
+from embedding.lost_rank import LostRankError, late
 from graph.errors import InputError
 from launch.last_line import is_rank, may_say, may_say_of_others, rank_number, who_is_lost
 from launch.suggestions import explain_unknown_option, explain_wrong_value, no_such_choice
 
 _LOST_CONNECTION = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|timeout", re.IGNORECASE)
+_OUT_OF_TIME = re.compile(r"timed out waiting (\d+)ms", re.IGNORECASE)
+"""What gloo says if another rank did not come."""
 
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|calculation overflowed|multiplication overflow|bad_alloc")
 
@@ -51,7 +53,11 @@ def one_line_errors() -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [""])[0]
         if isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)):
-            line = who_is_lost(reason)
+            lost, waited = who_is_lost(reason), _OUT_OF_TIME.search(reason)
+            if waited is not None:
+                line = str(late(lost, int(waited[1]) / 1000))
+                _end(line if may_say(line) else None, error)
+            line = f"{lost} does not answer rank {rank_number()}: {reason}"
             _end(line if may_say_of_others(line) else None, error)
         line = f"rank {rank_number()} ended with {type(error).__name__}: {reason}"
         if not may_say(line):

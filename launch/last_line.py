@@ -71,7 +71,7 @@ def may_say_of_others(line: str) -> bool:
 
 
 def who_is_lost(reason: str) -> str:
-    """A line that names the lost ranks: those that do not report a lost connection within a second, as others do.
+    """The lost ranks, such as "rank 1": those that do not report a lost connection within a second, as others do.
 
     Args:
         reason: the error that this rank saw.
@@ -87,7 +87,7 @@ def who_is_lost(reason: str) -> str:
         lost = " and ".join(f"rank {rank}" for rank in ranks if not store.check([f"{_key()}/noticed by/{rank}"]))
     except DistError:
         pass  # the launcher is gone, and its store with it
-    return f"{lost or 'another rank'} does not answer rank {rank_number()}: {reason}"
+    return lost or "another rank"
 
 
 def claim(store: "Store", line: str) -> bool:

@@ -142,6 +142,9 @@ with one_line_errors():
         raise {error}
     runtime.first_then_others(prepare)
     runtime.add(torch.ones(1))
+    if runtime.rank == 1:
+        time.sleep({late})
+    runtime.agree(None)
     runtime.close()
 """
 
@@ -169,7 +172,7 @@ def _this_checkout(monkeypatch, environment):
 )
 def test_an_error_of_one_rank_alone_is_the_one_line_of_the_run(error, line, has_traceback, tmp_path, capfd):
     started = time.monotonic()
-    ending = run_ranks(tmp_path, error=error, seconds=0, timeout=600)
+    ending = run_ranks(tmp_path, error=error, seconds=0, timeout=600, late=0)
     said = [text for text in capfd.readouterr().err.splitlines() if not text.endswith(WITHOUT_KERNELS)]
     assert ending.error == line
     assert said[-1] == f"error: {line}"
@@ -181,4 +184,16 @@ def test_an_error_of_one_rank_alone_is_the_one_line_of_the_run(error, line, has_
 @pytest.mark.slow
 @pytest.mark.usefixtures("_this_checkout")
 def test_preparing_on_one_rank_may_take_longer_than_a_collective(tmp_path):
-    assert run_ranks(tmp_path, error=None, seconds=5, timeout=3).error is None
+    assert run_ranks(tmp_path, error=None, seconds=5, timeout=3, late=0).error is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_this_checkout")
+def test_a_rank_that_comes_late_is_named_and_not_the_one_that_waited_for_it(tmp_path, capfd):
+    """As one that writes its part of a checkpoint to a slower disk."""
+    ending = run_ranks(tmp_path, error=None, seconds=0, timeout=5, late=12)
+    assert ending.error == (
+        "rank 1 did not take part in an exchange within 5 seconds (launch.timeout_seconds): it hangs, or has much more "
+        "to do than the others, or a slower disk"
+    )
+    assert capfd.readouterr().err.splitlines()[-1] == f"error: {ending.error}"
