@@ -53,7 +53,7 @@ def sorted_by_shards(
         except OSError as error:
             size = len(train) * _WIDTH / 1e9
             raise InputError(
-                f"placement.folder: {folder} can't take {size:.1f} GB of sorted triples: {error.strerror}"
+                f"placement.folder: {folder} can't take {size:.3g} GB of sorted triples: {error.strerror}"
             ) from error
         ordered = _mapped(file)
     return ordered, states

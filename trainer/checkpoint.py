@@ -280,10 +280,10 @@ class Checkpointer:
     def _explain(self, reason: str) -> str:
         pointer = self.folder / "latest.json"
         try:
-            last = read_pointer(pointer) if pointer.exists() else "none yet"
+            last = f"the last good one is {read_pointer(pointer)}" if pointer.exists() else "there is none before it"
         except InputError as error:
-            last = f"not known ({error})"
-        return f"could not save a checkpoint in {self.folder}: {reason}; the last good one is {last}"
+            last = f"the last good one is not known ({error})"
+        return f"could not save a checkpoint in {self.folder}: {reason}; {last}"
 
     def _prepare(self, temporary: Path) -> None:
         for leftover in self.folder.glob("*.tmp"):

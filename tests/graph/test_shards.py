@@ -142,6 +142,6 @@ def test_options_out_of_range_are_refused(options, said):
 
 def test_triples_that_the_disk_cant_take_are_refused(placement, tmp_path, monkeypatch):
     monkeypatch.setattr(bucket_file, "_WIDTH", 1 << 40)  # 2 petabytes
-    with pytest.raises(InputError, match=r"placement.folder: .* can't take \d+.\d GB of sorted triples"):
+    with pytest.raises(InputError, match=r"placement.folder: .* can't take [\d.e+]+ GB of sorted triples"):
         sorted_by_shards(families().train.int(), placement, tmp_path, "t")
     assert not list(tmp_path.iterdir())

@@ -2,8 +2,10 @@ import csv
 import json
 import logging
 import re
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +86,34 @@ def test_a_new_run_in_an_old_folder_starts_over(tmp_path: Path):
     assert steps(tmp_path) == [1]
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path):
+@contextmanager
+def most_bytes(count: int) -> Iterator[None]:
+    """Lets no file of this process have more bytes; to write more is an error, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_the_tracker_can_still_finish(tmp_path: Path):
     tracker = JsonLinesTracker()
     tracker.start(tmp_path, {}, title=TITLE, run_id=None, from_step=0)
-
-    class Full:
-        name = "metrics.jsonl"
-
-        def write(self, _: str) -> None:
-            raise OSError(28, "No space left on device")
-
-        def close(self) -> None: ...
-
-    tracker._file.close()
-    tracker._file = Full()  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(InputError, match=r"metrics.jsonl can't be written: No space left on device"):
+    with most_bytes(50):
         tracker.log(1, {})
+        with pytest.raises(InputError, match=r"metrics.jsonl can't be written: File too large"):
+            tracker.log(2, {"loss": "x" * 100})
+        tracker.finish(None)
+    assert json.loads((tmp_path / "metrics.jsonl").read_bytes().splitlines()[0]) == {"step": 1}
+
+
+def test_a_run_that_goes_on_on_a_full_disk_is_one_line_and_loses_none(tmp_path: Path):
+    before = b'{"step": 1}\n{"step": 2}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(before)
+    with most_bytes(10), pytest.raises(InputError, match=r"metrics.jsonl can't be written: File too large"):
+        JsonLinesTracker().start(tmp_path, {}, title=TITLE, run_id=None, from_step=2)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
 def test_wandb_mode_is_checked():
