@@ -17,13 +17,14 @@ _LARGEST_DIMENSION = 1 << 48  # larger ones, of tensors without elements, overfl
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, and waits until it is on the disk."""
+    """Writes a file whole or not at all, and waits until it is on the disk, with the names in its folder."""
     temporary = path.with_suffix(".partial")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -291,6 +291,25 @@ def test_a_write_that_the_kernel_refuses_is_one_line(tmp_path: Path):
     checkpointer_of(tmp_path).read_manifest(path)
 
 
+def test_a_first_save_that_fails_says_that_there_is_none_before(tmp_path: Path):
+    with files_no_larger_than(6000), pytest.raises(InputError, match="File too large; there is none before it"):
+        checkpointer_of(tmp_path).save("step_1", players_of(), STATE, MANIFEST)
+
+
+def test_an_old_checkpoint_goes_when_the_name_of_the_new_pointer_is_on_the_disk(tmp_path, monkeypatch):
+    """Else a loss of power could leave a pointer to a checkpoint that is gone."""
+    first, seen = saved(tmp_path), []
+    checkpointer = checkpointer_of(tmp_path, keep=1)
+    second = checkpointer.save("step_2", players_of(), STATE, MANIFEST)
+    monkeypatch.setattr(
+        "trainer.checkpoint_files.sync_folder",
+        lambda folder: seen.append((folder, find_checkpoint(tmp_path, "latest", "resume"), first.exists())),
+    )
+    checkpointer.point("latest", second)
+    assert seen == [(tmp_path, second, True)]
+    assert not first.exists()
+
+
 def test_a_pointer_that_cannot_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path)
     checkpointer = checkpointer_of(tmp_path)
