@@ -27,7 +27,7 @@ from graph.batch import Batch
 from graph.counter_random import combine, stream
 from graph.errors import InputError
 from kernels.queries import HeadRows
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import Ball
 
 _Heads = TypeVar("_Heads", bound=HeadRows)

@@ -16,7 +16,7 @@ from embedding.model import KGEModel
 from graph.errors import InputError
 from graph.step_numbers import StepNumbers
 from kernels.number import Number
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 
 _FREE = Ball((), None)

@@ -17,7 +17,7 @@ from embedding.scoring.network import batch_norms
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 
 class Encoding(ABC):

@@ -17,7 +17,7 @@ from embedding.moments import Moments, moments_of
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 
 class FullGraphEncoding(Encoding):

@@ -18,7 +18,8 @@ from embedding.lookup import Lookup
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
-from kernels.rows import RowGradient, distinct_rows
+from kernels.row_gradient import RowGradient
+from kernels.rows import distinct_rows
 
 _BLOCK_ROWS = 1 << 13
 """Entities whose rows `encode` makes at a time: memory beside the tables is that of their neighbours' rows."""

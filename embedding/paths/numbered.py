@@ -12,7 +12,7 @@ from embedding.paths.edge_scoring import EdgeScoring
 from embedding.site import ModelSite
 from embedding.table import EmbeddingTable
 from graph.errors import InputError
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 _WITHOUT_VECTORS = {"max_norm": None, "entity_dropout": 0.0}
 """Options that must have these values, because they are about vectors of entities."""

@@ -16,7 +16,7 @@ from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.precision import Precision, lowered, multiplied
-from kernels.rows import PairGradient
+from kernels.row_sources import PairGradient
 
 
 def precision_of(name: str) -> Precision:

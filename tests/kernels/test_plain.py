@@ -29,7 +29,8 @@ from generator.uniform import UniformSampler
 from graph.known import KnownTriples
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 from kernels.precision import Precision
-from kernels.rows import GatheredGradient, sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
+from kernels.row_sources import GatheredGradient
+from kernels.row_sums import sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, randn, without_kernels
 from tests.worlds import (
     adam,
