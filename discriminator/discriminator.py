@@ -14,7 +14,7 @@ from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from embedding.scoring.fused import FusedLoss
 from graph.batch import Batch, Negatives
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam, LazyAdam, RowwiseAdagrad
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.distmult import DistMult
 from embedding.scoring.hake import HAKE

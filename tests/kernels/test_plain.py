@@ -16,7 +16,8 @@ from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
 from embedding.lookup import Lookup
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import RowwiseAdagrad
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, minus_l1, minus_l2, minus_modulus
 from embedding.scoring.complex import ComplEx

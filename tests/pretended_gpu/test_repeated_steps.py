@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import generator
-from embedding.optimizer import RowwiseAdagrad, State
+from embedding.model_optimizer import State
+from embedding.optimizer import RowwiseAdagrad
 from generator.baseline import PreviousEpoch
 from generator.sampler import NegativeSampler, Reward
 from graph.batch import Batch
