@@ -53,7 +53,7 @@ class SampledEncoding(Encoding):
 
     @torch.no_grad()
     def encode(self) -> None:
-        """See `Encoding.encode`. Layer by layer, and in each layer some thousand entities at a time."""
+        """See `LearnedRows.encode`. Layer by layer, and in each layer some thousand entities at a time."""
         table, edges = self._entity, self._edges.all()
         self._step = table.maker = None
         table.weight = self._learned.weight
@@ -69,7 +69,8 @@ class SampledEncoding(Encoding):
         self._show_relations(seen)
 
     def begin_step(self, batch: Batch) -> None:
-        """See `Encoding.begin_step`. Makes the relation rows; look-ups make entity rows from now on."""
+        """See `LearnedRows.begin_step`. Makes the relation rows; look-ups make entity rows from now on."""
+        batch = batch.to(self.encoder.site.device)
         for parameter in self.encoder.parameters():
             parameter.grad = None
         with torch.enable_grad():
@@ -95,7 +96,7 @@ class SampledEncoding(Encoding):
         ]
 
     def take_gradient(self) -> RowGradient:
-        """See `Encoding.take_gradient`: of the learned rows that the step's blocks have."""
+        """See `LearnedRows.take_gradient`: of the learned rows that the step's blocks have."""
         step, self._step = self._step, None
         if step is None:
             raise not_begun()
