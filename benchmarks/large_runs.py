@@ -16,7 +16,7 @@ from benchmarks.timing import seconds_of
 from graph.knowledge_graph import PackedNames
 from launch.build import Run
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 _DIMENSION = 128

@@ -15,7 +15,7 @@ from graph.knowledge_graph import KnowledgeGraph
 from launch.build import Run
 from launch.same_model import refuse_another_model
 from launch.saved_run import load_graph
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest
 from trainer.origin import Origin, Renumbering

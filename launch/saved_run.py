@@ -18,7 +18,8 @@ from launch.graph_and_model import build_model, read_graph
 from launch.opened_model import open_model
 from launch.own_targets import check_plain
 from launch.parts import instantiate, learns_vectors
-from launch.schema import GONE, RunOptions, SavedRunOptions
+from launch.run_options import GONE, RunOptions
+from launch.trained_options import SavedRunOptions
 from trainer.checkpoint import Checkpointer
 from trainer.checkpoint_files import is_file
 from trainer.player import load_trained_dense
