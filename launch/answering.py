@@ -12,7 +12,7 @@ from answers.completions import Completions
 from answers.queries import QueryIds
 from graph.errors import InputError
 from graph.slots import Slots
-from launch.build import Run
+from launch.built_run import Run
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
 from launch.options import check_values

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
-from launch.build import Run
+from launch.built_run import Run
 from launch.classify import classify, triples_of
 from launch.errors import one_line_errors
 from launch.main import main_of

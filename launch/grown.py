@@ -12,7 +12,7 @@ from torch import Tensor
 from graph.arrow_names import as_array
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
-from launch.build import Run
+from launch.built_run import Run
 from launch.same_model import refuse_another_model
 from launch.saved_run import load_graph
 from launch.trained_options import GraphPlace, SavedRunOptions

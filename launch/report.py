@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from graph.errors import InputError
 from launch.arguments import for_shell, override
-from launch.build import Run
+from launch.built_run import Run
 from launch.errors import one_line_errors
 from launch.hardest import HardestNegatives
 from launch.last_line import is_rank
