@@ -72,7 +72,7 @@ class Discriminator:
 
     def start_stage(self) -> None:
         """Makes a new optimiser. Called at the start of each stage; the model keeps its parameters."""
-        self.model.attach("loss", self.loss)
+        self.model.attached.put("loss", self.loss)
         if hasattr(self, "optimizer"):
             del self.optimizer  # first, because its state may be larger than the table
         self.optimizer = self._make_optimizer(self.model)

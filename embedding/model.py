@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from embedding.attached import AttachedModules
 from embedding.dropout import RowDropout
 from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoding import Encoding
-from embedding.exchange import add_over_ranks
 from embedding.frozen import RELATION, FrozenRows
 from embedding.initial_rows import InitialRows
 from embedding.learned_rows import LearnedRows, RowsAsRead
@@ -116,7 +116,7 @@ class KGEModel:
         scoring.fill_dense(self.name, site.seed)
         self.scorer = TripleScorer(scoring.to(site.device), relation.to(site.device), site.dtype)
         self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
-        self.attached = nn.ModuleDict()
+        self.attached = AttachedModules(site)
         self._made: tuple[Batch, Tensor] | None = None
         self.entity.clip_(self.entity_ball)
         self.relation_ball.clip_(self.scorer.relation.detach())
@@ -152,12 +152,12 @@ class KGEModel:
 
     @property
     def has_vectors(self) -> bool:
-        """Whether an entity's row is a vector that was learned or encoded; else it is the entity's number."""
+        """Whether an entity's row is a vector, learned or made by an encoder; else it is the entity's number."""
         return self._edges is None
 
     @property
     def has_network(self) -> bool:
-        """Whether queries are made by a network, with batch norm or dropout of its own."""
+        """Whether a network makes the queries, with batch norm or dropout of its own: see `NetworkScoring`."""
         return self._network is not None
 
     @property
@@ -168,15 +168,17 @@ class KGEModel:
     def encode(self) -> None:
         """Makes the rows that scoring sees, after the learned ones have changed. Collective.
 
-        Call it before anything but a training step reads rows. Without an encoder, only an `EdgeScoring`, which takes
-        all edges again, and replicated rows need it.
+        Call it after the last of some training steps, before anything else reads rows. It matters for a model with an
+        encoder, for an `EdgeScoring`, which takes all edges again, and for replicated rows.
         """
         self._learned.encode()
         self.entity.replicate()
 
     def begin_step(self, batch: Batch) -> None:
-        """Brings the shards of a step into memory, if rows are on disk. Makes the rows that scoring sees in the step,
-        without the edges of its positives, if there is an encoder; an `EdgeScoring` leaves them out too. Collective.
+        """Prepares for a training step. Collective.
+
+        Rows on disk come into memory. An encoder makes the rows that scoring sees, without the edges of the step's
+        positives; an `EdgeScoring` leaves these edges out too.
 
         Args:
             batch: the global batch, on any device.
@@ -191,16 +193,6 @@ class KGEModel:
         An encoder's parameters and the learned relation rows get their gradients too.
         """
         return self._learned.take_gradient()
-
-    def attach(self, name: str, module: nn.Module) -> None:
-        """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.
-
-        Replaces an earlier module of that name.
-        """
-        if name in self.attached:
-            del self.attached[name]
-        if next(module.parameters(), None) is not None:
-            self.attached[name] = module.to(self.site.device)
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters except entity rows; equal on all ranks."""
@@ -220,14 +212,6 @@ class KGEModel:
         number r, r + R, and so on."""
         tensors, names = self.dense_tensors(), [RELATION, *self._learned.relation_parameters()]
         return {name: len(tensors[name]) // self.site.num_relations for name in names}
-
-    def add_attached_gradients(self) -> None:
-        """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
-        if self.site.world_size > 1:
-            for parameter in self.attached.parameters():
-                parameter.grad = add_over_ranks(
-                    torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                )
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores the positives, and the negatives that they become with each candidate in the corrupted place.

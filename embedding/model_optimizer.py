@@ -99,7 +99,7 @@ class ModelOptimizer(ABC):
         """
         if self.numbers is None:
             self.set_lr(lr_factor)
-        self.model.add_attached_gradients()
+        self.model.attached.add_gradients()
         gradient = self.model.take_gradient()
         relation = self.model.learned_relations
         for parameter, rows, state in zip(self.model.dense_parameters(), self._dense, self._dense_state, strict=True):
