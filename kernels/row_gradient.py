@@ -49,20 +49,18 @@ class Occurrences:
 
 @dataclass(frozen=True)
 class Whole:
-    """Summed gradients of all rows of a table on a GPU, some of which may have got none."""
+    """Summed gradients on a GPU, as a tensor of all rows of a table; not all rows need have a gradient."""
 
     value: Float[Tensor, "L D"]
     reached: Bool[Tensor, " L"]
-    """Whether a row got a gradient, which may be 0."""
+    """Whether a row has a gradient, which may be 0."""
 
 
 class RowGradient:
-    """The gradient of the table rows that have one.
+    """The gradient of the table rows that have one. Sums are computed in float64 and rounded to the rows' type.
 
-    Sums are computed in float64 and rounded to the rows' type.
-
-    On a GPU the host does not wait to know how many rows there are. So `row` is as long as it could be: what is left
-    over repeats the last row, with a gradient of 0. Whoever moves rows must not move that one again.
+    On a GPU the host does not wait to know how many rows have a gradient. So `row` is as long as it could be: the
+    places that are left over repeat the last row, with a gradient of 0. Code that moves rows must move it only once.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class RowGradient:
         whole: Whole | None = None,
         some: Bool[Tensor, ""] | None = None,
     ) -> None:
-        """`row` is None for a gradient of every row of the table, for `occurrences` and for `whole`."""
+        """Use `of`, `of_parts` or `of_whole`, or give `row` and `value`. `row` is None if all rows have a value."""
         self.unsummed = unsummed
         self.some = some
         """On a GPU: False if no row has a gradient, and `row` names one all the same; None: those in `row` have."""
