@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
+from embedding.scoring.candidate_blocks import by_chunk, in_blocks
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.scoring import by_chunk, in_blocks
 from graph.errors import InputError
 from kernels.euclidean import euclidean_gradients, euclidean_scores
 from kernels.gpu.available import usable_on_gpu
