@@ -68,7 +68,13 @@ def test_a_storage_that_is_none_is_refused(run_copy, command):
 
 
 def test_rows_of_an_encoder_can_not_be_in_files(command, tiny_plain, tmp_path):
-    options = ("encoder=linear", "discriminator.max_norm=null", "generator=uniform", "trainer.epochs=1")
-    assert command(train, *tiny_plain, *options, f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    options = (
+        "encoder=linear",
+        "discriminator.max_norm=null",
+        "generator=uniform",
+        "trainer.epochs=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert command(train, *tiny_plain, *options).code == 0
     with pytest.raises(InputError, match="storage=disk: the rows that an encoder makes are in memory"):
         advkge.load(tmp_path / "run", storage="disk")
