@@ -10,7 +10,7 @@ import advkge
 from graph.errors import InputError
 from launch import discover, evaluate, predict, similar, train
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 
