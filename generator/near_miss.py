@@ -71,9 +71,9 @@ class NearMissSampler(ListedSampler):
         """Each rank makes the windows that it stores; see `RefreshedSampler.refresh`."""
         leave_out = self.context.known if self.mask_known else None
         for start in range(0, self.windows.block, _FACTS_AT_ONCE):  # the same number of times on every rank
-            facts = self.keys.batch(self.windows.key[start : start + _FACTS_AT_ONCE])
-            window = preferred_entities(self.player, facts, self.list_size, self.prefer, leave_out)
-            self.windows.row[start : start + _FACTS_AT_ONCE] = window.sort(1).values.int()
+            key, order = self.windows.key[start : start + _FACTS_AT_ONCE].sort()
+            window = preferred_entities(self.player, self.keys.batch(key), self.list_size, self.prefer, leave_out)
+            self.windows.row[start + order] = window.sort(1).values.int()
 
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
         """The window of each positive."""
