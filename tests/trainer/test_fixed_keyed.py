@@ -20,6 +20,10 @@ RUNS = {
     "windows that are made again": (
         *("generator=near_miss", "generator.list_size=20", "generator.refresh_epochs=1", *_ALONE, "loss=softmax"),
     ),
+    "lists that are made again": (
+        *("generator=nearest", "generator.list_size=20", "generator.refresh_epochs=1", "loss=softmax"),
+        "pretrain.discriminator.epochs=0",
+    ),
     "a curriculum of caches": (
         *("generator=curriculum", "generator@generator.hard=nscaching", "generator.progress=margin", "loss=softmax"),
     ),
