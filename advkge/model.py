@@ -204,6 +204,7 @@ def load(
     checkpoint: str | None = None,
     graph: str | Path | None = None,
     other_graph: str | Path | None = None,
+    storage: str | None = None,
 ) -> Model:
     """Loads the trained model of a run folder into this process.
 
@@ -213,13 +214,16 @@ def load(
         graph: for a graph that was read from a folder: where its files are now, if they were moved.
         other_graph: a folder with train, valid and test files of the same relations and other entities, to ask about
             these; for a model that learns no entity vectors (nbfnet).
+        storage: "memory"; "disk": entity rows are in a file in the run folder, so they need not fit into memory; None:
+            where they were in training.
     Raises:
         InputError: no such run, a damaged one, or files of the graph that have changed since training.
     """
     place = GraphPlace(root=None, path=None if graph is None else str(graph), cache=None)
     options = SavedRunOptions(run=str(run), checkpoint=checkpoint, graph=place)
     runtime = Runtime.start(device="cpu", timeout_seconds=_TIMEOUT)
-    return Model(Asked.load(options, runtime, other_graph=None if other_graph is None else str(other_graph)))
+    other = None if other_graph is None else str(other_graph)
+    return Model(Asked.load(options, runtime, other_graph=other, storage=storage))
 
 
 def _allowed(known: bool, loops: bool, seen_in_slot: bool) -> Allowed:

@@ -27,10 +27,15 @@ def main() -> None:
     parser.add_argument("--relations", type=int, default=100)
     parser.add_argument("--clusters", type=int, default=1000)
     parser.add_argument("--noise", type=float, default=0.1, help="the share of triples whose tail has any cluster")
+    parser.add_argument(
+        "--skew", type=float, default=2.0, help="the higher, the more triples a cluster's first entities have"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not 1 <= options.clusters <= options.entities:
         parser.error(f"--clusters must be from 1 to --entities ({options.entities}), got {options.clusters}")
+    if options.skew < 1:
+        parser.error(f"--skew must be at least 1 (all entities alike), got {options.skew}")
     if min(options.triples, options.relations) < 1:
         parser.error(f"--triples and --relations must be at least 1, got {options.triples} and {options.relations}")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -66,9 +71,9 @@ def piece_of(options: argparse.Namespace, piece: int, size: int) -> tuple[np.nda
 
 
 def _member(random: np.random.Generator, cluster: np.ndarray, options: argparse.Namespace) -> np.ndarray:
-    """An entity of each cluster: place p of n has a probability about as 1 / sqrt(p)."""
+    """An entity of each cluster: place p has a probability about as p ** (1 / skew - 1)."""
     members = (options.entities - 1 - cluster) // options.clusters + 1
-    place = (members * random.random(len(cluster)) ** 2).astype(np.int64)
+    place = (members * random.random(len(cluster)) ** options.skew).astype(np.int64)
     return np.minimum(place, members - 1) * options.clusters + cluster
 
 

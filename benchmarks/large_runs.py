@@ -1,8 +1,7 @@
 """Whole runs on a large graph, beside the same runs on FB15k-237: `python -m benchmarks.large_runs FOLDER`.
 
 FOLDER has a graph of `python -m benchmarks.large_graph`; issue 12's is --entities 5000000 --triples 20000000. Each line
-is a ratio of two runs that followed each other on the same machine, with what was asked of it; estimates of ranks are
-beside exact figures of the same model. Nothing else may run.
+is a ratio of two runs that followed each other on the same machine, with what was asked of it. Nothing else may run.
 """
 
 import argparse
@@ -15,13 +14,10 @@ from benchmarks.same_lines import compare
 from benchmarks.timed_run import TimedRun, timed_run
 from benchmarks.timing import seconds_of
 from graph.knowledge_graph import PackedNames
-from graph.slots import Slots
 from launch.build import Run
 from launch.saved_run import load_run
 from launch.schema import GraphPlace, SavedRunOptions
-from trainer.estimated_ranking import EstimatedEvaluator
 from trainer.runtime import Runtime
-from trainer.slot_candidates import SlotCandidates
 
 _DIMENSION = 128
 COMMON = [
@@ -46,9 +42,6 @@ _SAMPLERS = {
     ],
 }
 _RANKED = 512
-_ESTIMATED = 1000
-_CANDIDATES = ((0, 2000), (900, 100), (2000, 200))
-"""Likely and drawn ones of each estimate, as in docs/training.md."""
 _SECONDS_WITH_CHECKPOINT = 660.0
 """Of a run that saves a checkpoint by time: `trainer.checkpoint_minutes` is 10."""
 
@@ -131,21 +124,6 @@ def _ranking(bench: _Bench) -> Iterator[str]:
     yield f"exact ranking beside sgemm | {gflops / limits.best['sgemm GFLOP/s']:.2f} | .5 | {text}"
 
 
-def _estimates(bench: _Bench) -> Iterator[str]:
-    run = bench.trained()
-    triples, known = run.graph.test[:_ESTIMATED], run.all_known
-    exact = run.evaluator(known).evaluate(run.discriminator, triples).both
-    for likely, drawn in _CANDIDATES:
-        candidates = SlotCandidates(Slots.of(run.context.statistics), likely, drawn, seed=0)
-        found = EstimatedEvaluator(known, candidates, run.runtime).evaluate(run.discriminator, triples)["both"]
-        measured, true = (
-            f"{each[f'{name}mrr']:.4f}, {each[f'{name}hits@10']:.4f}, {each[f'{name}mean_rank']:,.0f}"
-            for each, name in ((found, "estimated_"), (exact, ""))
-        )
-        text = f"exact {true}; {len(triples)} triples, both sides"
-        yield f"MRR, Hits@10, mean rank from {likely:,} likely, {drawn:,} drawn | {measured} | | {text}"
-
-
 def _disk(bench: _Bench) -> Iterator[str]:
     on_disk = [*SHARED, "loss=softmax", "placement.storage=disk", "placement.shards=16", "placement.resident=4"]
     run = bench.run("large", on_disk, "disk")
@@ -173,7 +151,6 @@ _CASES: dict[str, Callable[[_Bench], Iterator[str]]] = {
     "whole_run": _whole_run,
     "memory": _memory,
     "ranking": _ranking,
-    "estimates": _estimates,
     "disk": _disk,
     "samplers": _samplers,
     "ranks": _ranks,

@@ -43,9 +43,16 @@ class Asked:
     ids: QueryIds
 
     @classmethod
-    def load(cls, options: schema.SavedRunOptions, runtime: Runtime, *, other_graph: str | None = None) -> "Asked":
-        """Loads the model. Collective. See `load_run` for `other_graph` and the errors."""
-        run, checkpoint = load_run(options, runtime, other_graph=other_graph)
+    def load(
+        cls,
+        options: schema.SavedRunOptions,
+        runtime: Runtime,
+        *,
+        other_graph: str | None = None,
+        storage: str | None = None,
+    ) -> "Asked":
+        """Loads the model. Collective. See `load_run` for the arguments and the errors."""
+        run, checkpoint = load_run(options, runtime, other_graph=other_graph, storage=storage)
         slots = Slots.of(run.context.statistics)
         return cls(run, checkpoint, Completions(run.discriminator, run.all_known, slots, runtime), QueryIds(run.graph))
 

@@ -40,7 +40,7 @@ def discover_facts(options: DiscoverOptions, runtime: Runtime) -> Answered:
     if not 0 < options.overlap <= 1:
         raise InputError(f"overlap must be above 0 and at most 1, got {options.overlap}")
     one_of("only_missing", options.only_missing, ("heads", "tails", "both"))
-    asked = Asked.load(options, runtime)
+    asked = Asked.load(options, runtime, storage=options.storage)
     limits = Limits(
         options.k,
         options.per_relation,

@@ -58,7 +58,8 @@ def evaluate(config: DictConfig) -> None:
     """Loads, evaluates and reports, as one rank. Collective."""
     _check(config)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
-    run, checkpoint = load_run(schema.saved_run(config), runtime, other_graph=config.other_graph)
+    saved = schema.saved_run(config)
+    run, checkpoint = load_run(saved, runtime, other_graph=config.other_graph, storage=config.storage)
     needs_split(run.graph, config.split, f"split={config.split}")
     by_test = config.split == "test" or config.filter == "all"
     known = "train+valid+test" if by_test else "train+valid"

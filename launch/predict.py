@@ -58,7 +58,7 @@ def predict(options: PredictOptions, runtime: Runtime) -> Answered:
     if options.probability is not None:
         require_scikit_learn(options.probability)
     queries = _queries(options)
-    asked = Asked.load(options, runtime, other_graph=options.other_graph)
+    asked = Asked.load(options, runtime, other_graph=options.other_graph, storage=options.storage)
     ids = asked.ids.of(queries)
     calibration, notes = None, [asked.source]
     if options.probability is not None:

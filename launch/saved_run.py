@@ -33,7 +33,9 @@ _NEEDED = ("graph._target_", "discriminator.scoring", "trainer.evaluation_memory
 _PLACEMENT = {"_target_": "graph.partition.random_placement", "_partial_": True}
 
 
-def load_run(options: SavedRunOptions, runtime: Runtime, *, other_graph: str | None = None) -> tuple[Run, Path]:
+def load_run(
+    options: SavedRunOptions, runtime: Runtime, *, other_graph: str | None = None, storage: str | None = None
+) -> tuple[Run, Path]:
     """Loads a run with its trained discriminator. Collective.
 
     Args:
@@ -42,16 +44,19 @@ def load_run(options: SavedRunOptions, runtime: Runtime, *, other_graph: str | N
         runtime: the ranks of this command, which may be more or fewer than when the run was trained.
         other_graph: a folder with train, valid and test files of the same relations and any entities: the run is of
             this graph then. Only for a model that learns no entity vectors. None: the graph that it was trained on.
+        storage: where entity rows are: "memory"; "disk", in nameless files in RUN/table, so that they need not fit
+            into memory; None: where they were in training.
     Returns:
         The run, whose `discriminator` has the weights of the checkpoint, or their average if the run made one; and the
         folder of that checkpoint.
     Raises:
-        InputError: no such run or checkpoint, a damaged one, or a graph whose content has changed since training.
+        InputError: no such run or checkpoint, a damaged one, a graph whose content has changed since training, or no
+            such storage for this model.
 
     Example:
         run, checkpoint = load_run(SavedRunOptions("outputs/...", None, GraphPlace(None, None, None)), runtime)
     """
-    found = _find(options, runtime)
+    found = _find(options, runtime, storage)
     if other_graph is not None:
         return found.attempt(lambda: _on_other_graph(found, other_graph, runtime)), found.checkpoint
     run = found.attempt(lambda: build_run(found.config, runtime, loaded=True))
@@ -135,10 +140,10 @@ class _Found:
         )
 
 
-def _find(options: SavedRunOptions, runtime: Runtime) -> _Found:
+def _find(options: SavedRunOptions, runtime: Runtime, storage: str | None = None) -> _Found:
     """Reads the config and checks the files of the checkpoint. Collective."""
     folder = _folder(options)
-    config = _read_config(folder, options)
+    config = _read_config(folder, options, storage)
     checkpoint = _choose_checkpoint(folder, options.checkpoint)
     checkpointer = Checkpointer(checkpoint.parent, runtime, keep=1)
     manifest = checkpointer.read_manifest(checkpoint, "graph")
@@ -175,13 +180,13 @@ def _folder(options: SavedRunOptions) -> Path:
     return folder
 
 
-def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
+def _read_config(folder: Path, options: SavedRunOptions, storage: str | None) -> DictConfig:
     """The options of a run folder, which may come from someone else; checked after the user's options are set."""
     path = folder / "config.yaml"
     values = read_yaml(path)
     for key in _NEEDED:
         _need(path, values, *key.split("."))
-    values["placement"] = _PLACEMENT | _storage(folder, values.get("placement"))
+    values["placement"] = _PLACEMENT | _placed(folder, values, storage)
     for of_the_user in ("tracker", "trackers"):
         values.pop(of_the_user, None)
     for key in ("root", "path"):
@@ -205,12 +210,23 @@ def _read_config(folder: Path, options: SavedRunOptions) -> DictConfig:
     return config
 
 
-def _storage(folder: Path, placement: Any) -> dict[str, Any]:
-    """The options of a table on disk, in the run's folder, if it was trained so; their values are checked later."""
-    if not isinstance(placement, dict) or placement.get("storage") != "disk":
+def _placed(folder: Path, values: dict[str, Any], storage: str | None) -> dict[str, Any]:
+    """The options of a table on disk, in the run's folder, if it is to be there; their values are checked later.
+
+    Args:
+        values: of the run's config.
+        storage: see `load_run`.
+    """
+    if storage not in ("memory", "disk", None):
+        raise InputError(f"storage must be memory, disk or null, got {storage!r}")
+    if storage == "disk" and values.get("encoder") is not None:
+        raise InputError("storage=disk: the rows that an encoder makes are in memory; leave storage out")
+    placement = values.get("placement")
+    kept = placement if isinstance(placement, dict) and placement.get("storage") == "disk" else {}
+    if storage == "memory" or (storage is None and not kept):
         return {}
-    kept = {key: placement[key] for key in ("storage", "shards", "resident") if key in placement}
-    return kept | {"folder": str(folder / "table")}
+    chosen = {key: kept[key] for key in ("shards", "resident") if key in kept}
+    return chosen | {"storage": "disk", "folder": str(folder / "table")}
 
 
 def _need(path: Path, values: Any, *key: str) -> None:

@@ -191,6 +191,7 @@ class EvaluateOptions(SavedRunOptions):
     valid_negatives: str | None = MISSING
     test_negatives: str | None = MISSING
     seed: int = MISSING
+    storage: str | None = MISSING
     out: str | None = MISSING
     launch: ProcessOptions = MISSING
 
@@ -258,6 +259,7 @@ class AnswerOptions(SavedRunOptions):
     """Options of all commands that ask a trained model."""
 
     k: int = MISSING
+    storage: str | None = MISSING
     out: str | None = MISSING
     launch: LaunchOptions = MISSING
 

@@ -40,7 +40,7 @@ def similar(options: SimilarOptions, runtime: Runtime) -> Answered:
     name = options.entity if options.relation is None else options.relation
     if name is None or None not in (options.entity, options.relation):
         raise InputError(f"one of entity= and relation= must be given, got {'none' if name is None else 'both'}")
-    asked = Asked.load(options, runtime)
+    asked = Asked.load(options, runtime, storage=options.storage)
     model, graph = asked.run.discriminator, asked.run.graph
     if kind == "entity":
         number, names = asked.ids.entity(name, kind), graph.entity_names
