@@ -51,6 +51,10 @@ BUDGETS = {
         0,
         320,
     ),
+    "uniform, InfoNCE": Budget(
+        (*_SHARED, "discriminator=complex", "loss=infonce", "optimizer=rowwise_adagrad"), 0, 184
+    ),
+    "typed, NCE": Budget(("generator=typed", "discriminator=complex", "loss=nce", "optimizer=lazy_adam"), 0, 567),
     "near-miss": Budget(
         (
             *("generator=near_miss", "generator.list_size=20"),
