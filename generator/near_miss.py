@@ -47,7 +47,8 @@ class NearMissSampler(ListedSampler):
 
     Making the windows for T train facts costs as much as a filtered ranking of train: 2 T E scores in float64, divided
     among the ranks. Windows take 8 x T x list_size bytes over all ranks together (44 MB on FB15k-237 with
-    list_size=20), and as much in a checkpoint. Of all samplers here, this one draws the most missing facts.
+    list_size=20), and as much in a checkpoint; and 8 x T bytes on every rank. Of all samplers here, this one draws the
+    most missing facts.
 
     Args:
         window: "above" or "around", see `Window`.

@@ -46,6 +46,7 @@ class NSCachingSampler(NegativeSampler):
     `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. A refresh costs
     cache_size + fresh_size scores for each positive. Caches take 4 bytes an entry over all ranks together (30 MB for
     the 149,689 queries of FB15k-237 with cache_size=50), and as much in a checkpoint. `max_caches` bounds them.
+    Every rank also has 4 bytes a cache.
 
     Args:
         num_negatives: draws from the cache for each positive, with replacement.
