@@ -13,7 +13,7 @@ from answers.best import Allowed, Best
 from answers.similar import Nearest, similar_entities, similar_relations
 from graph.errors import InputError
 from launch.answering import Asked
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 _TIMEOUT = 60.0

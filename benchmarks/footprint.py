@@ -11,7 +11,7 @@ from benchmarks.result import Result
 from benchmarks.settings import Settings
 from benchmarks.timing import in_turns
 from benchmarks.training import make
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from graph.knowledge_graph import KnowledgeGraph, PackedNames
 from trainer.peak import peak_mb
 

@@ -14,9 +14,9 @@ from benchmarks.same_lines import compare
 from benchmarks.timed_run import TimedRun, timed_run
 from benchmarks.timing import seconds_of
 from graph.knowledge_graph import PackedNames
-from launch.build import Run
+from launch.built_run import Run
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 _DIMENSION = 128

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from benchmarks.cases import Case
 from launch import schema
-from launch.build import Run, build_run, build_trainer
+from launch.build import build_run, build_trainer
+from launch.built_run import Run
 from trainer.runtime import Runtime
 
 _CONF = Path(__file__).parents[1] / "conf"

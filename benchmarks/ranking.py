@@ -12,7 +12,8 @@ from benchmarks.project import compose_case, start
 from benchmarks.result import Result, at_reference
 from benchmarks.settings import Settings
 from benchmarks.timing import in_turns
-from launch.build import Run, build_run
+from launch.build import build_run
+from launch.built_run import Run
 from trainer.evaluate import RankingEvaluator
 from trainer.peak import peak_mb
 

@@ -14,7 +14,7 @@ from discriminator.loss.table_loss import TableLoss
 from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from embedding.scoring.fused import FusedLoss
 from graph.batch import Batch, Negatives
 
@@ -72,7 +72,7 @@ class Discriminator:
 
     def start_stage(self) -> None:
         """Makes a new optimiser. Called at the start of each stage; the model keeps its parameters."""
-        self.model.attach("loss", self.loss)
+        self.model.attached.put("loss", self.loss)
         if hasattr(self, "optimizer"):
             del self.optimizer  # first, because its state may be larger than the table
         self.optimizer = self._make_optimizer(self.model)

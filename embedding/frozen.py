@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 RELATION = "relation"
 """The name of relation rows among a model's dense tensors."""

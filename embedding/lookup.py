@@ -16,7 +16,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from kernels.rows import GatheredGradient, RowGradientSource, sum_rows, whole_sum
+from kernels.row_sources import GatheredGradient, RowGradientSource
+from kernels.row_sums import sum_rows, whole_sum
 
 
 class Lookup:
@@ -90,7 +91,7 @@ class Lookup:
         Sums are made in float64 and rounded to `dtype`. On a GPU the last place may repeat, with sums of 0.
 
         Args:
-            room: makes the tensor of the sums, see `kernels.rows.sum_rows`.
+            room: makes the tensor of the sums, see `kernels.row_sums.sum_rows`.
 
         Raises:
             RuntimeError: the table has changed since the look-up.

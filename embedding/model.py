@@ -4,30 +4,29 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from embedding.attached import AttachedModules
 from embedding.dropout import RowDropout
 from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoding import Encoding
-from embedding.exchange import add_over_ranks
 from embedding.frozen import RELATION, FrozenRows
-from embedding.initial import InitialValues
+from embedding.initial_rows import InitialRows
+from embedding.learned_rows import LearnedRows, RowsAsRead
 from embedding.paths.edge_scoring import EdgeScoring
-from embedding.paths.numbered import check_edge_model, no_gradient, number_rows, read_edges
+from embedding.paths.numbered import NumberedRows, check_edge_model, read_edges
 from embedding.scoring.fused import FusedLoss, FusedScores
 from embedding.scoring.making import make_scoring, query_network
 from embedding.scoring.network import batch_norms
 from embedding.scoring.scoring import ScoringFunction
 from embedding.site import ModelSite
-from embedding.table import EmbeddingTable
 from embedding.training_step import TrainingStep
 from embedding.triple_scorer import Scored, TripleScorer, replicate
 from graph.batch import Batch
-from graph.counter_random import combine, stream
 from graph.errors import InputError
 from kernels.queries import HeadRows
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import Ball
 
 _Heads = TypeVar("_Heads", bound=HeadRows)
@@ -90,16 +89,12 @@ class KGEModel:
                 f"{name}.max_norm must be null with an encoder, got {max_norm}: scores are of the rows that the "
                 "encoder makes, which nothing scales back"
             )
-        if relation_init_scale is not None and not 0 < relation_init_scale < float("inf"):
-            raise InputError(f"{name}.relation_init_scale must be a positive number or null, got {relation_init_scale}")
         self.site = site
         self.name = name
-        self.init = init
-        self.init_scale = init_scale
-        self.relation_init_scale = relation_init_scale
         self.reciprocal = reciprocal
         self.dropout = RowDropout(name, entity_dropout, relation_dropout)
         self.scoring = make_scoring(name, scoring, dim)
+        self._initial = InitialRows(name, self.scoring, init, init_scale, relation_init_scale)
         self._edges = self.scoring if isinstance(self.scoring, EdgeScoring) else None
         if self._edges is not None:
             options = {"max_norm": max_norm, "entity_dropout": entity_dropout, "reciprocal": reciprocal}
@@ -116,37 +111,12 @@ class KGEModel:
     def reset(self) -> None:
         """Sets every parameter to its initial value: a function of seed, `name`, and entity, relation or index."""
         site, scoring = self.site, self.scoring
-        initial = InitialValues.of(
-            self.init,
-            self.init_scale,
-            _widths(scoring, scoring.entity_parts),
-            len(site.placement.row_of_entity),
-            key=self.name,
-        )
-        self.entity = EmbeddingTable(
-            f"{self.name} entity",
-            site.placement,
-            scoring.entity_width,
-            rank=site.rank,
-            world_size=site.world_size,
-            initial=initial if site.fills_entities else None,
-            seed=site.seed,
-            dtype=site.dtype,
-            device=site.device,
-            storage=site.storage,
-            rounding=site.rounding,
-        )
-        if not self.has_vectors:
-            number_rows(self.entity)
-        num_rows = site.num_relations * (2 if self.reciprocal else 1)
-        own, scale = _widths(scoring, scoring.relation_parts), self.relation_init_scale
-        initial = InitialValues.of("uniform" if scale is None else self.init, scale, own, num_rows, key=self.name)
-        counter = combine(torch.arange(num_rows)[:, None], torch.arange(scoring.relation_width))
-        relation = initial(stream(f"{self.name} relation", site.seed), counter)
+        self.entity = self._initial.table(site)
+        relation = self._initial.relations(site.num_relations * (2 if self.reciprocal else 1), site.seed)
         scoring.fill_dense(self.name, site.seed)
         self.scorer = TripleScorer(scoring.to(site.device), relation.to(site.device), site.dtype)
         self._replicated: nn.Module = replicate(self.scorer) if site.world_size > 1 else self.scorer
-        self.attached = nn.ModuleDict()
+        self.attached = AttachedModules(site)
         self._made: tuple[Batch, Tensor] | None = None
         self.entity.clip_(self.entity_ball)
         self.relation_ball.clip_(self.scorer.relation.detach())
@@ -155,38 +125,39 @@ class KGEModel:
         if self._encoder is not None:
             of_model = {"name": self.name, "reciprocal": self.reciprocal}
             self.encoding = self._encoder.in_front_of(self.entity, self.scorer, site, **of_model)
+        self._learned = self._learned_behind()
         if site.fills_entities:
             self.encode()
+
+    def _learned_behind(self) -> LearnedRows:
+        if self.encoding is not None:
+            return self.encoding
+        if self._edges is not None:
+            return NumberedRows(self.entity, self.scorer, self._edges, self.site.device)
+        return RowsAsRead(self.entity, self.scorer)
 
     @property
     def learned_rows(self) -> Float[Tensor, "L E"]:
         """The entity rows of this rank's block that optimisers move and checkpoints hold."""
-        if not self.has_vectors:
-            return self.entity.weight[:, :0]
-        return self.entity.weight if self.encoding is None else self.encoding.weight
+        return self._learned.weight
 
     @learned_rows.setter
     def learned_rows(self, rows: Float[Tensor, "L E"]) -> None:
-        if not self.has_vectors:
-            return
-        if self.encoding is None:
-            self.entity.weight = rows
-        else:
-            self.encoding.weight = rows
+        self._learned.weight = rows
 
     @property
     def learned_relations(self) -> nn.Parameter:
         """The relation rows that optimisers move and checkpoints hold."""
-        return self.scorer.relation if self.encoding is None else self.encoding.relation
+        return self._learned.relation
 
     @property
     def has_vectors(self) -> bool:
-        """Whether an entity's row is a vector that was learned or encoded; else it is the entity's number."""
+        """Whether an entity's row is a vector, learned or made by an encoder; else it is the entity's number."""
         return self._edges is None
 
     @property
     def has_network(self) -> bool:
-        """Whether queries are made by a network, with batch norm or dropout of its own."""
+        """Whether a network makes the queries, with batch norm or dropout of its own: see `NetworkScoring`."""
         return self._network is not None
 
     @property
@@ -197,46 +168,31 @@ class KGEModel:
     def encode(self) -> None:
         """Makes the rows that scoring sees, after the learned ones have changed. Collective.
 
-        Call it before anything but a training step reads rows. Without an encoder, only an `EdgeScoring`, which takes
-        all edges again, and replicated rows need it.
+        Call it after the last of some training steps, before anything else reads rows. It matters for a model with an
+        encoder, for an `EdgeScoring`, which takes all edges again, and for replicated rows.
         """
-        if self._edges is not None:
-            self._edges.use_all()
-        if self.encoding is not None:
-            self.encoding.encode()
+        self._learned.encode()
         self.entity.replicate()
 
     def begin_step(self, batch: Batch) -> None:
-        """Brings the shards of a step into memory, if rows are on disk. Makes the rows that scoring sees in the step,
-        without the edges of its positives, if there is an encoder; an `EdgeScoring` leaves them out too. Collective.
+        """Prepares for a training step. Collective.
+
+        Rows on disk come into memory. An encoder makes the rows that scoring sees, without the edges of the step's
+        positives; an `EdgeScoring` leaves these edges out too.
 
         Args:
             batch: the global batch, on any device.
         """
         if self.site.storage is not None and batch.resident is not None:
             self.site.storage.enter(batch.resident)
-        if self._edges is not None:
-            self._edges.leave_out(batch.to(self.site.device))
-        if self.encoding is not None:
-            self.encoding.begin_step(batch.to(self.site.device))
+        self._learned.begin_step(batch)
 
     def take_gradient(self) -> RowGradient:
         """The gradient of this rank's learned rows, from all look-ups since the last call. Collective.
 
         An encoder's parameters and the learned relation rows get their gradients too.
         """
-        gradient = self.entity.take_gradient() if self.encoding is None else self.encoding.take_gradient()
-        return gradient if self.has_vectors else no_gradient(self.learned_rows)
-
-    def attach(self, name: str, module: nn.Module) -> None:
-        """Adds the parameters of `module` to those that are trained, saved and loaded with this model, under a name.
-
-        Replaces an earlier module of that name.
-        """
-        if name in self.attached:
-            del self.attached[name]
-        if next(module.parameters(), None) is not None:
-            self.attached[name] = module.to(self.site.device)
+        return self._learned.take_gradient()
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters except entity rows; equal on all ranks."""
@@ -244,30 +200,18 @@ class KGEModel:
 
     def named_dense_parameters(self) -> dict[str, nn.Parameter]:
         """The same by name, as in `dense_tensors`."""
-        named = {**dict(self.scorer.named_parameters()), **dict(self.attached.named_parameters())}
-        return named if self.encoding is None else named | self.encoding.named_parameters()
+        own = {**dict(self.scorer.named_parameters()), **dict(self.attached.named_parameters())}
+        return own | self._learned.named_parameters()
 
     def dense_tensors(self) -> dict[str, Tensor]:
         """All tensors except entity rows, by name: parameters and running statistics; equal on all ranks."""
-        tensors: dict[str, Tensor] = {**self.scorer.state_dict(), **self.attached.state_dict()}
-        return tensors if self.encoding is None else {**tensors, **self.encoding.named_tensors()}
+        return {**self.scorer.state_dict(), **self.attached.state_dict(), **self._learned.named_tensors()}
 
     def rows_of_a_relation(self) -> dict[str, int]:
         """By name, the dense tensors whose rows belong to relations, and how many each relation r of R has: those of
         number r, r + R, and so on."""
-        names = [RELATION]
-        if self.encoding is not None:
-            names += [f"encoder.{name}" for name in self.encoding.encoder.relation_parameters()]
-        tensors = self.dense_tensors()
+        tensors, names = self.dense_tensors(), [RELATION, *self._learned.relation_parameters()]
         return {name: len(tensors[name]) // self.site.num_relations for name in names}
-
-    def add_attached_gradients(self) -> None:
-        """Sums the gradients of attached modules over ranks; DDP does this for the others. Collective."""
-        if self.site.world_size > 1:
-            for parameter in self.attached.parameters():
-                parameter.grad = add_over_ranks(
-                    torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                )
 
     def score(self, batch: Batch, entity: Int64[Tensor, "C N"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N"]]:
         """Scores the positives, and the negatives that they become with each candidate in the corrupted place.
@@ -324,8 +268,7 @@ class KGEModel:
         self._made = None
         for norm in batch_norms(self.scoring):
             norm.end_step(good)
-        if self.encoding is not None:
-            self.encoding.end_step(good)
+        self._learned.end_step(good)
 
     def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
         """The factors that dropout multiplies entity and relation rows by; None without dropout.
@@ -387,9 +330,3 @@ class KGEModel:
         lookup, (anchor, place) = self.entity.look_up(batch.anchor, entity)
         relation, head_rows = self.asked(batch.relation, batch.heads_for_kernels)
         return self._replicated(lookup, anchor, relation, None, place, head_rows, None, None).negative
-
-
-def _widths(scoring: ScoringFunction, parts: dict[str, int]) -> Float64[Tensor, " W"]:
-    """The scoring function's default for each number of a row: it starts uniform in +- this."""
-    widths = torch.tensor([scoring.part_init_range(part) for part in parts], dtype=torch.float64)
-    return widths.repeat_interleave(torch.tensor(list(parts.values())))

@@ -21,7 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from embedding.exchange import copy_of_all, sum_at_owners
-from kernels.rows import RowGradient, RowGradientSource, reached_rows, whole_sum
+from kernels.row_gradient import RowGradient
+from kernels.row_sources import RowGradientSource, reached_rows
+from kernels.row_sums import whole_sum
 
 
 class Replica:

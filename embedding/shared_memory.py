@@ -5,17 +5,9 @@ used in turns. A half has a header, then what the rank sends. When all counters 
 finished reading exchange n - 1, so the half of exchange n - 1 may be overwritten.
 """
 
-import errno
-import logging
-import mmap
-import os
 import struct
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -23,40 +15,8 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from embedding.lost_rank import LostRankError
-from kernels.library import call, load
-
-log = logging.getLogger(__name__)
-
-_FOLDER = Path("/dev/shm")
-_LINE = 64
-"""Bytes of a cache line; the counter takes one of its own."""
-_MOST = _LINE + (128 << 20)
-"""Most bytes of a region. A message larger than a half of it goes through the process group instead."""
-_LEAST = 1 << 20
-"""Fewest bytes of a region; with less room, sockets are used."""
-_SHARE = 3 / 4
-"""Share of the free room that all regions together may take. Containers often have 64 MiB in all."""
-
-
-@dataclass(frozen=True)
-class _Region:
-    memory: mmap.mmap
-    counter: Tensor
-    half: int
-    """Bytes of a half."""
-
-    @classmethod
-    def of(cls, file: int) -> "_Region":
-        memory = mmap.mmap(file, 0)
-        half = (len(memory) - _LINE) // (2 * _LINE) * _LINE
-        return cls(memory, torch.frombuffer(memory, dtype=torch.int64, count=1), half)
-
-    def numbers(self, place: int, shape: Sequence[int], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
-        """The numbers that begin at a byte, as a tensor in this memory."""
-        count = prod(shape)
-        if not count:
-            return torch.empty(tuple(shape), dtype=dtype)
-        return torch.frombuffer(self.memory, dtype=dtype, count=count, offset=place).view(tuple(shape))
+from embedding.shared_regions import Region, open_regions
+from kernels.library import call
 
 
 class SharedMemory:
@@ -67,7 +27,7 @@ class SharedMemory:
         seconds: how long a rank waits for another.
     """
 
-    def __init__(self, regions: list[_Region], process: list[int], rank: int, seconds: float) -> None:
+    def __init__(self, regions: list[Region], process: list[int], rank: int, seconds: float) -> None:
         self.regions = regions
         self.rank = rank
         self.seconds = seconds
@@ -79,34 +39,9 @@ class SharedMemory:
 
     @classmethod
     def start(cls, seconds: float) -> "SharedMemory | None":
-        """Makes and maps the regions; None if the ranks are on several machines or there is no room. Collective."""
-        possible = load() is not None and _FOLDER.is_dir()  # no compiler (logged elsewhere), or not Linux
-        world_size = dist.get_world_size()
-        free: list[int] = [0] * world_size
-        dist.all_gather_object(free, _free() if possible else 0)
-        here: tuple[str, str, int] | str | None = None
-        path = None
-        if possible:
-            try:
-                # The same size on all ranks, from the room that was free before any rank took some.
-                path = _create(min(_MOST, int(min(free) * _SHARE) // world_size))
-                here = _machine(), str(path), os.getpid()
-            except OSError as error:
-                here = error.strerror
-        ranks: list[tuple[str, str, int] | str | None] = [None] * world_size
-        dist.all_gather_object(ranks, here)
-        known = [each for each in ranks if isinstance(each, tuple)]
-        regions = _map([path for _, path, _ in known]) if len({machine for machine, _, _ in known}) == 1 else []
-        mapped: list[int] = [0] * world_size
-        dist.all_gather_object(mapped, len(regions))
-        if path is not None:
-            path.unlink()  # the mapping stays valid, and no file is left if the run dies
-        if min(mapped) < world_size:
-            reasons = [each for each in ranks if isinstance(each, str)]
-            if reasons and dist.get_rank() == 0:
-                log.warning("ranks can't share memory in %s (%s): they use slower sockets", _FOLDER, reasons[0])
-            return None
-        return cls(regions, [process for _, _, process in known], dist.get_rank(), seconds)
+        """Opens the memory; None if the ranks can't share any: see `open_regions`. Collective."""
+        opened = open_regions()
+        return None if opened is None else cls(*opened, dist.get_rank(), seconds)
 
     def room(self, shape: Sequence[int], dtype: torch.dtype) -> Shaped[Tensor, "..."]:
         """A tensor to fill with what this rank gives to the next exchange, which then need not copy it.
@@ -237,7 +172,7 @@ class SharedMemory:
         return self._half(exchange) + self._numbers.size
 
     def _half(self, exchange: int) -> int:
-        return _LINE + exchange % 2 * self.regions[self.rank].half
+        return self.regions[self.rank].begin(exchange % 2)
 
     def _fits(self, size: int) -> bool:
         return self._numbers.size + size <= self.regions[self.rank].half
@@ -281,44 +216,3 @@ class SharedMemory:
             )
         if missing >= 0:
             raise LostRankError(f"rank {missing} has died", hangs=False)
-
-
-def _machine() -> str:
-    """A text that is equal for ranks on one machine that see each other's processes, and for no other ranks."""
-    started = Path("/proc/sys/kernel/random/boot_id").read_text()  # a random number of the machine's last start
-    return f"{started} {Path('/proc/self/ns/pid').readlink()}"
-
-
-def _free() -> int:
-    """Free bytes of the shared memory."""
-    room = os.statvfs(_FOLDER)
-    return room.f_bavail * room.f_frsize if room.f_blocks else sys.maxsize  # a tmpfs without a limit counts no blocks
-
-
-def _create(size: int) -> Path:
-    """Creates a file of a region's size and reserves all its memory: memory that runs out later is a bus error.
-
-    Raises:
-        OSError: there is no room, or no permission.
-    """
-    if size < _LEAST:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    file, name = tempfile.mkstemp(dir=_FOLDER, prefix="advkge-")
-    try:
-        os.posix_fallocate(file, 0, size)
-    except OSError:
-        Path(name).unlink()
-        raise
-    finally:
-        os.close(file)
-    return Path(name)
-
-
-def _map(paths: list[str]) -> list[_Region]:
-    """The regions that this rank can open. Ranks in other containers have files that it can't see."""
-    regions = []
-    for path in paths:
-        if Path(path).exists():
-            with Path(path).open("r+b") as file:
-                regions.append(_Region.of(file.fileno()))
-    return regions

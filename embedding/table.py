@@ -22,7 +22,8 @@ from graph.errors import InputError
 from graph.partition import EntityPlacement
 from kernels.gpu.available import is_on_gpu
 from kernels.library import usable
-from kernels.rows import RowGradient, distinct_rows
+from kernels.row_gradient import RowGradient
+from kernels.rows import distinct_rows
 from kernels.shapes import INT32_MAX
 from kernels.updates import Ball
 

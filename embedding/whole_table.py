@@ -25,7 +25,7 @@ from embedding.scoring.scoring import QueryScoring
 from embedding.table_queries import Answers, SideOfAllRanks, queries_of_all_ranks
 from graph.batch import Batch
 from kernels.block_sizes import rows_at_a_time
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 _BLOCK_ROWS = 1024
 """Entities in a block on a CPU: few enough for the scores to stay in its cache."""

@@ -22,7 +22,7 @@ from graph.batch import Batch, Negatives
 from graph.counter_random import gumbel, random_integers, stream
 from graph.errors import InputError
 from kernels.largest import largest
-from kernels.rows import sum_occurrences
+from kernels.row_sums import sum_occurrences
 
 _BLOCK_NUMBERS = 1 << 21
 """Candidates are differentiated in blocks; their rows have this many numbers together."""

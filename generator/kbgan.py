@@ -16,7 +16,7 @@ from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from generator.baseline import Baseline, LeaveOneOut
 from generator.distinct_draws import draw_distinct, policy_coefficients
 from generator.sampler import (

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from embedding.site import ModelSite
 from graph.batch import Batch, Negatives, Proposal
 from graph.errors import InputError

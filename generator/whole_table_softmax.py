@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from embedding.table_draws import draw_entities
 from embedding.table_queries import Answers
 from embedding.whole_table import log_sum_exp

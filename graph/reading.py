@@ -78,22 +78,28 @@ def read_folder(
             f"advkge prepare path={folder} out=DIR, and type graph.path=DIR"
         )
     found = recognise(folder, format)
+    name = folder.resolve().name
     if cache is None:
-        graph, notes = read_found(folder.resolve().name, found, options)
+        graph, notes = read_found(name, found, options)
     else:
         file = cache_file(folder_at(cache, "graph.cache"), folder, options)
-        stamp = source_stamp(found.files, options)
-        kept = load_cached(file, folder.resolve().name, stamp)
-        if kept is None:
-            kept = read_found(folder.resolve().name, found, options, writable_folder(file.parent))
-            if save_cached(file, *kept, stamp):
-                # The mapped file takes the place of what was read: it is shared by ranks, and can leave the memory.
-                kept = load_cached(file, folder.resolve().name, stamp) or kept
-            pa.default_memory_pool().release_unused()
-        graph, notes = kept
+        graph, notes = _cached(file, name, found, options)
     for note in [*notes, *_leak_notes(graph)]:
         _log.log(note.level, "%s: %s", folder, note.text)
     return graph
+
+
+def _cached(file: Path, name: str, found: Found, options: ReadOptions) -> tuple[KnowledgeGraph, list[Note]]:
+    """What `read_found` gives, from its copy in a file of the cache; makes the copy if there is none of these files."""
+    stamp = source_stamp(found.files, options)
+    kept = load_cached(file, name, stamp)
+    if kept is None:
+        kept = read_found(name, found, options, writable_folder(file.parent))
+        if save_cached(file, *kept, stamp):
+            # The mapped file takes the place of what was read: it is shared by ranks, and can leave the memory.
+            kept = load_cached(file, name, stamp) or kept
+        pa.default_memory_pool().release_unused()
+    return kept
 
 
 def _leak_notes(graph: KnowledgeGraph) -> list[Note]:

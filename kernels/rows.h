@@ -24,7 +24,7 @@ struct Source {
   double inverse;  // 1 / candidates
 };
 
-// Python gives them as rows of nine words (Source in rows.py).
+// Python gives them as rows of nine words (row_sources.py).
 static_assert(sizeof(Source) == 9 * sizeof(int64_t));
 
 template <class T, Kind K>

@@ -9,7 +9,7 @@ from torch import Tensor
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import call, type_name, usable
 from kernels.number import Number
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.shapes import expect_shape
 
 

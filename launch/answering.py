@@ -12,14 +12,14 @@ from answers.completions import Completions
 from answers.queries import QueryIds
 from graph.errors import InputError
 from graph.slots import Slots
-from launch import schema
-from launch.build import Run
+from launch.built_run import Run
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
 from launch.options import check_values
 from launch.paths import absolute_lines, make_absolute
 from launch.ranks import MOST_RANKS, run_ranks
 from launch.saved_run import load_run
+from launch.trained_options import AnswerOptions, SavedRunOptions
 from reporting.records import Records, check_records_file, text_table, write_records
 from trainer.runtime import Runtime
 
@@ -45,7 +45,7 @@ class Asked:
     @classmethod
     def load(
         cls,
-        options: schema.SavedRunOptions,
+        options: SavedRunOptions,
         runtime: Runtime,
         *,
         other_graph: str | None = None,
@@ -86,7 +86,7 @@ def run_answer(config: DictConfig, script: str, answer: Callable[[Any, Runtime],
         runtime.close()
 
 
-def check_answer_options(options: schema.AnswerOptions) -> None:
+def check_answer_options(options: AnswerOptions) -> None:
     """Checks the options that all commands share, before a model is loaded. Raises InputError."""
     if not 1 <= options.launch.ranks <= MOST_RANKS:
         raise InputError(f"launch.ranks must be at least 1 and at most {MOST_RANKS}, got {options.launch.ranks}")

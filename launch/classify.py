@@ -14,7 +14,7 @@ from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.known import KnownFacts, KnownTriples, together
 from graph.named_triples import read_named
-from launch.build import Run
+from launch.built_run import Run
 from reporting.ranking_table import classification_table
 from trainer.classification import Scored, Thresholds, classification_metrics
 from trainer.spread_scores import score_triples

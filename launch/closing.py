@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from launch.build import Run
+from launch.built_run import Run
 from launch.for_trackers import ForTrackers
 from reporting.files import write_text
 from reporting.provenance import describe

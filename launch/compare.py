@@ -17,7 +17,6 @@ import hydra
 from omegaconf import DictConfig
 
 from graph.errors import InputError
-from launch import schema
 from launch.arguments import for_shell
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
@@ -25,10 +24,10 @@ from launch.main import main_of
 from launch.options import check_values
 from launch.paths import absolute, make_absolute
 from launch.saved_run import load_run, trained_on
-from launch.schema import SavedRunOptions
 from launch.splits import needs_split
 from launch.texts import shortened
 from launch.this_command import this_command
+from launch.trained_options import SavedRunOptions, graph_place
 from reporting.comparison import Comparison, as_csv, as_json, as_text, compare
 from reporting.comparison_page import as_page
 from reporting.files import write_text
@@ -84,7 +83,7 @@ def _check(config: DictConfig) -> None:
 
 def _compare(config: DictConfig) -> Comparison:
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=1.0)
-    place = schema.graph_place(config)
+    place = graph_place(config)
     options = [SavedRunOptions(absolute("runs", run), config.checkpoint, place) for run in config.runs]
     graphs = {each.run: trained_on(each, runtime) for each in options}  # before any run is ranked
     for run, graph in graphs.items():

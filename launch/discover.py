@@ -15,7 +15,7 @@ from answers.discovery import Limits, discover
 from graph.errors import InputError
 from launch.answering import Answered, Asked, at_least_1, one_of, run_answer
 from launch.main import main_of
-from launch.schema import DiscoverOptions
+from launch.trained_options import DiscoverOptions
 from reporting.records import Line, Records
 from trainer.runtime import Runtime
 

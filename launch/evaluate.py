@@ -20,8 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
-from launch import schema
-from launch.build import Run
+from launch.built_run import Run
 from launch.classify import classify, triples_of
 from launch.errors import one_line_errors
 from launch.main import main_of
@@ -29,6 +28,7 @@ from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import load_run
 from launch.splits import needs_split
+from launch.trained_options import saved_run
 from reporting.files import write_text
 from reporting.ranking_table import candidates_table, estimates_table, results_table
 from trainer.candidate_ranking import CandidateEvaluator
@@ -58,7 +58,7 @@ def evaluate(config: DictConfig) -> None:
     """Loads, evaluates and reports, as one rank. Collective."""
     _check(config)
     runtime = Runtime.start(device=config.launch.device, timeout_seconds=config.launch.timeout_seconds)
-    saved = schema.saved_run(config)
+    saved = saved_run(config)
     run, checkpoint = load_run(saved, runtime, other_graph=config.other_graph, storage=config.storage)
     needs_split(run.graph, config.split, f"split={config.split}")
     by_test = config.split == "test" or config.filter == "all"

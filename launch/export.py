@@ -25,7 +25,6 @@ from exporting import npy, parquet, projector, pykeen_model, word2vec
 from exporting.description import FORMAT, write_description
 from exporting.trained_model import TrainedModel
 from graph.errors import InputError
-from launch import schema
 from launch.arguments import for_shell
 from launch.errors import one_line_errors
 from launch.last_line import is_rank
@@ -34,6 +33,7 @@ from launch.options import check_values
 from launch.paths import make_absolute
 from launch.saved_run import open_run
 from launch.this_command import this_command
+from launch.trained_options import saved_run
 from reporting.files import refuse_other_files, whole_folder
 from trainer.runtime import Runtime
 
@@ -63,7 +63,7 @@ def run_job(config: DictConfig) -> None:
         out = Path(config.out)
         refuse_other_files(out, "model.json", FORMAT, "export")
         runtime = Runtime.start(device="cpu", timeout_seconds=1.0)
-        trained = TrainedModel(*open_run(schema.saved_run(config), runtime))
+        trained = TrainedModel(*open_run(saved_run(config), runtime))
         with whole_folder(out) as folder:
             write_export(trained, folder, config.format)
         print(f"exported {trained.checkpoint} to {out}")

@@ -15,7 +15,7 @@ from exporting.description import write_description
 from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from graph.slots import Slots
-from launch.build import Run
+from launch.built_run import Run
 from launch.hardest import HardestNegatives
 from launch.opened_model import open_model
 from reporting.hard_negatives import as_rows

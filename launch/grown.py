@@ -12,10 +12,10 @@ from torch import Tensor
 from graph.arrow_names import as_array
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
-from launch.build import Run
+from launch.built_run import Run
 from launch.same_model import refuse_another_model
 from launch.saved_run import load_graph
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest
 from trainer.origin import Origin, Renumbering

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from answers.completions import Completions
 from graph.known import KnownFacts, KnownTriples
 from graph.slots import Slots
-from launch.build import Run
+from launch.built_run import Run
 from reporting.hard_negatives import EACH, HardNegative, in_words, sampled_triples
 
 

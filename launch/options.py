@@ -17,7 +17,7 @@ from discriminator.reward import RewardFunction
 from discriminator.term.term import Term
 from embedding.encoder.encoder import Encoder
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from embedding.scoring.scoring import ScoringFunction
 from generator.baseline import Baseline
 from generator.sampler import NegativeSampler

@@ -23,8 +23,8 @@ from graph.errors import InputError
 from launch.answering import Answered, Asked, at_least_1, one_of, run_answer
 from launch.main import main_of
 from launch.reliability import reliability_of
-from launch.schema import PredictOptions
 from launch.splits import needs_split
+from launch.trained_options import PredictOptions
 from reporting.records import Line, Records, Value
 from trainer.progress_bar import progress_bar
 from trainer.runtime import Runtime

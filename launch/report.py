@@ -16,9 +16,8 @@ import hydra
 from omegaconf import DictConfig
 
 from graph.errors import InputError
-from launch import schema
 from launch.arguments import for_shell, override
-from launch.build import Run
+from launch.built_run import Run
 from launch.errors import one_line_errors
 from launch.hardest import HardestNegatives
 from launch.last_line import is_rank
@@ -29,6 +28,7 @@ from launch.saved_run import load_run
 from launch.splits import needs_split
 from launch.sweep_report import report_sweep
 from launch.this_command import this_command
+from launch.trained_options import saved_run
 from reporting.entity_map import draw_map
 from reporting.files import write_text
 from reporting.page import Heading
@@ -73,7 +73,7 @@ def _report_run(config: DictConfig) -> Path:
     if (folder / "multirun.yaml").is_file() and not (folder / "config.yaml").is_file():
         raise InputError(f"run={folder} is a sweep; type {for_shell(override('sweep', str(folder)))}")
     record = read_record(folder)  # before anything that takes long
-    run, checkpoint = load_run(schema.saved_run(config), runtime)
+    run, checkpoint = load_run(saved_run(config), runtime)
     findings = Findings(
         graph=run.graph.summary(),
         ranked=_ranked(config, run, checkpoint),

@@ -10,7 +10,7 @@ from graph.errors import InputError
 from launch.arguments import for_shell, key_of, override
 from launch.config_of import flat, options_of
 from launch.parts import plain
-from launch.schema import GONE
+from launch.run_options import GONE
 from launch.typed import typed_options
 from trainer.loop import Trainer
 from trainer.manifest import load_manifest

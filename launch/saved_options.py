@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 
 from graph.errors import InputError
 from launch.own_targets import CONF
-from launch.schema import GONE, RunOptions
+from launch.run_options import GONE, RunOptions
 from trainer.checkpoint_files import shown
 from trainer.strict_yaml import read_yaml
 

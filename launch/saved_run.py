@@ -13,12 +13,14 @@ from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from graph.reading import read_folder
 from graph.same_relations import with_relations_of
-from launch.build import Run, build_run
+from launch.build import build_run
+from launch.built_run import Run
 from launch.graph_and_model import build_model, read_graph
 from launch.opened_model import open_model
 from launch.own_targets import check_plain
 from launch.parts import instantiate, learns_vectors
-from launch.schema import GONE, RunOptions, SavedRunOptions
+from launch.run_options import GONE, RunOptions
+from launch.trained_options import SavedRunOptions
 from trainer.checkpoint import Checkpointer
 from trainer.checkpoint_files import is_file
 from trainer.player import load_trained_dense

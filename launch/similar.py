@@ -15,7 +15,7 @@ from answers.similar import NEARNESS, similar_entities, similar_relations
 from graph.errors import InputError
 from launch.answering import Answered, Asked, one_of, run_answer
 from launch.main import main_of
-from launch.schema import SimilarOptions
+from launch.trained_options import SimilarOptions
 from reporting.records import Line, Records
 from trainer.runtime import Runtime
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporting.trained_model import TrainedModel
-from launch.build import Run, build_run
+from launch.build import build_run
+from launch.built_run import Run
 from launch.opened_model import open_model
 from tests.configs import composed
 from trainer.checkpoint import Checkpointer, Player

@@ -19,7 +19,8 @@ from discriminator.reward import ScoreReward
 from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam, LazyAdam
 from embedding.paths.nbfnet import NBFNet
 from embedding.scoring.conve import ConvE
 from embedding.scoring.distmult import DistMult

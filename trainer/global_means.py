@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from discriminator.discriminator import Verdict
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from generator.sampler import Mean, NegativeSampler, Reward
 from graph.batch import Batch, Negatives
 from graph.transfer import sent

@@ -12,7 +12,7 @@ from torch import Tensor
 from embedding.frozen import FrozenRows
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from graph.errors import InputError
 from trainer.averaging.weights import Weights
 from trainer.checkpoint_files import open_tensors

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from graph.batch import Batch
 from graph.repeated_batch import RepeatedBatch
 from graph.sampling import Sides

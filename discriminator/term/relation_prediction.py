@@ -7,8 +7,8 @@ from torch import Tensor
 
 from discriminator.term.term import Term
 from embedding.model import KGEModel
+from embedding.scoring.candidate_blocks import in_blocks
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.scoring import in_blocks
 from graph.batch import Batch
 from graph.errors import InputError
 

@@ -4,8 +4,6 @@ A model with an encoder has two tables: the learned rows, which the optimiser mo
 that the encoder makes of them, which everything else reads: scoring, samplers, losses, ranking and export.
 """
 
-from abc import ABC, abstractmethod
-
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
@@ -13,34 +11,31 @@ from torch import Tensor, nn
 from embedding.encoder.encoder import Encoder
 from embedding.exchange import add_over_ranks
 from embedding.frozen import RELATION
+from embedding.learned_rows import LearnedRows
 from embedding.scoring.network import batch_norms
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
-from graph.batch import Batch
-from kernels.rows import RowGradient
 
 
-class Encoding(ABC):
+class Encoding(LearnedRows):
     """Puts an encoder in front of a model's table and of its relation rows.
 
-    The initial values of both become those of the learned rows.
+    The initial values of both become those of the learned rows. A training step raises RuntimeError unless it begins
+    with `begin_step`.
 
     Args:
         encoder: makes the rows.
-        entity: the table that everything reads.
-        scorer: has the relation rows that everything reads.
+        entity, scorer: see `LearnedRows`.
         world_size: the number of ranks; `rank` is this one.
     """
 
     def __init__(
         self, encoder: Encoder, entity: EmbeddingTable, scorer: TripleScorer, *, rank: int, world_size: int
     ) -> None:
+        super().__init__(entity, scorer)
         self.encoder = encoder
         self._learned = entity.beside(f"{entity.name} learned")
-        self.relation = nn.Parameter(scorer.relation.detach().clone())
-        """The learned relation rows, float64."""
-        self._entity = entity
-        self._scorer = scorer
+        self._relation = nn.Parameter(scorer.relation.detach().clone())
         self._rank = rank
         self._world_size = world_size
 
@@ -53,6 +48,11 @@ class Encoding(ABC):
     def weight(self, rows: Float[Tensor, "L E"]) -> None:
         self._learned.weight = rows
 
+    @property
+    def relation(self) -> nn.Parameter:
+        """See `LearnedRows.relation`."""
+        return self._relation
+
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The learned relation rows and the encoder's parameters, by their names in checkpoints."""
         own = {f"encoder.{name}": parameter for name, parameter in self.encoder.named_parameters()}
@@ -63,35 +63,14 @@ class Encoding(ABC):
         own = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         return {RELATION: self.relation, **own}
 
+    def relation_parameters(self) -> list[str]:
+        """The encoder's parameters that have rows for each relation, by the names of `named_parameters`."""
+        return [f"encoder.{name}" for name in self.encoder.relation_parameters()]
+
     def end_step(self, good: Bool[Tensor, ""] | None) -> None:
         """Moves the running statistics of batch norm; see `KGEModel.end_step`."""
         for norm in batch_norms(self.encoder):
             norm.end_step(good)
-
-    @abstractmethod
-    def encode(self) -> None:
-        """Makes the rows of all entities from all edges, without dropout. Collective when partitioned."""
-
-    @abstractmethod
-    def begin_step(self, batch: Batch) -> None:
-        """Makes the rows that scoring sees in a training step, or prepares to: without the edges of its positives.
-
-        Collective when partitioned.
-
-        Args:
-            batch: the global batch, on the device of the rows.
-        """
-
-    @abstractmethod
-    def take_gradient(self) -> RowGradient:
-        """The gradient of this rank's learned rows, after a loss was differentiated.
-
-        The learned relation rows and the encoder's parameters get their gradients too, summed over ranks. Collective
-        when partitioned.
-
-        Raises:
-            RuntimeError: the step did not begin with `begin_step`.
-        """
 
     @torch.no_grad()
     def _show_relations(self, relation: Float64[Tensor, "R_ W"]) -> None:

@@ -17,7 +17,7 @@ from embedding.moments import Moments, moments_of
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 
 class FullGraphEncoding(Encoding):
@@ -48,12 +48,13 @@ class FullGraphEncoding(Encoding):
 
     @torch.no_grad()
     def encode(self) -> None:
-        """See `Encoding.encode`."""
+        """See `LearnedRows.encode`."""
         self._made = None
         self._show(*self._make(self.weight, self._edges.all(), None))
 
     def begin_step(self, batch: Batch) -> None:
-        """See `Encoding.begin_step`."""
+        """See `LearnedRows.begin_step`."""
+        batch = batch.to(self.encoder.site.device)
         learned = self.weight.detach().requires_grad_()
         with torch.enable_grad():
             made = self._make(learned, self._edges.without(batch), batch)
@@ -79,7 +80,7 @@ class FullGraphEncoding(Encoding):
         self._show_relations(relation)
 
     def take_gradient(self) -> RowGradient:
-        """See `Encoding.take_gradient`: of all learned rows."""
+        """See `LearnedRows.take_gradient`: of all learned rows."""
         gradient = self._entity.take_gradient()
         if self._made is None:
             raise not_begun()

@@ -18,7 +18,8 @@ from embedding.lookup import Lookup
 from embedding.table import EmbeddingTable
 from embedding.triple_scorer import TripleScorer
 from graph.batch import Batch
-from kernels.rows import RowGradient, distinct_rows
+from kernels.row_gradient import RowGradient
+from kernels.rows import distinct_rows
 
 _BLOCK_ROWS = 1 << 13
 """Entities whose rows `encode` makes at a time: memory beside the tables is that of their neighbours' rows."""
@@ -52,7 +53,7 @@ class SampledEncoding(Encoding):
 
     @torch.no_grad()
     def encode(self) -> None:
-        """See `Encoding.encode`. Layer by layer, and in each layer some thousand entities at a time."""
+        """See `LearnedRows.encode`. Layer by layer, and in each layer some thousand entities at a time."""
         table, edges = self._entity, self._edges.all()
         self._step = table.maker = None
         table.weight = self._learned.weight
@@ -68,7 +69,8 @@ class SampledEncoding(Encoding):
         self._show_relations(seen)
 
     def begin_step(self, batch: Batch) -> None:
-        """See `Encoding.begin_step`. Makes the relation rows; look-ups make entity rows from now on."""
+        """See `LearnedRows.begin_step`. Makes the relation rows; look-ups make entity rows from now on."""
+        batch = batch.to(self.encoder.site.device)
         for parameter in self.encoder.parameters():
             parameter.grad = None
         with torch.enable_grad():
@@ -94,7 +96,7 @@ class SampledEncoding(Encoding):
         ]
 
     def take_gradient(self) -> RowGradient:
-        """See `Encoding.take_gradient`: of the learned rows that the step's blocks have."""
+        """See `LearnedRows.take_gradient`: of the learned rows that the step's blocks have."""
         step, self._step = self._step, None
         if step is None:
             raise not_begun()

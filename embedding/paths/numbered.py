@@ -1,18 +1,21 @@
-"""What a model needs whose entity rows are numbers, which nothing moves: see `EdgeScoring`."""
+"""Models whose entity rows are numbers, because their scoring function reads edges: see `EdgeScoring`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedding.encoder.facts import TrainFacts
+from embedding.learned_rows import LearnedRows
 from embedding.paths.edge_scoring import EdgeScoring
 from embedding.site import ModelSite
 from embedding.table import EmbeddingTable
+from embedding.triple_scorer import TripleScorer
+from graph.batch import Batch
 from graph.errors import InputError
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 
 _WITHOUT_VECTORS = {"max_norm": None, "entity_dropout": 0.0}
 """Options that must have these values, because they are about vectors of entities."""
@@ -52,12 +55,46 @@ def read_edges(name: str, scoring: EdgeScoring, site: ModelSite) -> None:
     scoring.read(TrainFacts(train, entities, site.num_relations, device=site.device))
 
 
-@torch.no_grad()
-def number_rows(table: EmbeddingTable) -> None:
-    """Makes each row the number of its entity."""
-    table.weight[:, 0] = table.entity.to(table.weight.dtype)
+class NumberedRows(LearnedRows):
+    """An entity's row is its number, so only relation rows are learned.
 
+    Args:
+        entity, scorer: see `LearnedRows`.
+        scoring: has the edges of train, some of which a training step leaves out.
+        device: where the edges are.
+    """
 
-def no_gradient(rows: Float[Tensor, "L E"]) -> RowGradient:
-    """The gradient of none of these rows."""
-    return RowGradient.of([], rows)
+    def __init__(
+        self, entity: EmbeddingTable, scorer: TripleScorer, scoring: EdgeScoring, device: torch.device
+    ) -> None:
+        super().__init__(entity, scorer)
+        self._scoring = scoring
+        self._device = device
+        with torch.no_grad():
+            entity.weight[:, 0] = entity.entity.to(entity.weight.dtype)
+
+    @property
+    def weight(self) -> Float[Tensor, "L 0"]:
+        """No columns."""
+        return self._entity.weight[:, :0]
+
+    @weight.setter
+    def weight(self, rows: Float[Tensor, "L 0"]) -> None: ...
+
+    @property
+    def relation(self) -> nn.Parameter:
+        """See `LearnedRows.relation`."""
+        return self._scorer.relation
+
+    def take_gradient(self) -> RowGradient:
+        """The gradient of no rows."""
+        self._entity.take_gradient()
+        return RowGradient.of([], self.weight)
+
+    def encode(self) -> None:
+        """Takes all edges again."""
+        self._scoring.use_all()
+
+    def begin_step(self, batch: Batch) -> None:
+        """Leaves out the edges of the step's positives."""
+        self._scoring.leave_out(batch.to(self._device))

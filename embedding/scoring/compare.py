@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.lookup import Lookup
+from embedding.scoring.candidate_blocks import by_chunk, in_blocks
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.scoring import by_chunk, in_blocks
 from graph.errors import InputError
 from kernels.euclidean import euclidean_gradients, euclidean_scores
 from kernels.gpu.available import usable_on_gpu
 from kernels.library import usable
 from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.precision import Precision, lowered, multiplied
-from kernels.rows import PairGradient
+from kernels.row_sources import PairGradient
 
 
 def precision_of(name: str) -> Precision:

@@ -18,7 +18,7 @@ from kernels.contrast import contrast
 from kernels.losses import KernelLoss
 from kernels.pairs import Comparison
 from kernels.precision import Precision
-from kernels.rows import GatheredGradient, PairGradient
+from kernels.row_sources import GatheredGradient, PairGradient
 
 
 @dataclass(frozen=True)

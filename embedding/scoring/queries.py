@@ -11,7 +11,8 @@ from torch.autograd.function import FunctionCtx
 from embedding.lookup import Lookup
 from kernels.gpu.available import usable_on_gpu
 from kernels.queries import Combination, HeadRows, entity_gradient, make_queries, relation_gradient
-from kernels.rows import GatheredGradient, whole_sum_of_occurrences
+from kernels.row_sources import GatheredGradient
+from kernels.row_sums import whole_sum_of_occurrences
 
 
 @dataclass(frozen=True)

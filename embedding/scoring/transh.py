@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from embedding.scoring.candidate_blocks import by_chunk
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.scoring import QueryScoring, by_chunk
+from embedding.scoring.scoring import QueryScoring
 from embedding.scoring.unit import unit
 
 

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from embedding.scoring.candidate_blocks import in_blocks
 from embedding.scoring.candidates import Candidates
-from embedding.scoring.scoring import QueryScoring, in_blocks
+from embedding.scoring.scoring import QueryScoring
 from graph.errors import InputError
 
 

@@ -18,7 +18,7 @@ from exporting.trained_model import TrainedModel
 from graph.errors import InputError
 from graph.known import KnownTriples
 from graph.slots import Slots
-from launch.build import Run
+from launch.built_run import Run
 from launch.export import write_export
 from tests.plain_scores import FORMULAS
 from tests.ranks import run_on_ranks

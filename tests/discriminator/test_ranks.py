@@ -148,7 +148,8 @@ def test_learning_is_the_same_on_ranks(world_size: int, configs: list[DictConfig
 def test_everything_that_is_learned_moves(case: Case):
     _, values = train(0, 1, case, config_of(case.loss, *case.options))
     fresh = MODELS[case.model](site_of(families()))
-    fresh.attach("loss", build_loss(config_of(case.loss, *case.options), KnownTriples.of(families().train, 128, 20)))
+    known = KnownTriples.of(families().train, 128, 20)
+    fresh.attached.put("loss", build_loss(config_of(case.loss, *case.options), known))
     before = {"entity": fresh.entity.gather_all(fresh.entity.weight), **fresh.dense_tensors()}
     assert values.keys() == before.keys()
     for name, value in values.items():

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 import discriminator.term
-import embedding.scoring.scoring
+import embedding.scoring.candidate_blocks
 from discriminator.discriminator import Discriminator
 from discriminator.loss.loss import Scores
 from discriminator.loss.margin_ranking import MarginRanking
@@ -156,10 +156,10 @@ def predict(model: KGEModel) -> tuple[Tensor, Tensor, Tensor]:
 def test_relations_are_predicted_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch):
     whole = predict(model_of(site_of(families()), scoring=transe))
     blocks = []
-    score = embedding.scoring.scoring._score_block
-    monkeypatch.setattr(embedding.scoring.scoring, "_BLOCK_NUMBERS", 6 * 4 * 3)
+    score = embedding.scoring.candidate_blocks._score_block
+    monkeypatch.setattr(embedding.scoring.candidate_blocks, "_BLOCK_NUMBERS", 6 * 4 * 3)
     monkeypatch.setattr(
-        embedding.scoring.scoring, "_score_block", lambda *given: (blocks.append(given[2]), score(*given))[1]
+        embedding.scoring.candidate_blocks, "_score_block", lambda *given: (blocks.append(given[2]), score(*given))[1]
     )
     for mine, theirs in zip(predict(model_of(site_of(families()), scoring=transe)), whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam, LazyAdam, RowwiseAdagrad
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.distmult import DistMult
 from embedding.scoring.hake import HAKE
@@ -198,7 +199,7 @@ class Scaled(DistMult):
 @pytest.mark.parametrize("name", ["TuckER", "HAKE", "ConvE"])
 def test_relations_are_clipped_by_row_and_others_as_a_whole(name: str) -> None:
     model = MODELS[name](site_of(families()))
-    model.attach("more", nn.Linear(2, 3).double())
+    model.attached.put("more", nn.Linear(2, 3).double())
     batch = batch_of(families().train[:6], heads=3)
     loss = model.score(batch, batch.target[:, None])[0].sum() + sum(
         (each * each).sum() for each in model.attached.parameters()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import embedding.exchange
 import embedding.shared_memory
+import embedding.shared_regions
 from embedding.exchange import (
     add_over_ranks,
     bytes_sent,
@@ -52,7 +53,7 @@ def there_and_back(rank: int) -> list[Tensor]:
 
 
 def both_ways(rank: int, world_size: int, half: int) -> dict[str, Any]:
-    embedding.shared_memory._MOST, embedding.shared_memory._LEAST = 64 + 2 * half, 0
+    embedding.shared_regions._MOST, embedding.shared_regions._LEAST = 64 + 2 * half, 0
     share_memory(20)
     assert embedding.exchange._shared is not None
     shared, sent = there_and_back(rank), bytes_sent()
@@ -245,10 +246,10 @@ def sizes_of(rank: int, world_size: int, free: int, fails: bool) -> tuple[list[i
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    embedding.shared_memory._free = lambda: free
+    embedding.shared_regions._free = lambda: free
     os.posix_fallocate = full if fails else os.posix_fallocate
     handler = Lines()
-    logging.getLogger("embedding.shared_memory").addHandler(handler)
+    logging.getLogger("embedding.shared_regions").addHandler(handler)
     share_memory(20)
     shared = embedding.exchange._shared
     there_and_back(rank)

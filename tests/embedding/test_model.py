@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-import embedding.scoring.scoring
+import embedding.scoring.candidate_blocks
 from embedding.model import KGEModel
 from embedding.scoring.hake import HAKE
 from embedding.scoring.rotate import RotatE
@@ -76,7 +76,7 @@ class Shares(NamedTuple):
 
 def score_share(rank: int, world_size: int, kind: str, chunks: int) -> Shares:
     """A step of some chunks whose loss asks twice: for negatives, and for a pool as a generator does."""
-    embedding.scoring.scoring._BLOCK_NUMBERS = 64  # blocks, computed again in backward, under DDP
+    embedding.scoring.candidate_blocks._BLOCK_NUMBERS = 64  # blocks, computed again in backward, under DDP
     runtime = Runtime(rank, world_size, torch.device("cpu"))
     graph = families()
     model = model_of(site_of(graph, runtime), scoring=KINDS[kind], reciprocal=kind.endswith("reciprocal"))
@@ -109,7 +109,7 @@ def score_shares(rank: int, world_size: int) -> dict[tuple[str, int], Shares]:
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_scores_and_gradients_do_not_depend_on_the_ranks(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding.scoring.scoring, "_BLOCK_NUMBERS", 64)
+    monkeypatch.setattr(embedding.scoring.candidate_blocks, "_BLOCK_NUMBERS", 64)
     found = run_on_ranks(world_size, score_shares)
     assert any(len(each["TransE", 2].positive) == 0 for each in found) == (world_size == 3)  # 3 ranks, 2 chunks
     for step, alone in score_shares(0, 1).items():

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from embedding import optimizer as optimizer_module
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, LazyAdam, ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam, LazyAdam, RowwiseAdagrad
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.sampling import PositiveOrder

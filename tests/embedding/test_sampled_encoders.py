@@ -16,7 +16,7 @@ from embedding.encoder.incoming import Draw, IncomingEdges
 from embedding.model import KGEModel
 from graph.batch import Batch
 from graph.partition import EntityPlacement
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from tests.encoders import KINDS, encoded, small_graph
 from tests.worlds import batch_of, graph_of
 

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import embedding.scoring
 import kernels.library
-from embedding.scoring import dense, scoring, tucker
+from embedding.scoring import candidate_blocks, dense, tucker
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.complex import ComplEx
 from embedding.scoring.conve import ConvE
@@ -265,7 +265,7 @@ def test_blocks_change_nothing(case: Case, side: str, chunks: int, monkeypatch: 
     whole = score_side(function, side)(*rows)
     expected = gradients(whole, learned)
     for numbers in (1, 2 * 6 * function.entity_width):  # 1 candidate at a time; 2, and 1 in the last block
-        monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", numbers)
+        monkeypatch.setattr(candidate_blocks, "_BLOCK_NUMBERS", numbers)
         with torch.no_grad():
             assert_close(score_side(function, side)(*rows), whole.detach())
         blocked = score_side(function, side)(*rows)
@@ -298,7 +298,7 @@ def test_no_tensor_is_as_large_as_all_pairs_of_rows(case: Case, side: str, monke
     rows = rows_of(function, queries, 1, candidates)
     for each in rows:
         each.requires_grad_()
-    monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", 8192)
+    monkeypatch.setattr(candidate_blocks, "_BLOCK_NUMBERS", 8192)
     with LargestTensor() as largest:
         score_side(function, side)(*rows).sum().backward()
     # Rows, parameters and their gradients are as large as they are; a block has one candidate a query at least.
@@ -409,7 +409,7 @@ def test_equal_rows_have_equal_scores_in_whatever_block(
     # 13 and 40 do not divide 192: what is left over would be a block of its own, whose product rounds otherwise.
     function = case.make(20)
     kept, relation, distinct = rows_of(function, 7, 3, dtype=torch.float32)
-    monkeypatch.setattr(scoring, "_BLOCK_NUMBERS", 7 * size * function.pair_numbers)
+    monkeypatch.setattr(candidate_blocks, "_BLOCK_NUMBERS", 7 * size * function.pair_numbers)
     which = torch.arange(192) % 3
     with torch.no_grad():
         scores = score_side(function, side)(kept, relation, distinct[which][None])

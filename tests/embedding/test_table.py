@@ -11,7 +11,7 @@ from embedding.initial import InitialValues
 from embedding.table import EmbeddingTable
 from graph.errors import InputError
 from graph.partition import EntityPlacement
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import Ball, rowwise_adagrad
 from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks

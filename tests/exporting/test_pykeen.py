@@ -13,7 +13,7 @@ import torch
 from exporting import pykeen_model
 from exporting.pykeen_scores import with_counterpart
 from graph.errors import InputError
-from launch.build import Run
+from launch.built_run import Run
 from tests.configs import WITH_VECTORS
 from tests.trained import renamed, saved, trained_model
 from tests.worlds import batch_of

@@ -9,7 +9,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam
 from generator.baseline import Baseline, LeaveOneOut, PerQuery, PreviousEpoch, RunningMean
 from generator.kbgan import KBGANSampler, normalised
 from generator.sampler import Reward

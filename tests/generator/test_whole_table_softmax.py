@@ -7,7 +7,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam
 from generator.distinct_draws import policy_coefficients
 from generator.sampler import Reward
 from generator.whole_table_softmax import WholeTableSoftmaxSampler

@@ -32,3 +32,21 @@ def test_likely_entities_come_by_their_degree_and_by_what_their_slots_share():
     assert SLOTS.likely(SLOTS.head(0), 10).tolist() == sorted(expected, key=lambda film: -expected[film])
     assert SLOTS.likely(SLOTS.head(0), 3).tolist() == [0, 1, 2]
     assert SLOTS.likely(SLOTS.head(2), 10).tolist() == []
+
+
+def test_the_likeliest_of_many_are_those_of_all_entities():
+    # Degrees by a power law, and many ties.
+    draws = torch.rand((30_000, 2), generator=torch.Generator().manual_seed(0))
+    triples = torch.stack([(20_000 * draws[:, 0] ** 4), torch.arange(30_000) % 7, 20_000 * draws[:, 1] ** 3], 1).long()
+    slots = Slots.of(RelationStatistics.of(triples, num_entities=20_000, num_relations=7))
+    members = [set(slots.entities(slot).tolist()) for slot in range(14)]
+    of_entity = [[slot for slot in range(14) if entity in members[slot]] for entity in range(20_000)]
+    for slot in (slots.head(0), slots.tail(5)):
+        share = [len(members[slot] & other) / max(1, len(other)) for other in members]
+        score = torch.tensor(
+            [sum(share[each] for each in of) / len(of) if of else 0.0 for of in of_entity], dtype=torch.float64
+        )
+        score *= slots.degree
+        for count in (0, 5, 900, 6_000, 20_000):
+            best = score.argsort(descending=True, stable=True)[:count]
+            assert slots.likely(slot, count).tolist() == best[score[best] > 0].tolist()

@@ -19,7 +19,10 @@ from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.precision import Precision
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
 from kernels.ranks import LeftOut, RankCounts, count_ranks
-from kernels.rows import GatheredGradient, PairGradient, RowGradient, distinct_rows, group_rows, sum_rows
+from kernels.row_gradient import RowGradient
+from kernels.row_sources import GatheredGradient, PairGradient
+from kernels.row_sums import sum_rows
+from kernels.rows import distinct_rows, group_rows
 from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
 from tests.kernels.arrays import integers, randn
 

@@ -10,7 +10,8 @@ from torch import Tensor
 import kernels.library
 from kernels.gathered import distinct_sums, sums_in_slots
 from kernels.gpu import available
-from kernels.rows import GatheredGradient, RowGradient
+from kernels.row_gradient import RowGradient
+from kernels.row_sources import GatheredGradient
 from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 from tests.kernels.arrays import both_types, integers, randn
 

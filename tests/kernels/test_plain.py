@@ -16,7 +16,8 @@ from discriminator.loss.self_adversarial import SelfAdversarial
 from discriminator.loss.softmax import Softmax
 from embedding.lookup import Lookup
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import RowwiseAdagrad
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, minus_l1, minus_l2, minus_modulus
 from embedding.scoring.complex import ComplEx
@@ -29,7 +30,8 @@ from generator.uniform import UniformSampler
 from graph.known import KnownTriples
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
 from kernels.precision import Precision
-from kernels.rows import GatheredGradient, sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
+from kernels.row_sources import GatheredGradient
+from kernels.row_sums import sum_occurrences, sum_rows, whole_sum, whole_sum_of_occurrences
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, randn, without_kernels
 from tests.worlds import (
     adam,

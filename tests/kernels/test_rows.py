@@ -5,15 +5,9 @@ import torch
 from torch import Tensor
 
 from kernels.pairs import Comparison, pair_scores
-from kernels.rows import (
-    GatheredGradient,
-    PairGradient,
-    RowGradientSource,
-    distinct_rows,
-    group_rows,
-    sum_occurrences,
-    sum_rows,
-)
+from kernels.row_sources import GatheredGradient, PairGradient, RowGradientSource
+from kernels.row_sums import sum_occurrences, sum_rows
+from kernels.rows import distinct_rows, group_rows
 from tests.kernels.arrays import assert_close, both_types, every_width, integers, on_threads, randn
 from tests.kernels.test_pairs import plain_scores, width_of
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from kernels.pairs import Comparison
-from kernels.rows import GatheredGradient, PairGradient, RowGradient, sum_rows
+from kernels.row_gradient import RowGradient
+from kernels.row_sources import GatheredGradient, PairGradient
+from kernels.row_sums import sum_rows
 from kernels.updates import Ball, adagrad, adam, adam_factors, rowwise_adagrad
 from tests.kernels.arrays import (
     WIDTHS,

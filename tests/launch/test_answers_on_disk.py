@@ -10,7 +10,7 @@ import advkge
 from graph.errors import InputError
 from launch import discover, evaluate, predict, similar, train
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from trainer.runtime import Runtime
 
 
@@ -68,7 +68,13 @@ def test_a_storage_that_is_none_is_refused(run_copy, command):
 
 
 def test_rows_of_an_encoder_can_not_be_in_files(command, tiny_plain, tmp_path):
-    options = ("encoder=linear", "discriminator.max_norm=null", "generator=uniform", "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    options = (
+        "encoder=linear",
+        "discriminator.max_norm=null",
+        "generator=uniform",
+        "trainer.epochs=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert command(train, *tiny_plain, *options).code == 0
     with pytest.raises(InputError, match="storage=disk: the rows that an encoder makes are in memory"):
         advkge.load(tmp_path / "run", storage="disk")

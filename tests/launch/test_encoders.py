@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from launch import evaluate, export, train
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from tests.configs import composed
 from trainer.runtime import Runtime
 

@@ -13,7 +13,7 @@ from embedding.model import KGEModel
 from graph.knowledge_graph import KnowledgeGraph
 from launch import train
 from launch.saved_run import load_run
-from launch.schema import GraphPlace, SavedRunOptions
+from launch.trained_options import GraphPlace, SavedRunOptions
 from tests.wandb_files import records, tables
 from tests.worlds import one_rank
 

@@ -249,7 +249,7 @@ def test_runs_of_a_sweep_describe_their_graph_once(command, tiny_plain):
 
 @pytest.mark.parametrize(("graph", "said"), [([], 1), (["graph=synthetic"], 0), (["graph.num_people=100"], 0)])
 def test_a_run_without_a_graph_says_that_it_has_the_built_in_one(graph, said, command, caplog):
-    caplog.set_level(logging.INFO, "launch.train")
+    caplog.set_level(logging.INFO, "launch.one_run")
     words = ["recipe=none", "generator=uniform", "trainer.epochs=0", "launch.device=cpu", "hydra.run.dir=run"]
     assert command(train, *words, *graph).code == 0
     lines = [line for line in caplog.messages if line.startswith("no graph was named, so this is graph=synthetic")]

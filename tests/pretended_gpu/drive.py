@@ -8,7 +8,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from launch.build import Run, build_run, build_trainer
+from launch.build import build_run, build_trainer
+from launch.built_run import Run
 from launch.typed import note_typed
 from tests.configs import composed
 from tests.pretended_gpu.counting import Counts

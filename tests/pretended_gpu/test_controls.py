@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-import kernels.rows
+import kernels.row_gradient
 from embedding.exchange import add_over_ranks
 from embedding.table import EmbeddingTable
 from graph.batch import Batch
@@ -107,7 +107,7 @@ def test_a_batch_that_stayed_on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_kernel_of_the_cpu(compiled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(kernels.rows, "usable", lambda *_: True)
+    monkeypatch.setattr(kernels.row_gradient, "usable", lambda *_: True)
     with pytest.raises(TypeError, match=r"group_rows: argument 1 must be a contiguous int64 tensor on the CPU, got .*"):
         step_with(tmp_path)
 

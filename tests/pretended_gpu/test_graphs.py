@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from embedding.frozen import FrozenRows
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from graph.errors import InputError
 from tests.pretended_gpu.drive import alone, built, fit, train
 from tests.pretended_gpu.graphs import Graph

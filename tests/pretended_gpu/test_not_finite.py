@@ -10,7 +10,7 @@ from torch import Tensor
 
 import trainer.global_means
 from discriminator.discriminator import Discriminator, Verdict
-from embedding.optimizer import ModelOptimizer
+from embedding.model_optimizer import ModelOptimizer
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
 from tests.pretended_gpu.drive import alone, built, fit

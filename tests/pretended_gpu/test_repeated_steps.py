@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 import generator
-from embedding.optimizer import RowwiseAdagrad, State
+from embedding.model_optimizer import State
+from embedding.optimizer import RowwiseAdagrad
 from generator.baseline import PreviousEpoch
 from generator.sampler import NegativeSampler, Reward
 from graph.batch import Batch
 from graph.counter_random import stream
 from graph.repeated_batch import RepeatedBatch
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import rowwise_adagrad
 from tests.pretended_gpu.drive import alone, built
 from tests.pretended_gpu.launches import triton_launches

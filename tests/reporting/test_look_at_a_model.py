@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from embedding.model import KGEModel
 from graph.knowledge_graph import KnowledgeGraph
-from launch.build import Run
+from launch.built_run import Run
 from launch.hardest import HardestNegatives
 from reporting.entity_map import draw_map
 from reporting.hard_negatives import HardNegative

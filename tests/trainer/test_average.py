@@ -40,7 +40,7 @@ class Statistics(nn.Module):
 
 def small_model() -> KGEModel:
     model = model_of(site_of(families()))
-    model.attach("statistics", Statistics())
+    model.attached.put("statistics", Statistics())
     return model
 
 

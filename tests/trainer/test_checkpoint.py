@@ -16,7 +16,8 @@ from torch import Tensor
 from discriminator.loss.loss import Scores
 from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.optimizer import ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import RowwiseAdagrad
 from graph.errors import InputError
 from graph.partition import random_placement
 from tests.ranks import run_on_ranks

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from embedding.lookup import Lookup
 from embedding.model import KGEModel
-from embedding.optimizer import LazyAdam, ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import LazyAdam, RowwiseAdagrad
 from embedding.rounding import Rounding, rounded_at_random
 from graph.counter_random import stream
 from graph.errors import InputError

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from embedding.encoder.choice import EncoderChoice
 from embedding.model import KGEModel
-from embedding.optimizer import DenseAdam, ModelOptimizer, RowwiseAdagrad
+from embedding.model_optimizer import ModelOptimizer
+from embedding.optimizer import DenseAdam, RowwiseAdagrad
 from graph.errors import InputError
 from graph.knowledge_graph import KnowledgeGraph
 from tests.encoders import KINDS, LAYER

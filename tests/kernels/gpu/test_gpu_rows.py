@@ -14,7 +14,7 @@ import kernels.library
 import kernels.updates
 from kernels.gathered import distinct_sums, sums_in_slots, whole_sums
 from kernels.library import usable
-from kernels.rows import RowGradient
+from kernels.row_gradient import RowGradient
 from kernels.updates import Ball
 from tests.kernels.arrays import assert_close, both_types, integers, randn, without_kernels
 
