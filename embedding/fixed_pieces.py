@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int32, Int64
+from jaxtyping import Bool, Int32, Int64, Shaped
 from torch import Tensor
 
 from embedding.exchange import to_each_rank
@@ -78,8 +78,8 @@ class FixedPieces:
         self._missed: list[Bool[Tensor, ""]] = []
 
     def fetch(
-        self, row: Int64[Tensor, " K"], weight: Float[Tensor, "L D"]
-    ) -> tuple[Float[Tensor, "S D"], Int64[Tensor, " K"], FixedRoute]:
+        self, row: Int64[Tensor, " K"], weight: Shaped[Tensor, "L D"]
+    ) -> tuple[Shaped[Tensor, "S D"], Int64[Tensor, " K"], FixedRoute]:
         """Asks the owners for rows.
 
         Args:

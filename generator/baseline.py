@@ -21,9 +21,12 @@ class Baseline(ABC):
     repeats: ClassVar[bool] = False
     """Whether a GPU may repeat `advantage`: see `NegativeSampler.repeats`."""
 
+    def prepare(self, batch: Batch) -> None:
+        """Looks up what `advantage` needs of the batch, before the rewards are known. Collective."""
+
     @abstractmethod
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
-        """The reward minus the baseline, for each draw. Call it once in each step. Collective."""
+        """The reward minus the baseline, for each draw. Call it once in each step, after `prepare`. Collective."""
 
     def undo(self) -> Callable[[], object] | None:
         """What takes back all later calls of `advantage`; None if that can't be. See `NegativeSampler.undo`."""
@@ -161,7 +164,7 @@ class PerQuery(RunningMean):
     candidate, and with those `estimator=exact` computes the gradient itself.)
 
     If a batch has several positives with one query, the average takes the reward of the first. Memory: 8 bytes for each
-    query, partitioned over ranks.
+    query, partitioned over ranks, and 4 more on every rank.
 
     Args:
         decay: the weight of the old average, in [0, 1), each time that a step has rewards (running mean) or a batch has
@@ -177,20 +180,19 @@ class PerQuery(RunningMean):
         name = f"generator.baseline: averages of {self.keys.num_keys:,} queries"
         self.rows = KeyedRows(context.site, self.keys.num_keys, 2, name=name)
 
+    def prepare(self, batch: Batch) -> None:
+        """See `Baseline.prepare`."""
+        self._found = self.rows.look_up(self.keys.of(batch))
+
     def advantage(self, reward: Reward, batch: Batch) -> Float[Tensor, "B N"]:
         """See `Baseline.advantage`."""
-        key = self.keys.of(batch)
-        total, weight = self.rows.fetch(key).int().view(torch.float32).unbind(1)
+        total, weight = self._found.row.view(torch.float32).unbind(1)
         own = torch.where(weight > 0, total / weight, 0.0)
         distance = reward.value.mean(1).sub(reward.mean).float()
         seen = torch.stack([distance, torch.ones_like(distance)], dim=1)
         rows = self.decay * torch.stack([total, weight], dim=1) + (1 - self.decay) * seen
-        self.rows.store(key, batch.slots(batch.chunk), rows.view(torch.int32).long())
+        self.rows.store(self._found, batch.slots(batch.chunk), rows.view(torch.int32))
         return super().advantage(reward, batch) - own[:, None]
-
-    def undo(self) -> Callable[[], object] | None:
-        """None: the averages of queries before a step are not kept."""
-        return None
 
     def keyed_rows(self) -> dict[str, KeyedRows]:
         """The averages of the queries."""

@@ -161,6 +161,18 @@ class CurriculumSampler(MixtureSampler):
         """The config key of a part: "generator.hard" (the uniform part has no options)."""
         return f"generator.{name}"
 
+    def undo(self) -> Callable[[], object] | None:
+        """See `NegativeSampler.undo`; also takes the average back."""
+        average, undo = self.average, super().undo()
+        if undo is None:
+            return None
+
+        def back() -> None:
+            self.average = average
+            undo()
+
+        return back
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Sets the number of hard negatives and the hard sampler's options, then draws as a mixture does."""
         self._weight = batch.weight

@@ -200,6 +200,8 @@ class KBGANSampler(NegativeSampler):
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Scores a pool with the generator's model and draws from its softmax; does not call `score`. Collective."""
+        if self._uses_baseline:
+            self.baseline.prepare(batch)
         pool = self.candidates(batch)
         logits = self.model.score_candidates(batch, pool)
         if self.temperature != 1:

@@ -1,7 +1,7 @@
 """Base of samplers that draw from a short list of entities, which is made from the trained model."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from generator.refreshed import RefreshedSampler
-from generator.sampler import SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import SamplerContext, ScoreCandidates, require_at_least, unchanged
 from graph.answer_index import per_positive
 from graph.batch import Batch, Negatives
 from graph.errors import InputError
@@ -70,6 +70,14 @@ class ListedSampler(RefreshedSampler):
     @abstractmethod
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
         """The list of each positive: k = list_size distinct entities, ascending, without its target. Collective."""
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `NegativeSampler.undo`: only a step that refreshes the lists changes anything."""
+        return unchanged
+
+    def refreshes(self, batch: Batch) -> bool:
+        """See `NegativeSampler.refreshes`."""
+        return self.is_due(batch.epoch)
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Makes the lists again if that is due, then draws; does not call `score`. Collective."""

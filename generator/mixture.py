@@ -105,6 +105,22 @@ class MixtureSampler(NegativeSampler):
         """The config key of a part."""
         return f"generator.parts.{name}"
 
+    def undo(self) -> Callable[[], object] | None:
+        """What takes the steps of all parts back; None if one part can't."""
+        undone = [undo for part in self.parts.values() if (undo := part.undo()) is not None]
+        if len(undone) < len(self.parts):
+            return None
+
+        def back() -> None:
+            for each in undone:
+                each()
+
+        return back
+
+    def refreshes(self, batch: Batch) -> bool:
+        """True if a part does."""
+        return any(part.refreshes(_own(batch, name)) for name, part in self.parts.items())
+
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Lets each part propose, and joins their negatives; see `NegativeSampler.propose`."""
         self._refuse_pools()

@@ -47,7 +47,8 @@ class NearMissSampler(ListedSampler):
 
     Making the windows for T train facts costs as much as a filtered ranking of train: 2 T E scores in float64, divided
     among the ranks. Windows take 8 x T x list_size bytes over all ranks together (44 MB on FB15k-237 with
-    list_size=20), and as much in a checkpoint. Of all samplers here, this one draws the most missing facts.
+    list_size=20), and as much in a checkpoint; and 8 x T bytes on every rank. Of all samplers here, this one draws the
+    most missing facts.
 
     Args:
         window: "above" or "around", see `Window`.
@@ -71,9 +72,9 @@ class NearMissSampler(ListedSampler):
         """Each rank makes the windows that it stores; see `RefreshedSampler.refresh`."""
         leave_out = self.context.known if self.mask_known else None
         for start in range(0, self.windows.block, _FACTS_AT_ONCE):  # the same number of times on every rank
-            facts = self.keys.batch(self.windows.key[start : start + _FACTS_AT_ONCE])
-            window = preferred_entities(self.player, facts, self.list_size, self.prefer, leave_out)
-            self.windows.row[start : start + _FACTS_AT_ONCE] = window.sort(1).values.int()
+            key, order = self.windows.key[start : start + _FACTS_AT_ONCE].sort()
+            window = preferred_entities(self.player, self.keys.batch(key), self.list_size, self.prefer, leave_out)
+            self.windows.row[start + order] = window.sort(1).values.int()
 
     def lists(self, batch: Batch) -> Int64[Tensor, "B k"]:
         """The window of each positive."""

@@ -5,15 +5,16 @@ The authors' code inverts a mask bitwise, and so replaces both head and tail. He
 on the corrupted side.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from embedding.keyed_rows import KeyedRows
+from embedding.keyed_rows import KeyedLookup, KeyedRows
 from generator.distinct_draws import LAST, repeated
-from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least
+from generator.sampler import NegativeSampler, SamplerContext, ScoreCandidates, require_at_least, unchanged
 from graph.batch import Batch, Negatives
 from graph.counter_random import gumbel, paired_integers, stream
 from graph.errors import InputError
@@ -45,6 +46,7 @@ class NSCachingSampler(NegativeSampler):
     `propose` returns entities [B, N]: each positive has its own, whatever the chunk_size. A refresh costs
     cache_size + fresh_size scores for each positive. Caches take 4 bytes an entry over all ranks together (30 MB for
     the 149,689 queries of FB15k-237 with cache_size=50), and as much in a checkpoint. `max_caches` bounds them.
+    Every rank also has 4 bytes a cache.
 
     Args:
         num_negatives: draws from the cache for each positive, with replacement.
@@ -114,13 +116,12 @@ class NSCachingSampler(NegativeSampler):
 
     def propose(self, batch: Batch, score: ScoreCandidates) -> Negatives:
         """Draws from the caches, then refreshes those of the batch's queries. Collective."""
-        key = self._cache_of(self.keys.of(batch))
-        cached = self.caches.fetch(key)
+        cached = self.caches.look_up(self._cache_of(self.keys.of(batch)))
         place = batch.integers_per_positive("places in the cache", self.num_negatives, self.cache_size)
-        entity = cached.gather(1, place)
-        self._replaced = torch.zeros(len(key), dtype=torch.float64, device=key.device)
+        entity = cached.row.gather(1, place).long()
+        self._replaced = torch.zeros(len(entity), dtype=torch.float64, device=entity.device)
         if batch.epoch % self.refresh_epochs == 0:
-            self._refresh(batch, key, cached, score)
+            self._refresh(batch, cached, score)
         return Negatives(entity, known=self.context.known.contains(batch, entity) if self.mask_known else None)
 
     def _cache_of(self, query: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
@@ -130,11 +131,9 @@ class NSCachingSampler(NegativeSampler):
         key = stream("caches that queries share", self.context.site.seed)
         return paired_integers(key, query, 1, self.caches.num_keys)[:, 0]
 
-    def _refresh(
-        self, batch: Batch, key: Int64[Tensor, " B"], cached: Int64[Tensor, "B K"], score: ScoreCandidates
-    ) -> None:
+    def _refresh(self, batch: Batch, cached: KeyedLookup, score: ScoreCandidates) -> None:
         fresh = batch.integers_per_positive("fresh candidates", self.fresh_size, self.context.num_entities)
-        pool = torch.cat([cached, fresh], dim=1)
+        pool = torch.cat([cached.row, fresh], dim=1)
         value = score(pool).double()
         if self.select == Select.IMPORTANCE:
             value = value / self.temperature + gumbel(batch.uniform_per_positive("kept in the cache", pool.shape[1]))
@@ -142,8 +141,12 @@ class NSCachingSampler(NegativeSampler):
         if self.mask_known:
             value = value.masked_fill(self.context.known.contains(batch, pool), -torch.inf)
         kept = largest(value, self.cache_size)
-        self.caches.store(key, batch.slots(batch.chunk), pool.gather(1, kept))
+        self.caches.store(cached, batch.slots(batch.chunk), pool.gather(1, kept).int())
         self._replaced = (kept >= self.cache_size).double().mean(1)
+
+    def undo(self) -> Callable[[], object] | None:
+        """See `NegativeSampler.undo`: a step changes keyed rows alone."""
+        return unchanged
 
     def metrics(self) -> dict[str, Float[Tensor, " B"]]:
         """The share of entities that the last refresh replaced in each cache; 0 in a step without refresh."""

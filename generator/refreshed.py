@@ -48,13 +48,17 @@ class RefreshedSampler(NegativeSampler):
     def load_made(self, made: Mapping[str, Tensor]) -> None:
         """Restores what `made` returned; raises ValueError if that is of another make."""
 
+    def is_due(self, now: int) -> bool:
+        """Whether `keep_fresh` would call `refresh`."""
+        return self._made_at is None or (self.period > 0 and now >= self._made_at + self.period)
+
     def keep_fresh(self, batch: Batch, now: int) -> None:
         """Calls `refresh` if it is due. Collective.
 
         Args:
             now: the step or the epoch of the batch, whichever `period` counts.
         """
-        if self._made_at is None or (self.period and now >= self._made_at + self.period):
+        if self.is_due(now):
             self.refresh(batch)
             self._made_at = now
 

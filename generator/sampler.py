@@ -150,13 +150,23 @@ class NegativeSampler(ABC):
         """What takes back all that `propose` and `feedback` change from now on, except the model and its optimiser.
 
         A step of several ranks may have to be made again, and perhaps the host learns of it only some steps later: see
-        `FixedPieces`. Called between `propose` and `feedback`.
+        `FixedPieces`. Called between `propose` and `feedback`. What `KeyedRows.store` stores need not be taken back: it
+        is written at the end of a step, and only if all rows fitted. Nor need what a step changes that `refreshes`.
 
         Returns:
             None, the default, for a sampler that can't take steps back, or that looks up rows whose number is not in
             proportion to the chunks of its batch, or looks up rows in `feedback`.
         """
         return None
+
+    def refreshes(self, batch: Batch) -> bool:
+        """Whether `propose` of this global batch does more than in other steps: looks up other numbers of rows, or
+        changes what `undo` does not take back.
+
+        Several ranks count their rows in such a step, and before it their hosts wait to know that all steps were good.
+        The same on all ranks.
+        """
+        return False
 
     def count_repeated(self) -> None:
         """Called after a step that a GPU has repeated: does what `propose` and `feedback` do on the host."""

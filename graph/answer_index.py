@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int, Int32, Int64, Shaped
 from torch import Tensor
 
 from graph.ranges import find_in_ranges
-from kernels.gpu.available import usable_on_gpu
+from kernels.gpu.available import is_on_gpu, usable_on_gpu
 from kernels.known import all_answers, mask_known
 from kernels.library import usable
 
@@ -107,7 +108,13 @@ class AnswerIndex(Answers):
             return torch.full_like(entity, -1)
         start, stop = self.offset[row.clamp(min=0)].long(), self.offset[row + 1].long()
         start, stop = torch.where(row < 0, 0, start), torch.where(row < 0, 0, stop)
-        return find_in_ranges(self.answer, start.expand_as(entity), stop.expand_as(entity), entity)
+        longest = self._most_answers if is_on_gpu(entity) else None
+        return find_in_ranges(self.answer, start.expand_as(entity), stop.expand_as(entity), entity, longest=longest)
+
+    @cached_property
+    def _most_answers(self) -> int:
+        """The answers of the query that has most. The host waits for a GPU the first time only."""
+        return int(self.offset.diff().max())
 
     def facts(
         self, number: Int64[Tensor, " B"]

@@ -1,12 +1,14 @@
 """Many sets of entities in one tensor, for samplers that draw from a set for each relation or entity."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from torch import Tensor
 
 from graph.ranges import find_in_ranges
+from kernels.gpu.available import is_on_gpu
 from kernels.known import mask_known
 from kernels.library import usable
 
@@ -43,4 +45,11 @@ class EntitySets:
         if usable(entity):
             return mask_known(number, self.offset, self.entity, entity.contiguous())
         start, stop = self.offset[number][:, None], self.offset[number + 1][:, None]
-        return find_in_ranges(self.entity, start.expand_as(entity), stop.expand_as(entity), entity) >= 0
+        longest = self._most_entities if is_on_gpu(entity) else None
+        start, stop = start.expand_as(entity), stop.expand_as(entity)
+        return find_in_ranges(self.entity, start, stop, entity, longest=longest) >= 0
+
+    @cached_property
+    def _most_entities(self) -> int:
+        """The entities of the largest set. The host waits for a GPU the first time only."""
+        return int(self.offset.diff().max())

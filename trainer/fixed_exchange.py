@@ -1,6 +1,6 @@
 """Decides whether the steps of a stage exchange rows in pieces of a fixed size. Nothing else decides this."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -8,9 +8,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from discriminator.loss.table_loss import TableLoss
-from embedding.fixed_pieces import ChunkShare
+from embedding.fixed_pieces import ChunkShare, FixedPieces
+from embedding.keyed_rows import KeyedRows
 from embedding.model import KGEModel
-from embedding.table import EmbeddingTable
 from graph.batch import Batch
 from graph.errors import InputError
 from graph.partition import COUNTED, FIXED
@@ -19,17 +19,20 @@ from trainer.stage import Stage
 
 
 class FixedExchange:
-    """The tables of a stage whose rows are exchanged in pieces of a fixed size, in its steps and nowhere else.
+    """The tables and the keyed rows of a stage that ranks exchange in pieces of a fixed size, in its steps and nowhere
+    else.
 
     Example:
         with exchange.step_of(batch):
             ...  # look-ups
             missed = exchange.take_missed()
             ...  # gradients
+            exchange.settle(good)
     """
 
-    def __init__(self, tables: Sequence[EmbeddingTable], runtime: Runtime) -> None:
-        self._tables = tables
+    def __init__(self, stage: Stage, runtime: Runtime) -> None:
+        self._tables = [model.entity for model in _models(stage)]
+        self._sampler = stage.sampler
         self._runtime = runtime
 
     @classmethod
@@ -53,38 +56,63 @@ class FixedExchange:
             )
         if reason is not None:
             return None
-        return cls([model.entity for model in _models(stage)], runtime)
+        return cls(stage, runtime)
 
     @contextmanager
     def step_of(self, whole: Batch) -> Iterator[None]:
-        """Within it, the tables exchange rows in fixed pieces, unless a rank gets no chunk of this global batch."""
+        """Within it, rows are exchanged in fixed pieces, unless a rank gets no chunk of this batch, or the sampler
+        refreshes. In any case, what keyed rows store waits for `settle`.
+        """
         chunks = whole.chunks_of_parts(self._runtime.world_size)
-        share = ChunkShare(chunks[self._runtime.rank], max(chunks)) if min(chunks) > 0 else None
+        is_fixed = min(chunks) > 0 and not self._sampler.refreshes(whole)
+        share = ChunkShare(chunks[self._runtime.rank], max(chunks)) if is_fixed else None
+        keyed, pieces = self._keyed, self._pieces
         try:
-            for table in self._tables:
-                table.pieces.share = share
+            for each in pieces:
+                each.share = share
+            for each in keyed:
+                each.holds_back = True
             yield
         finally:
-            for table in self._tables:
-                table.pieces.share = None
+            for each in pieces:
+                each.share = None
+            for each in keyed:
+                each.holds_back = False
+                each.forget_held()
+
+    @property
+    def _keyed(self) -> list[KeyedRows]:
+        """Those that the sampler has now: it may make others when a stage starts."""
+        return list(self._sampler.keyed_rows().values())
+
+    @property
+    def _pieces(self) -> list[FixedPieces]:
+        return [each.pieces for each in (*self._tables, *self._keyed)]
 
     def take_missed(self) -> Bool[Tensor, ""] | None:
         """Whether rows of this rank did not fit in the step's look-ups; None if it made none in fixed pieces."""
-        found = [missed for table in self._tables if (missed := table.pieces.take_missed()) is not None]
+        found = [missed for pieces in self._pieces if (missed := pieces.take_missed()) is not None]
         return torch.stack(found).any() if found else None
 
+    def settle(self, good: Bool[Tensor, ""] | None) -> None:
+        """Ends a step: writes what it stored in keyed rows; see `KeyedRows.settle`."""
+        for keyed in self._keyed:
+            keyed.settle(good)
+
     def widen(self) -> None:
-        """Gives the tables more room. All ranks must call it together, before the step is made again."""
+        """Gives look-ups more room. All ranks must call it together, before the step is made again."""
         for table in self._tables:
             table.widen()
+        for keyed in self._keyed:
+            keyed.pieces.widen()
 
 
 def why_counted(stage: Stage, *, observed: bool) -> str | None:
     """The reason against pieces of a fixed size, as the end of a sentence "..., because"; None if there is none.
 
     Sizes must follow from the number of chunks, and whatever a step changes must be put back or left as it is, if its
-    rows did not fit. So nothing may change that `ModelOptimizer.good` does not guard and `NegativeSampler.undo` does
-    not put back.
+    rows did not fit. So nothing may change that neither `ModelOptimizer.good` nor `KeyedRows.settle` guards and
+    `NegativeSampler.undo` does not put back.
     """
     sampler, loss = stage.sampler, stage.player.loss
     if observed:
@@ -97,13 +125,13 @@ def why_counted(stage: Stage, *, observed: bool) -> str | None:
         return (
             f"{type(sampler).__name__} with these options can't take a step back, or looks up rows of no fixed number"
         )
+    if stage.player.model.site.placement.replicated and not sampler.keyed_rows():
+        return "placement.storage is replicated, so that no rank asks for rows"
     return next((reason for model in _models(stage) if (reason := _why_not_model(model)) is not None), None)
 
 
 def _why_not_model(model: KGEModel) -> str | None:
     placement = model.site.placement
-    if placement.replicated:
-        return "placement.storage is replicated, so that no rank asks for rows"
     if placement.disk is not None:
         return "placement.storage is disk, and the shards in memory are those of few ranks"
     if model.encoding is not None or not model.has_vectors:

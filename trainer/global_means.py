@@ -70,6 +70,8 @@ class GlobalMeans:
         """The means that were read last, by name."""
         self._unread: list[StepMeans] = []
         self._steps = 0
+        self.good: Bool[Tensor, ""] | None = None
+        """On a GPU, whether all means so far are finite; None on the CPU, where the run would have ended."""
         self._trouble = torch.zeros((), dtype=torch.float64, device=runtime.device)
         """The largest absolute mean so far: infinite or nan from the first on that is not finite."""
 
@@ -118,9 +120,9 @@ class GlobalMeans:
         values = torch.stack([*numbers, self._trouble])
         # In one kernel, and where it was, for steps that a GPU repeats. Of nan it is nan.
         torch.linalg.vector_norm(values, torch.inf, out=self._trouble)
-        good = self._trouble < torch.inf
+        self.good = self._trouble < torch.inf
         for optimizer in optimizers:
-            optimizer.good = good
+            optimizer.good = self.good
         self._unread.append(StepMeans(batch.epoch, tuple(shares), values[:-1], counts, undo))
         return self._summed_by_hosts(votes), dict(zip(shares, values.unbind(), strict=False))
 

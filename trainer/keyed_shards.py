@@ -12,11 +12,11 @@ from trainer.checkpoint_files import open_tensors
 
 
 def keyed_tensors(keyed: Mapping[str, KeyedRows]) -> dict[str, Tensor]:
-    """Tensors to save: this rank's rows and the key of the first; keys are consecutive."""
+    """Tensors to save: this rank's rows, by place, and the place of the first."""
     tensors: dict[str, Tensor] = {}
     for name, rows in keyed.items():
         tensors[f"keyed/{name}"] = rows.row
-        tensors[f"keyed/{name}/first"] = torch.tensor([rows.first])
+        tensors[f"keyed/{name}/first_place"] = torch.tensor([rows.first])
     return tensors
 
 
@@ -25,7 +25,7 @@ def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, Keyed
 
     Raises:
         InputError: the files do not have each key exactly once, or the rows have another type or width, or hold an id
-            that there is not.
+            that there is not, or were saved when keys had other places.
     """
     for name, rows in keyed.items():
         bounds = [_fill(checkpoint, checkpoint / file, name, rows) for file in files]
@@ -40,7 +40,7 @@ def load_keyed(checkpoint: Path, files: Iterable[str], keyed: Mapping[str, Keyed
 
 
 def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int, int]:
-    """Loads this rank's rows that are in a file; returns the file's first key and the key after its last."""
+    """Loads this rank's rows that are in a file; returns the file's first place and the place after its last."""
     with open_tensors(file) as saved:
         if f"keyed/{name}" not in saved.keys():  # noqa: SIM118 (not a dict)
             raise InputError(f"{checkpoint} holds no 'keyed/{name}': it was made with another generator")
@@ -53,7 +53,12 @@ def _fill(checkpoint: Path, file: Path, name: str, rows: KeyedRows) -> tuple[int
                 f"{checkpoint}: 'keyed/{name}' has rows of {width} numbers, this run's have {rows.row.shape[1]}: it "
                 "was made with other options of the generator"
             )
-        first = int(saved.get_tensor(f"keyed/{name}/first"))
+        if f"keyed/{name}/first_place" not in saved.keys():  # noqa: SIM118
+            raise InputError(
+                f"{checkpoint} holds 'keyed/{name}' in the order of an earlier version of this project: begin the run "
+                "again, or resume it with that version"
+            )
+        first = int(saved.get_tensor(f"keyed/{name}/first_place"))
         begin, end = max(first, rows.first), min(first + count, rows.first + len(rows.row))
         if begin < end:
             loaded = part[begin - first : end - first]

@@ -162,6 +162,7 @@ class Trainer:
             if is_logged or not self.training_step.repeat(stage, cursor.stage_step):
                 step = self.train_step(stage, cursor.stage_step)
                 if step is None:
+                    progress.advance(positives * (cursor.stage_step - before))
                     continue
             cursor.stage_step += 1
             cursor.step += 1

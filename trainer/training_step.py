@@ -86,9 +86,14 @@ class TrainingStep:
     def train(self, stage: Stage, number: int, cursor: Cursor) -> Step | None:
         """Trains one step. Collective. Raises InputError if a mean is not finite; see `must_go_back`.
 
-        None: it has to be made again, because rows did not fit. With a GPU only `must_go_back` says that.
+        None: it has to be made again, because rows did not fit, or an earlier one has, before one in which the sampler
+        refreshes. With a GPU, of other steps only `must_go_back` says that.
         """
-        return self.run(stage, stage.order.batch(number), lr_factor=_lr_factor(stage, number), cursor=cursor)
+        whole = stage.order.batch(number)
+        must_be_good = self.has_fixed_exchange(stage) and stage.sampler.refreshes(whole)
+        if must_be_good and self.must_go_back(stage, cursor, done=1):
+            return None
+        return self.run(stage, whole, lr_factor=_lr_factor(stage, number), cursor=cursor)
 
     def repeat(self, stage: Stage, number: int) -> bool:
         """Trains one step as part of a graph, in which a GPU repeats it without Python; False if that can't be."""
@@ -114,6 +119,7 @@ class TrainingStep:
             return self._run(stage, whole, lr_factor, cursor)
 
     def _run(self, stage: Stage, whole: Batch, lr_factor: float, cursor: Cursor | None) -> Step | None:
+        exchange = self._exchange[stage.name]
         stage.player.begin_step(whole)
         batch = self.runtime.share(whole)
         negatives = stage.sampler.propose(batch, partial(stage.player.score_candidates, batch))
@@ -126,6 +132,8 @@ class TrainingStep:
         stage.player.learn(verdict, lr_factor=lr_factor)
         if reward is not None:
             stage.sampler.feedback(batch, negatives, reward)
+        if exchange is not None:
+            exchange.settle(self.means.good)
         return Step(batch, negatives, verdict, loss, None if reward is None else reward.mean)
 
     def _global_means(

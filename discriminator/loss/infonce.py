@@ -79,7 +79,10 @@ class InfoNCE(Loss):
         positive, negative = scores.positive - self.margin, scores.negative
         # One number for each row: the gradient is then summed over rows in float64, so that the order of rows, which
         # depends on the number of ranks, changes no digit.
-        scale = (1 / self.temperature).to(positive.device).expand(len(positive)).to(positive.dtype)
+        if self.bounds is None:  # made on the device: a GPU would be waited for to copy a number there
+            scale = torch.full_like(positive, 1 / self.fixed)
+        else:
+            scale = (1 / self.temperature).to(positive.device).expand(len(positive)).to(positive.dtype)
         positive, negative = positive * scale, negative * scale[:, None]
         if self.needs_proposal is not None:
             proposal = proposal_of(scores, self.needs_proposal)

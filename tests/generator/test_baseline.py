@@ -17,6 +17,7 @@ def batch_in(epoch: int) -> Batch:
 def taken_off(baseline: Baseline, mean: float, epoch: int) -> float:
     """What the baseline takes off the rewards of a step whose mean reward is `mean`."""
     value = torch.tensor([[mean - 1.0], [mean + 1.0]])
+    baseline.prepare(batch_in(epoch))
     return float((value - baseline.advantage(Reward(value, mean), batch_in(epoch))).mean())
 
 
@@ -71,7 +72,9 @@ def off_each(baseline: Baseline, rows: list[int], heads: int, values: list[float
     """What is taken off the rewards of a step's positives, which are these train facts."""
     value = torch.tensor(values, dtype=torch.float64)[:, None]
     reward = Reward(value, float(value.mean()))
-    return (value - baseline.advantage(reward, batch_of(GRAPH.train[rows], heads=heads)))[:, 0].tolist()
+    batch = batch_of(GRAPH.train[rows], heads=heads)
+    baseline.prepare(batch)
+    return (value - baseline.advantage(reward, batch))[:, 0].tolist()
 
 
 def test_per_query_takes_off_what_the_query_had_beyond_its_steps_mean():

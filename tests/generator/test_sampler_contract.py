@@ -314,8 +314,11 @@ def test_a_sampler_that_can_undo_steps_puts_back_what_they_change(case: Case):
 
     def step(number: int) -> Callable[[], object] | None:
         batch = case.batch(after=12 * number, epoch=number // 2)
+        for keyed in sampler.keyed_rows().values():
+            keyed.holds_back = True  # as in such steps
+        refreshes = sampler.refreshes(batch)
         negatives = sampler.propose(batch, opinion(batch, given))
-        undo = sampler.undo()
+        undo = None if refreshes else sampler.undo()
         sampler.feedback(batch, negatives, reward_of(sampler, batch, negatives))
         return undo
 

@@ -32,7 +32,7 @@ def sampler_of(name: str):
 def test_rows_of_entities_that_there_are_not_are_refused(name: str, key: str, wrong: int, tmp_path: Path):
     rows: KeyedRows = sampler_of(name).keyed_rows()[key]
     saved = torch.full_like(rows.row, ENTITIES - 1)
-    files = {f"keyed/{key}": saved, f"keyed/{key}/first": torch.tensor([0])}
+    files = {f"keyed/{key}": saved, f"keyed/{key}/first_place": torch.tensor([0])}
     save_file(files, tmp_path / "rows.safetensors")
     load_keyed(tmp_path, ["rows.safetensors"], {key: rows})
     assert rows.row.equal(saved)
@@ -42,6 +42,10 @@ def test_rows_of_entities_that_there_are_not_are_refused(name: str, key: str, wr
         load_keyed(tmp_path, ["rows.safetensors"], {key: rows})
     save_file(files | {f"keyed/{key}": saved.float()}, tmp_path / "rows.safetensors")
     with pytest.raises(InputError, match=f"'keyed/{key}' must be of type I32, got F32$"):
+        load_keyed(tmp_path, ["rows.safetensors"], {key: rows})
+    in_other_order = {f"keyed/{key}": rows.row, f"keyed/{key}/first": torch.tensor([0])}
+    save_file(in_other_order, tmp_path / "rows.safetensors")
+    with pytest.raises(InputError, match=f"holds 'keyed/{key}' in the order of an earlier version of this project"):
         load_keyed(tmp_path, ["rows.safetensors"], {key: rows})
 
 

@@ -41,7 +41,27 @@ BUDGETS = {
     ),
     "KBGAN": Budget(("generator=kbgan", "discriminator=transe", "loss=margin_ranking", "optimizer=adam"), 0, 258, 60),
     "NSCaching": Budget(
-        ("generator=nscaching", "discriminator=transe", "loss=margin_ranking", "optimizer=rowwise_adagrad"), 0, 331
+        ("generator=nscaching", "discriminator=transe", "loss=margin_ranking", "optimizer=rowwise_adagrad"), 0, 324
+    ),
+    "KBGAN, a baseline for each query": Budget(
+        (
+            *("generator=kbgan", "baseline@generator.baseline=per_query"),
+            *("discriminator=transe", "loss=margin_ranking", "optimizer=adam"),
+        ),
+        0,
+        320,
+    ),
+    "uniform, InfoNCE": Budget(
+        (*_SHARED, "discriminator=complex", "loss=infonce", "optimizer=rowwise_adagrad"), 0, 184
+    ),
+    "typed, NCE": Budget(("generator=typed", "discriminator=complex", "loss=nce", "optimizer=lazy_adam"), 0, 567),
+    "near-miss": Budget(
+        (
+            *("generator=near_miss", "generator.list_size=20"),
+            *("discriminator=transe", "loss=margin_ranking", "optimizer=rowwise_adagrad"),
+        ),
+        0,
+        526,
     ),
     "softmax over all entities": Budget(
         (
@@ -59,17 +79,23 @@ BUDGETS = {
 _COUNTED = {
     "TransE L1, shared pool, self-adversarial": (3, 195),
     "KBGAN": (6, 335),
+    "NSCaching": (9, 434),
 }
 _FIXED = {
     "TransE L1, shared pool, self-adversarial": (0, 215),
     "ComplEx, shared pool, both sides, softmax": (0, 239),
     "ComplEx, own negatives, softmax": (0, 250),
     "KBGAN": (0, 371),
+    "NSCaching": (0, 472),
+    "KBGAN, a baseline for each query": (0, 479),
+    "near-miss": (0, 624),
 }
 _REPLICATED = {
     "TransE L1, shared pool, self-adversarial": (0, 173),
     "ComplEx, own negatives, softmax": (0, 207),
     "KBGAN": (0, 293),
+    "NSCaching": (0, 398),
+    "KBGAN, a baseline for each query": (0, 407),
     "softmax over all entities": (0, 338),
 }
 

@@ -1,5 +1,6 @@
 """Faults are planted here, each of which must be found: otherwise the other tests of this folder say nothing."""
 
+import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.pretended_gpu.budgets import BUDGETS, OF_TWO_RANKS, complaint
 from tests.pretended_gpu.collectives import nccl_rules
 from tests.pretended_gpu.counting import Counts
 from tests.pretended_gpu.drive import alone, count_steps
+from tests.pretended_gpu.launches import triton_launches
 from tests.pretended_gpu.pretending import pretended_gpu
 from tests.pretended_gpu.refusals import RefusedError
 from trainer.runtime import Runtime
@@ -167,6 +169,19 @@ def test_a_collective_gets_what_nccl_refuses(given, said):
         add_over_ranks(given())
     text = str(refused.value)
     assert text.startswith("embedding/exchange.py:") and f"called at {THIS}:" in text and said in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_a_kernel_of_triton_gets_another_layout_than_it_reads():
+    import kernels.gpu.rows as gpu
+
+    with pretended_gpu() as counts, triton_launches(counts):
+        places, value = torch.tensor([0, 9, 1, 9, 0], device="cuda"), torch.ones((3, 2), device="cuda")
+        sums = gpu.sums_of_few(places[::2].contiguous(), value, 2, torch.float32)
+        assert sums.tolist() == [[2, 2], [1, 1]]
+        said = r"^kernels/gpu/rows.py:\d+, called at tests/pretended_gpu/test_controls.py:\d+.*strides \(2,\)"
+        with pytest.raises(RefusedError, match=said):
+            gpu.sums_of_few(places[::2], value, 2, torch.float32)
 
 
 def test_a_collective_whose_rules_nobody_wrote_down():

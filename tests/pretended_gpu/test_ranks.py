@@ -65,32 +65,41 @@ def test_collectives_are_what_nccl_takes_and_the_run_is_that_of_one_rank(name, s
     expect_like(two[0][0].steps, one.steps)
 
 
-def train_to_the_end(run: Trainer, folder: Path) -> dict[str, Tensor]:
-    """Trains; the rows of all entities of both models, and the state of the sampler."""
+def train_to_the_end(run: Trainer, folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Trains; the rows of all entities of both models and the state of the sampler, and this rank's keyed rows."""
     fit(run, folder)
     tables = {name: player.model.entity for name, player in run.players.items()}
+    sampler = run.stages[-1].sampler
+    keyed = {name: each.row.cpu() for name, each in sampler.keyed_rows().items()}
     return {name: table.gather_all(table.weight.detach()).cpu() for name, table in tables.items()} | {
-        name: value.cpu() for name, value in run.stages[-1].sampler.state().items()
-    }
+        name: value.cpu() for name, value in sampler.state().items()
+    }, keyed
 
 
-FEW_READINGS = (
-    *(*RUNS["kbgan"], "pretrain.generator.epochs=0", "pretrain.discriminator.epochs=0"),
-    *("trainer.log_every=1000", "trainer.valid_every=0"),
-)
+FEW_READINGS = {
+    "kbgan": (
+        *(*RUNS["kbgan"], "pretrain.generator.epochs=0", "pretrain.discriminator.epochs=0"),
+        *("trainer.log_every=1000", "trainer.valid_every=0"),
+    ),
+    "nscaching": (*RUNS["nscaching"], "trainer.log_every=1000", "trainer.valid_every=0"),
+}
 
 
-def train_with_few_slots(rank: int, world_size: int, folder: Path) -> tuple[dict[str, Tensor], list[int], int]:
-    """At the end of the first epoch there are too few slots, which the hosts see after the second: what is trained in
-    the end, the numbers of the steps that are made, and how often the run went back."""
+def train_with_few_slots(
+    rank: int, world_size: int, name: str, folder: Path, of_keys: bool
+) -> tuple[tuple[dict[str, Tensor], dict[str, Tensor]], list[int], int]:
+    """At the end of the first epoch there are too few slots, for keyed rows or for those of entities, which the hosts
+    see after the second: what is trained in the end, the numbers of the steps that are made, and how often the run went
+    back."""
     with pretended_gpu(), nccl_rules():
-        _, run = built(FEW_READINGS, folder, pretending_rank(rank, world_size), epochs=2)
+        _, run = built(FEW_READINGS[name], folder, pretending_rank(rank, world_size), epochs=2)
         train_step, made = run.train_step, []
 
         def stepped(stage: Stage, number: int) -> Step | None:
             if number == stage.order.steps_per_epoch - 1 and number not in made:
-                for player in run.players.values():
-                    player.model.entity.pieces.factor = 0.2
+                entities = [player.model.entity for player in run.players.values()]
+                for each in stage.sampler.keyed_rows().values() if of_keys else entities:
+                    each.pieces.factor = 0.2
             made.append(number)
             return train_step(stage, number)
 
@@ -99,16 +108,21 @@ def train_with_few_slots(rank: int, world_size: int, folder: Path) -> tuple[dict
 
 
 @pytest.mark.slow
-def test_steps_whose_rows_do_not_fit_are_made_again_and_the_run_is_that_of_one_rank(tmp_path: Path):
-    found = run_on_ranks(2, train_with_few_slots, tmp_path / "two")
-    _, run = built(FEW_READINGS, tmp_path / "one", alone("cpu"), epochs=2)
-    alike = train_to_the_end(run, tmp_path / "one")
+@pytest.mark.parametrize(("name", "of_keys"), [("kbgan", False), ("nscaching", False), ("nscaching", True)])
+def test_steps_whose_rows_do_not_fit_are_made_again_and_the_run_is_that_of_one_rank(
+    name: str, of_keys: bool, tmp_path: Path
+):
+    found = run_on_ranks(2, train_with_few_slots, name, tmp_path / "two", of_keys)
+    _, run = built(FEW_READINGS[name], tmp_path / "one", alone("cpu"), epochs=2)
+    alike, keyed = train_to_the_end(run, tmp_path / "one")
     steps, epoch = run.stages[-1].steps, run.stages[-1].order.steps_per_epoch
-    for trained, made, made_again in found:
+    for (trained, _), made, made_again in found:
         assert made_again > 0
         assert made == [*range(steps), *[*range(epoch - 1, steps)] * made_again]
-        for name, value in alike.items():
-            torch.testing.assert_close(trained[name], value, rtol=1e-9, atol=1e-9, msg=name)
+        for key, value in alike.items():
+            torch.testing.assert_close(trained[key], value, rtol=1e-9, atol=1e-9, msg=key)
+    for key, rows in keyed.items():
+        assert torch.cat([of_rank[key] for (_, of_rank), _, _ in found]).equal(rows)
 
 
 def expect_like(steps: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:

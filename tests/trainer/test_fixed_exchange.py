@@ -81,9 +81,16 @@ def test_a_run_goes_on_with_either(first: tuple[int, str], then: tuple[int, str]
     assert_equal(tmp_path, found, (lines_of(tmp_path / "alone"), parameters))
 
 
+class NeverPutBack(PreviousEpoch):
+    """A baseline whose author wrote no `undo`."""
+
+    def undo(self) -> None:
+        """None: that can't be."""
+
+
 def refused(rank: int, world_size: int, folder: Path) -> str:
     with pytest.raises(InputError) as raised:
-        run_of(rank, world_size, folder, "fixed", PerQuery(decay=0.9))
+        run_of(rank, world_size, folder, "fixed", NeverPutBack())
     return str(raised.value)
 
 
@@ -105,3 +112,5 @@ def test_what_a_step_changes_and_nobody_puts_back_is_a_reason_for_counts(tmp_pat
     assert why_counted(averaged, observed=False) == "the average EMA would count steps that are made again"
     copied = KBGANRun(tmp_path, storage="replicated").trainer.stages[-1]
     assert why_counted(copied, observed=False) == ("placement.storage is replicated, so that no rank asks for rows")
+    queries = KBGANRun(tmp_path, storage="replicated", baseline=PerQuery(decay=0.9)).trainer.stages[-1]
+    assert why_counted(queries, observed=False) is None  # their averages are partitioned
