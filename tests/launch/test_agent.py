@@ -113,7 +113,7 @@ def test_a_signal_reaches_all_ranks_which_save_and_end(number, run, tmp_path, ca
 
 
 def test_a_signal_to_one_rank_stops_all(run, tmp_path):
-    program = SAVES + "(folder / 'pid').write_text(str(os.getpid()))\n" + WAITS
+    program = "(folder / 'pid').write_text(str(os.getpid()))\n" + SAVES + WAITS
     signalled_when_ready(tmp_path, 2, signal.SIGTERM, to=lambda: int((tmp_path / "pid").read_text()))
     assert run(SAVES + WAITS, program) == Ending(None, signal.SIGTERM, said_how_to_resume=False, asked=None)
     assert (tmp_path / "saved by 0").exists()
