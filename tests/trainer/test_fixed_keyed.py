@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kernels.library import usable
 from tests.pretended_gpu.drive import built, fit
 from tests.ranks import run_on_ranks
 from trainer.runtime import Runtime
@@ -69,14 +70,17 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_is_that_with_counts_to_the_bit_and_that_of_one_rank(name: str, world_size: int, tmp_path: Path):
+def test_a_run_is_that_with_counts_and_that_of_one_rank(name: str, world_size: int, tmp_path: Path):
     fixed, counted = (*RUNS[name], "placement.exchange=fixed"), (*RUNS[name], "placement.exchange=counted")
     in_pieces = run_on_ranks(world_size, trained, fixed, tmp_path / "fixed", 1.0)
     with_counts = run_on_ranks(world_size, trained, counted, tmp_path / "counted", 1.0)
     assert all(made_again == 0 for _, _, made_again in in_pieces)
     expected = whole(with_counts)
-    different = [key for key, value in whole(in_pieces).items() if not value.equal(expected[key])]
-    assert not different
+    if usable(torch.zeros(1)):
+        different = [key for key, value in whole(in_pieces).items() if not value.equal(expected[key])]
+        assert not different
+    else:  # a product of MKL may round a row otherwise when it stands elsewhere in its matrix, as it does in pieces
+        assert_equal(whole(in_pieces), expected)
     if name != "a baseline for each query":  # its averages are rounded to float32
         assert_equal(expected, whole([trained(0, 1, RUNS[name], tmp_path / "one", 1.0)]))
 
