@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
-from torch.nn.functional import softplus
 
 from embedding.exchange import gather_ranks, return_to_ranks
 from embedding.model import KGEModel
@@ -24,6 +23,7 @@ from embedding.scoring.candidates import Candidates
 from embedding.scoring.scoring import QueryScoring
 from embedding.table_queries import Answers, SideOfAllRanks, queries_of_all_ranks
 from graph.batch import Batch
+from kernels import score_sums
 from kernels.block_sizes import rows_at_a_time
 from kernels.row_gradient import RowGradient
 
@@ -58,19 +58,23 @@ class _Reduction(ABC):
         """The number over the whole table, from those over P parts of it."""
 
     @abstractmethod
-    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
-        """The derivative of the result with respect to each score."""
+    def slope(
+        self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"], weight: Float64[Tensor, " Q"]
+    ) -> Float[Tensor, "Q n"]:
+        """The derivative of the sum of weight * result with respect to each score."""
 
 
 class _LogSumExp(_Reduction):
     def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
-        return score.double().logsumexp(1)
+        return score_sums.log_sum_exp(score)
 
     def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
         return part.logsumexp(0)
 
-    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
-        return (score - result[:, None].to(score.dtype)).exp()
+    def slope(
+        self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"], weight: Float64[Tensor, " Q"]
+    ) -> Float[Tensor, "Q n"]:
+        return score_sums.log_sum_exp_slope(score, result, weight)
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ class _SumSoftplus(_Reduction):
     margin: float
 
     def of_block(self, score: Float[Tensor, "Q n"]) -> Float64[Tensor, " Q"]:
-        return softplus(self.margin + score).sum(1, dtype=torch.float64)
+        return score_sums.sum_softplus(score, self.margin)
 
     def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
         return part.sum(0)
 
-    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
-        return (self.margin + score).sigmoid()
+    def slope(
+        self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"], weight: Float64[Tensor, " Q"]
+    ) -> Float[Tensor, "Q n"]:
+        return score_sums.sum_softplus_slope(score, weight, self.margin)
 
 
 class _SumScores(_Reduction):
@@ -94,8 +100,10 @@ class _SumScores(_Reduction):
     def merge(self, part: Float64[Tensor, "P Q"]) -> Float64[Tensor, " Q"]:
         return part.sum(0)
 
-    def slope(self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"]) -> Float[Tensor, "Q n"]:
-        return torch.ones_like(score)
+    def slope(
+        self, score: Float[Tensor, "Q n"], result: Float64[Tensor, " Q"], weight: Float64[Tensor, " Q"]
+    ) -> Float[Tensor, "Q n"]:
+        return weight[:, None].to(score.dtype).expand_as(score)
 
 
 def _reduce(
@@ -159,8 +167,8 @@ class _Reduce(torch.autograd.Function):
                 queries.add(
                     first,
                     rows,
-                    lambda score, s=side, f=first, w=weight, k=known: (
-                        w[:, None] * reduction.slope(s.without_excluded(score, f), k)
+                    lambda score, s=side, f=first, k=known, w=weight: reduction.slope(
+                        s.without_excluded(score, f), k, w
                     ),
                 )
             gradient = queries.gradient()
@@ -209,7 +217,7 @@ class _Differentiated:
         *parts, by_row = torch.autograd.grad(
             score,
             [*self.leaves, candidates],
-            weigh(score.detach()).to(score.dtype),
+            weigh(score.detach()),
             retain_graph=True,
             allow_unused=True,
         )

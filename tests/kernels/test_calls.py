@@ -23,6 +23,7 @@ from kernels.row_gradient import RowGradient
 from kernels.row_sources import GatheredGradient, PairGradient
 from kernels.row_sums import sum_rows
 from kernels.rows import distinct_rows, group_rows
+from kernels.score_sums import log_sum_exp_slope, sum_softplus_slope
 from kernels.updates import Ball, adagrad, adam, rowwise_adagrad
 from tests.kernels.arrays import integers, randn
 
@@ -166,6 +167,14 @@ Q, C2 = randn(4, 4), integers(5, 2, 3)
         (
             lambda: row_loss_gradient(RowLoss.SOFTMAX, randn(3), randn(3, 4), None, randn(3, 1), randn(3), ()),
             r"state must have shape \[3, 2\], got \[3, 1\]",
+        ),
+        (
+            lambda: log_sum_exp_slope(randn(3, 4), randn(2), randn(3)),
+            r"log_sum must have shape \[3\], got \[2\]",
+        ),
+        (
+            lambda: sum_softplus_slope(randn(3, 4), randn(4), 1.0),
+            r"weight must have shape \[3\], got \[4\]",
         ),
         (
             lambda: make_queries(Combination.PRODUCT, ROWS, PLACE, randn(2, 3), PLACE, 1),
