@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from embedding.dropout import RowDropout
-from embedding.moments import Moments, moments_of
+from embedding.moments import Moments, moments_of, moments_of_maps
 from graph.batch import Batch
 from graph.counter_random import combine, paired_uniform, stream
 
@@ -32,7 +32,15 @@ class TrainingStep:
         See `moments_of`. Each positive counts once, whatever its weight in the loss; the padding of a chunk does not
         count.
         """
-        return moments_of(value, (self.batch.weight > 0).double(), self.world_size)
+        return moments_of(value, self._real, self.world_size)
+
+    def moments_of_maps(self, patches: Float[Tensor, "B K P"], filters: Float64[Tensor, "K_minus_1 F"]) -> Moments:
+        """The same of filters . patch, as `moments_of_maps` finds them. Collective."""
+        return moments_of_maps(patches, filters, self._real, self.world_size)
+
+    @property
+    def _real(self) -> Float64[Tensor, " B"]:
+        return (self.batch.weight > 0).double()
 
     def drop_entity(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of what was made of the entities that are not corrupted; see `RowDropout`."""
