@@ -9,7 +9,7 @@ from torch import Tensor
 from embedding.dropout import RowDropout
 from embedding.moments import Moments, moments_of, moments_of_maps
 from graph.batch import Batch
-from graph.counter_random import combine, paired_uniform, stream
+from graph.counter_random import combine, paired_at_least, stream
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class TrainingStep:
 
     def drop_entity(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of what was made of the entities that are not corrupted; see `RowDropout`."""
-        scale = self.dropout.entity_scale(self.batch, rows.shape[1], rows.dtype)
-        return rows if scale is None else rows * scale
+        kept = self.dropout.kept_of_entities(self.batch, rows.shape[1])
+        return rows if kept is None else kept.of(rows)
 
     def drop_relation(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of what was made of the relations."""
-        scale = self.dropout.relation_scale(self.batch, rows.shape[1], rows.dtype)
-        return rows if scale is None else rows * scale
+        kept = self.dropout.kept_of_relations(self.batch, rows.shape[1])
+        return rows if kept is None else kept.of(rows)
 
     def drop(self, name: str, probability: float, value: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of a value inside the scoring function; `name` is the key of its random numbers."""
@@ -64,7 +64,7 @@ class TrainingStep:
         """True where dropout keeps a number, for these rows of the batch: a function of (seed, epoch, chunk, place)."""
         batch = self.batch
         key = stream(f"{self.dropout.owner} {name} dropout", batch.seed, batch.epoch)
-        return paired_uniform(key, self._place()[rows], width) >= probability
+        return paired_at_least(key, self._place()[rows], width, probability)
 
     def _place(self) -> Int64[Tensor, " B"]:
         """A number for each positive, from its chunk and its place in the chunk."""
