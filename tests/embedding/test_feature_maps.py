@@ -64,25 +64,25 @@ def test_moments_are_those_of_the_maps():
 
 
 def maps_gradient(rows: slice, chunk_size: int) -> list[Tensor]:
-    patches = patches_of(randn(1200, HEIGHT, WIDTH, dtype=torch.float32, seed=1)[rows], KERNEL)
+    patches = patches_of(randn(1204, HEIGHT, WIDTH, dtype=torch.float32, seed=1)[rows], KERNEL)
     leaves = randn(KERNEL**2 + 1, FILTERS, seed=2), randn(FILTERS * PLACES, DIM, seed=4)
     weights, matrix = (each.requires_grad_() for each in leaves)
     vector = project_maps(patches, weights, None, matrix, None, chunk_size)
-    return list(torch.autograd.grad(vector, (weights, matrix), randn(1200, DIM, dtype=torch.float32, seed=3)[rows]))
+    return list(torch.autograd.grad(vector, (weights, matrix), randn(1204, DIM, dtype=torch.float32, seed=3)[rows]))
 
 
 def core_gradient(rows: slice, chunk_size: int) -> list[Tensor]:
-    entity, relation, given = (randn(1200, DIM, dtype=torch.float32, seed=seed)[rows] for seed in range(3))
+    entity, relation, given = (randn(1204, DIM, dtype=torch.float32, seed=seed)[rows] for seed in range(3))
     core = randn(DIM, DIM, DIM, seed=4).requires_grad_()
     return list(torch.autograd.grad(_contract(entity, relation, core, chunk_size), core, given))
 
 
 @pytest.mark.parametrize("gradient", [maps_gradient, core_gradient])
-@pytest.mark.parametrize("chunk_size", [8, 40, 300, 1200])
+@pytest.mark.parametrize("chunk_size", [7, 43, 301, 1204])
 def test_float32_sums_do_not_depend_on_where_ranks_cut(gradient: Callable[[slice, int], list[Tensor]], chunk_size: int):
-    whole = gradient(slice(0, 1200), chunk_size)
+    whole = gradient(slice(0, 1204), chunk_size)
     for ranks in (2, 3):
-        chunks = 1200 // chunk_size
+        chunks = 1204 // chunk_size
         ends = [chunks * rank // ranks * chunk_size for rank in range(ranks + 1)]
         shares = [gradient(slice(*ends[rank:][:2]), chunk_size) for rank in range(ranks)]
         for one, parts in zip(whole, zip(*shares, strict=True), strict=True):
