@@ -56,7 +56,7 @@ class _Projection(torch.autograd.Function):
         chunk_size: int | None,
     ) -> Tensor:
         filters, matrix = weights.to(patches.dtype).T.contiguous(), matrix.to(patches.dtype)
-        ctx.save_for_backward(patches, filters, scale, matrix)
+        ctx.save_for_backward(patches, filters, scale, matrix)  # pyright: ignore[reportArgumentType]
         ctx.chosen = bias is not None, chunk_size  # pyright: ignore[reportAttributeAccessIssue]
         result = patches.new_empty((len(patches), matrix.shape[1]))
         for block, maps in _blocks_of_maps(patches, filters, scale, None):
@@ -73,7 +73,8 @@ class _Projection(torch.autograd.Function):
             torch.zeros(shape, dtype=torch.float64, device=given.device) for shape in (filters.T.shape, matrix.shape)
         )
         together = rows_together(patches, chunk_size)
-        for block, maps in _blocks_of_maps(patches, filters, scale, together and (together, chunk_size)):
+        within = None if together is None else (together, chunk_size)
+        for block, maps in _blocks_of_maps(patches, filters, scale, within):
             add_outer(by_matrix, maps.flatten(1), given[block], together=together is not None)
             by_maps = (given[block] @ matrix.T).view_as(maps)
             torch.ops.aten.threshold_backward.grad_input(by_maps, maps, 0, grad_input=by_maps)
