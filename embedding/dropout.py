@@ -3,11 +3,28 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from graph.batch import Batch
 from graph.errors import InputError
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What dropout leaves of some rows.
+
+    Args:
+        mask: False for numbers that become 0.
+        probability: that of dropping one; what is left is divided by 1 - p.
+    """
+
+    mask: Bool[Tensor, "B W"]
+    probability: float
+
+    def of(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
+        """The rows after dropout."""
+        return rows * (self.mask.to(rows.dtype) / (1 - self.probability))
 
 
 @dataclass(frozen=True)
@@ -36,19 +53,16 @@ class RowDropout:
             if not 0 <= value < 1:
                 raise InputError(f"{self.owner}.{name} must be at least 0 and below 1, got {value}")
 
-    def entity_scale(self, batch: Batch, width: int, dtype: torch.dtype) -> Float[Tensor, "B E"] | None:
-        """Factors for the rows of the entities that are not corrupted, 0 or 1 / (1 - p); None without dropout."""
-        return self._scale("entity", self.entity, batch, width, dtype)
+    def kept_of_entities(self, batch: Batch, width: int) -> Kept | None:
+        """What is left of the rows of the entities that are not corrupted; None without dropout."""
+        return self._kept("entity", self.entity, batch, width)
 
-    def relation_scale(self, batch: Batch, width: int, dtype: torch.dtype) -> Float[Tensor, "B R"] | None:
-        """Factors for the relation rows; None without dropout."""
-        return self._scale("relation", self.relation, batch, width, dtype)
+    def kept_of_relations(self, batch: Batch, width: int) -> Kept | None:
+        """What is left of the relation rows; None without dropout."""
+        return self._kept("relation", self.relation, batch, width)
 
-    def _scale(
-        self, part: str, probability: float, batch: Batch, width: int, dtype: torch.dtype
-    ) -> Float[Tensor, "B W"] | None:
+    def _kept(self, part: str, probability: float, batch: Batch, width: int) -> Kept | None:
         # With gradients off, the model is not trained: it ranks or proposes negatives.
         if probability == 0 or not torch.is_grad_enabled():
             return None
-        kept = batch.uniform_per_positive(f"{self.owner} {part} dropout", width) >= probability
-        return kept.to(dtype) / (1 - probability)
+        return Kept(batch.kept_per_positive(f"{self.owner} {part} dropout", width, probability), probability)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from embedding.attached import AttachedModules
-from embedding.dropout import RowDropout
+from embedding.dropout import Kept, RowDropout
 from embedding.encoder.choice import EncoderChoice
 from embedding.encoder.encoding import Encoding
 from embedding.frozen import RELATION, FrozenRows
@@ -245,8 +245,8 @@ class KGEModel:
         relation, head_rows = self.asked(batch.relation, batch.heads_for_kernels)
         trains_network = self._network is not None and torch.is_grad_enabled()
         step = TrainingStep(batch, self.dropout, self.site.world_size) if trains_network else None
-        scales = self._dropout_scales(batch)
-        scored: Scored = self._replicated(lookup, anchor, relation, target, place, head_rows, *scales, step, loss)
+        kept = self._kept(batch)
+        scored: Scored = self._replicated(lookup, anchor, relation, target, place, head_rows, *kept, step, loss)
         if step is not None and scored.query is not None:
             self._made = batch, scored.query
         return scored
@@ -270,17 +270,16 @@ class KGEModel:
             norm.end_step(good)
         self._learned.end_step(good)
 
-    def _dropout_scales(self, batch: Batch) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B R"] | None]:
-        """The factors that dropout multiplies entity and relation rows by; None without dropout.
+    def _kept(self, batch: Batch) -> tuple[Kept | None, Kept | None]:
+        """What dropout leaves of entity and relation rows; None without dropout.
 
         A network drops numbers itself, in `score`, and nothing outside of it.
         """
         if self._network is not None:
             return None, None
-        scoring, dtype = self.scoring, self.site.dtype
         return (
-            self.dropout.entity_scale(batch, scoring.entity_width, dtype),
-            self.dropout.relation_scale(batch, scoring.relation_width, dtype),
+            self.dropout.kept_of_entities(batch, self.scoring.entity_width),
+            self.dropout.kept_of_relations(batch, self.scoring.relation_width),
         )
 
     def asked(self, relation: Int64[Tensor, " B"], head_rows: _Heads) -> tuple[Int64[Tensor, " B"], _Heads | int]:
@@ -307,11 +306,11 @@ class KGEModel:
         """
         row, head_rows = self.asked(batch.relation, batch.head_rows)
         entity, relation = self.entity(batch.anchor), self.scorer.relation_rows(row)
-        entity_scale, relation_scale = self._dropout_scales(batch)
-        if entity_scale is not None:
-            entity = entity * entity_scale
-        if relation_scale is not None:
-            relation = relation * relation_scale
+        of_entities, of_relations = self._kept(batch)
+        if of_entities is not None:
+            entity = of_entities.of(entity)
+        if of_relations is not None:
+            relation = of_relations.of(relation)
         return entity, relation, head_rows
 
     def triple_rows(self, batch: Batch) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B R"], Float[Tensor, "B E"]]:

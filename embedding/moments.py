@@ -9,6 +9,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from embedding.exchange import add_over_ranks
+from kernels.block_sizes import numbers_at_a_time
+
+_BLOCK_NUMBERS = 1 << 18
+"""Most numbers that are copied to float64 at a time, on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,28 @@ def moments_of(
     return Moments(mean, variance, rows, rows * value.shape[1])
 
 
+def moments_of_maps(
+    patches: Float[Tensor, "B K P"],
+    filters: Float64[Tensor, "K_minus_1 F"],
+    real: Float64[Tensor, " B"],
+    world_size: int,
+) -> Moments:
+    """The moments of filters . patch over the rows of all ranks and P places, without these numbers. Collective.
+
+    They follow from the means of the patches' numbers and of the products of each two, which are fewer.
+
+    Args:
+        patches: the last of K numbers is 1.
+        real: as for `moments_of`.
+    """
+    products, counted = cast(tuple[Tensor, ...], _Products.apply(patches, real, world_size))
+    first, second = products[:-1, -1], products[:-1, :-1]
+    mean = first @ filters
+    variance = (filters * ((second - torch.outer(first, first)) @ filters)).sum(0)
+    rows = int(counted)
+    return Moments(mean, variance.clamp(min=0), rows, rows * patches.shape[2])
+
+
 class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, real: Tensor, world_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,6 +90,33 @@ class _Moments(torch.autograd.Function):
         constant = by_mean / (rows * value.shape[1]) - share * mean
         by_value = value.mul(share.to(value.dtype)).add_(constant.to(value.dtype))
         return by_value * real.to(value.dtype)[:, None, None], None, None
+
+
+class _Products(torch.autograd.Function):
+    """The mean over rows and places of the product of each two numbers, and the rows that count."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, patches: Tensor, real: Tensor, world_size: int) -> tuple[Tensor, Tensor]:
+        size, places = patches.shape[1:]
+        total = torch.zeros(size * size, dtype=torch.float64, device=patches.device)
+        most = max(1, numbers_at_a_time(_BLOCK_NUMBERS, patches.device) // (size * places))
+        for block, counts in zip(patches.split(most), real.split(most), strict=True):
+            block = block.double()
+            total += counts @ (block @ block.mT).flatten(1)
+        total, rows = _added(torch.cat([total, real.sum()[None]]), world_size).split(size * size)
+        values = (rows * places).clamp(min=1)
+        ctx.save_for_backward(patches, real, values)
+        ctx.world_size = world_size  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.mark_non_differentiable(rows)
+        return (total / values).view(size, size), rows
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor, None, None]:
+        patches, real, values = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        world_size: int = ctx.world_size  # pyright: ignore[reportAttributeAccessIssue]
+        by_products = _added(given[0].flatten(), world_size).view_as(given[0]) / values
+        by_patches = (by_products + by_products.T).to(patches.dtype) @ patches
+        return by_patches.mul_(real.to(patches.dtype)[:, None, None]), None, None
 
 
 def _added(value: Float64[Tensor, " K"], world_size: int) -> Float64[Tensor, " K"]:

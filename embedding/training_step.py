@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from embedding.dropout import RowDropout
-from embedding.moments import Moments, moments_of
+from embedding.moments import Moments, moments_of, moments_of_maps
 from graph.batch import Batch
-from graph.counter_random import combine, paired_uniform, stream
+from graph.counter_random import combine, paired_at_least, stream
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,25 @@ class TrainingStep:
         See `moments_of`. Each positive counts once, whatever its weight in the loss; the padding of a chunk does not
         count.
         """
-        return moments_of(value, (self.batch.weight > 0).double(), self.world_size)
+        return moments_of(value, self._real, self.world_size)
+
+    def moments_of_maps(self, patches: Float[Tensor, "B K P"], filters: Float64[Tensor, "K_minus_1 F"]) -> Moments:
+        """The same of filters . patch, as `moments_of_maps` finds them. Collective."""
+        return moments_of_maps(patches, filters, self._real, self.world_size)
+
+    @property
+    def _real(self) -> Float64[Tensor, " B"]:
+        return (self.batch.weight > 0).double()
 
     def drop_entity(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of what was made of the entities that are not corrupted; see `RowDropout`."""
-        scale = self.dropout.entity_scale(self.batch, rows.shape[1], rows.dtype)
-        return rows if scale is None else rows * scale
+        kept = self.dropout.kept_of_entities(self.batch, rows.shape[1])
+        return rows if kept is None else kept.of(rows)
 
     def drop_relation(self, rows: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of what was made of the relations."""
-        scale = self.dropout.relation_scale(self.batch, rows.shape[1], rows.dtype)
-        return rows if scale is None else rows * scale
+        kept = self.dropout.kept_of_relations(self.batch, rows.shape[1])
+        return rows if kept is None else kept.of(rows)
 
     def drop(self, name: str, probability: float, value: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
         """Dropout of a value inside the scoring function; `name` is the key of its random numbers."""
@@ -56,7 +64,7 @@ class TrainingStep:
         """True where dropout keeps a number, for these rows of the batch: a function of (seed, epoch, chunk, place)."""
         batch = self.batch
         key = stream(f"{self.dropout.owner} {name} dropout", batch.seed, batch.epoch)
-        return paired_uniform(key, self._place()[rows], width) >= probability
+        return paired_at_least(key, self._place()[rows], width, probability)
 
     def _place(self) -> Int64[Tensor, " B"]:
         """A number for each positive, from its chunk and its place in the chunk."""

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from embedding.dropout import Kept
 from embedding.exchange import add_over_ranks, adding_over_ranks
 from embedding.lookup import Lookup
 from embedding.scoring.candidates import Candidates
@@ -59,8 +60,8 @@ class TripleScorer(nn.Module):
         target: Int64[Tensor, "B 1"] | None,
         candidates: Int64[Tensor, "C N"],
         head_rows: HeadRows,
-        entity_scale: Float[Tensor, "B E"] | None,
-        relation_scale: Float[Tensor, "B R"] | None,
+        kept_of_entities: Kept | None,
+        kept_of_relations: Kept | None,
         step: TrainingStep | None = None,
         loss: FusedLoss | None = None,
     ) -> Scored:
@@ -74,11 +75,11 @@ class TripleScorer(nn.Module):
             target: place of the entity that the candidates replace; None: the positives are not scored.
             candidates: places of the candidates of each chunk.
             head_rows: the first `head_rows` queries ask for heads, the others for tails.
-            entity_scale, relation_scale: factors of dropout; None without dropout, and with `step`.
+            kept_of_entities, kept_of_relations: what dropout leaves of rows; None without dropout, and with `step`.
             step: the training step, for a scoring function that is a network; None for all others and outside of
                 training.
         """
-        queries = Queries(lookup, anchor, self.relation, relation, head_rows, entity_scale, relation_scale)
+        queries = Queries(lookup, anchor, self.relation, relation, head_rows, kept_of_entities, kept_of_relations)
         targets, others = None if target is None else Candidates(lookup, target), Candidates(lookup, candidates)
         scoring = self.scoring
         if step is None and loss is None:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from graph.counter_random import StreamKey, paired_integers, paired_uniform, stream
+from graph.counter_random import StreamKey, paired_at_least, paired_integers, paired_uniform, stream
 from graph.shards import Resident
 from graph.transfer import sent
 from kernels.means import weighted_mean
@@ -192,6 +192,11 @@ class Batch:
         """Uniform numbers in (0, 1) for each positive, the same at every number of processes."""
         numbers = self.uniform(purpose, self.chunk_size * count)
         return numbers.reshape(len(self.head), count)
+
+    def kept_per_positive(self, purpose: str, count: int, probability: float) -> Bool[Tensor, "B count"]:
+        """True with probability 1 - `probability`: where `uniform_per_positive` is at least that."""
+        kept = paired_at_least(self._stream(purpose), self.chunk, self.chunk_size * count, probability)
+        return kept.reshape(len(self.head), count)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ OOPSLA 2014), applied once per word of the key. It needs 64-bit arithmetic that 
 import zlib
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 import kernels.counter_random
@@ -107,6 +107,15 @@ def paired_uniform(stream_key: StreamKey, outer: Int64[Tensor, " C"], count: int
 
         return gpu.random_uniform(stream_key, outer, count)
     return random_uniform(stream_key, _pairs(outer, count))
+
+
+def paired_at_least(
+    stream_key: StreamKey, outer: Int64[Tensor, " C"], count: int, least: float
+) -> Bool[Tensor, "C count"]:
+    """Whether each number of `paired_uniform` is at least `least`, in [0, 1]: so with probability 1 - least."""
+    if usable(outer) and isinstance(stream_key, int):
+        return kernels.counter_random.random_at_least(stream_key, outer.contiguous(), count, least)
+    return paired_uniform(stream_key, outer, count) >= least
 
 
 def _pairs(outer: Int64[Tensor, " C"], count: int) -> Int64[Tensor, "C count"]:

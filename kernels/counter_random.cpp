@@ -1,4 +1,7 @@
 // Random numbers that are functions of a counter. graph/counter_random.py defines them.
+#include <algorithm>
+#include <cmath>
+
 #include "export.h"
 
 namespace kernel {
@@ -43,6 +46,19 @@ void random_uniform(int64_t stream, const int64_t* outer, double* out, int64_t o
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j)
       out[i * count + j] = ((double)(int64_t)(bits((uint64_t)stream, key, j) >> 12) + 0.5) * 0x1p-52;
+  }
+}
+
+// Whether each of these numbers is at least this one, of [0, 1]. Compared as integers, (bits + 1/2) / 2^52 >= least, which
+// takes a third of the time.
+void random_at_least(int64_t stream, const int64_t* outer, bool* out, int64_t outers, int64_t count, double least,
+                     int threads) {
+  const uint64_t fewest = (uint64_t)std::ceil(std::max(least * 0x1p52 - 0.5, 0.0));
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < outers; ++i) {
+    const uint64_t key = mix((uint64_t)outer[i]);
+    bool* const to = out + i * count;
+    for (int64_t j = 0; j < count; ++j) to[j] = (bits((uint64_t)stream, key, j) >> 12) >= fewest;
   }
 }
 
@@ -92,5 +108,6 @@ void permuted_places(const int64_t* place, int64_t* out, int64_t places, const i
 
 EXPORT(random_integers, random_integers)
 EXPORT(random_uniform, random_uniform)
+EXPORT(random_at_least, random_at_least)
 EXPORT(round_to_bfloat16, round_to_bfloat16)
 EXPORT(permuted_places, permuted_places)

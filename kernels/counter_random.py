@@ -1,7 +1,7 @@
 """Counter-based random numbers as defined in graph/counter_random.py, computed in one pass (counter_random.cpp)."""
 
 import torch
-from jaxtyping import BFloat16, Float32, Float64, Int64
+from jaxtyping import BFloat16, Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from kernels.library import call
@@ -19,6 +19,13 @@ def random_uniform(stream: int, outer: Int64[Tensor, " C"], count: int) -> Float
     """A uniform number in (0, 1) for each pair (outer[c], j), j = 0 .. count - 1."""
     out = torch.empty((len(outer), count), dtype=torch.float64)
     call("random_uniform", stream, outer, out, len(outer), count, torch.get_num_threads())
+    return out
+
+
+def random_at_least(stream: int, outer: Int64[Tensor, " C"], count: int, least: float) -> Bool[Tensor, "C count"]:
+    """Whether each number of `random_uniform` is at least `least`, which is in [0, 1]."""
+    out = torch.empty((len(outer), count), dtype=torch.bool)
+    call("random_at_least", stream, outer, out, len(outer), count, float(least), torch.get_num_threads())
     return out
 
 

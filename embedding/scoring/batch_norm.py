@@ -54,14 +54,22 @@ class BatchNorm(nn.Module):
         Args:
             moments: of a training step: makes mean and variance of such values over all ranks; None: outside of one.
         """
+        factor, term = self.factor_and_term(None if moments is None else moments(value))
+        return cast(Tensor, _Channelwise.apply(value, factor, term))
+
+    def factor_and_term(self, seen: Moments | None) -> tuple[Float64[Tensor, " C"], Float64[Tensor, " C"]]:
+        """The norm is value * factor + term. Differentiable; running statistics move as with `forward`.
+
+        Args:
+            seen: mean and variance of the values of a training step; None: outside of one.
+        """
         mean, variance = self.running_mean, self.running_variance
-        seen = None if moments is None else moments(value)
         if seen is not None and seen.rows >= _FEWEST:
             mean, variance = seen.mean, seen.variance
             unbiased = variance.detach() * (seen.values / (seen.values - 1))
             self._seen = mean.detach(), unbiased
         factor = self.scale / (variance + EPS).sqrt()
-        return cast(Tensor, _Channelwise.apply(value, factor, self.shift - mean * factor))
+        return factor, self.shift - mean * factor
 
     @torch.no_grad()
     def end_step(self, good: Bool[Tensor, ""] | None = None) -> None:

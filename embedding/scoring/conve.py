@@ -4,14 +4,15 @@ relu(vec(relu([h; r] * filters)) W) . t + b_t, where [h; r] is an image: h above
 relu(norm(vec(relu(norm(norm([h; r]) * filters))) W)) . t + b_t.
 """
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import unfold
 
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, precision_of
-from embedding.scoring.dense import affine
+from embedding.scoring.feature_maps import patches_of, project_maps
 from embedding.scoring.network import NetworkScoring, check_probability, normalised
 from embedding.training_step import TrainingStep
 from graph.errors import InputError
@@ -134,12 +135,17 @@ class ConvE(NetworkScoring):
         if step is not None:
             upper, lower = image[:, :, 0].split(self.dim, dim=1)
             image = torch.cat([step.drop_entity(upper), step.drop_relation(lower)], dim=1)
-        patches = unfold(image.view(len(head), 1, *self._image), self.kernel).transpose(1, 2)  # [B, places, kernel^2]
-        maps = affine(patches.flatten(0, 1), self.filters, self.filters_bias)
-        maps = normalised(self.map_norm, maps.view(*patches.shape[:2], self.num_filters), step).relu()
+        patches = patches_of(image.view(len(head), *self._image), self.kernel)
+        filters, bias = self.filters, self.filters_bias
+        if self.map_norm is not None:
+            factor, bias = self.map_norm.factor_and_term(step and step.moments_of_maps(patches, filters))
+            filters = filters * factor
+        weights = torch.cat([filters, cast(Tensor, bias)[None]])
+        scale = None
         if step is not None and self.feature_map_dropout:
-            maps = maps * step.scale("feature map", self.feature_map_dropout, self.num_filters, maps.dtype)[:, None]
-        vector = affine(maps.transpose(1, 2).flatten(1), self.matrix, self.matrix_bias)
+            scale = step.scale("feature map", self.feature_map_dropout, self.num_filters, patches.dtype)
+        chunk_size = None if step is None else step.batch.chunk_size
+        vector = project_maps(patches, weights, scale, self.matrix, self.matrix_bias, chunk_size)
         if step is not None:
             vector = step.drop("projection", self.projection_dropout, vector)
         vector = normalised(self.vector_norm, vector, step).relu()

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from embedding.dropout import Kept
 from embedding.lookup import Lookup
 from kernels.gpu.available import usable_on_gpu
 from kernels.queries import Combination, HeadRows, entity_gradient, make_queries, relation_gradient
@@ -26,10 +27,10 @@ class Queries:
     """The rows of all relations."""
     relation: Int64[Tensor, " B"]
     head_rows: HeadRows
-    entity_scale: Float[Tensor, "B E"] | None = None
-    """Factors of dropout for the entity rows; None without dropout."""
-    relation_scale: Float[Tensor, "B R"] | None = None
-    """Factors of dropout for the relation rows; None without dropout."""
+    kept_of_entities: Kept | None = None
+    """What dropout leaves of the entity rows; None without dropout."""
+    kept_of_relations: Kept | None = None
+    """What dropout leaves of the relation rows; None without dropout."""
 
     @property
     def sizes(self) -> list[int]:
@@ -40,17 +41,17 @@ class Queries:
     @property
     def as_stored(self) -> bool:
         """True if there is no dropout, so that a kernel may read the rows in their tables."""
-        return self.entity_scale is None and self.relation_scale is None
+        return self.kept_of_entities is None and self.kept_of_relations is None
 
     def entity_rows(self) -> Float[Tensor, "B E"]:
         """Copies of the rows of the entities that are not corrupted; differentiable."""
         rows = self.lookup.gather(self.place)
-        return rows if self.entity_scale is None else rows * self.entity_scale
+        return rows if self.kept_of_entities is None else self.kept_of_entities.of(rows)
 
     def relation_rows(self) -> Float[Tensor, "B R"]:
         """Copies of the relation rows in the type of entity rows; differentiable."""
         rows = relation_rows(self.relations, self.relation, self.lookup.rows.dtype)
-        return rows if self.relation_scale is None else rows * self.relation_scale
+        return rows if self.kept_of_relations is None else self.kept_of_relations.of(rows)
 
     def combined(self, kind: Combination, relations: Float64[Tensor, "R_ E"]) -> Float[Tensor, "B E"]:
         """One vector for each query, computed by a kernel from entity rows and `relations`; differentiable."""

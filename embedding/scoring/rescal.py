@@ -1,11 +1,18 @@
 """RESCAL (Nickel et al., A three-way model for collective learning on multi-relational data, ICML 2011): h . M t."""
 
+from typing import cast
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, precision_of
+from embedding.scoring.queries import Queries
 from embedding.scoring.scoring import QueryScoring
+from kernels.dropped import dropped_outer_sums, dropped_products
+from kernels.library import usable
 
 
 class RESCAL(QueryScoring):
@@ -41,9 +48,52 @@ class RESCAL(QueryScoring):
         """The outer product of h and t."""
         return (head[:, :, None] * tail[:, None]).flatten(1)
 
+    def make_queries(self, queries: Queries) -> Float[Tensor, "B E"] | None:
+        """See `QueryScoring`; with dropout of relation rows on a CPU, without copies of their matrices."""
+        kept, relations = queries.kept_of_relations, queries.relations
+        if kept is None or not usable(queries.lookup.rows, relations):
+            return super().make_queries(queries)
+        parts = zip(
+            *(each.split(queries.sizes) for each in (queries.entity_rows(), queries.relation, kept.mask)), strict=True
+        )
+        of_heads, of_tails = (
+            cast(Tensor, _DroppedQueries.apply(*part, relations, kept.probability, heads))
+            for part, heads in zip(parts, (True, False), strict=True)
+        )
+        return torch.cat([of_heads, of_tails])
+
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
         """Inner products."""
         return inner_products(query, candidates, self.precision)
 
     def _matrix(self, relation: Float[Tensor, "*#b R"]) -> Float[Tensor, "*#b E E"]:
         return relation.unflatten(-1, (self.dim, self.dim))
+
+
+class _DroppedQueries(torch.autograd.Function):
+    """Queries for heads or for tails with what masks leave of each one's matrix, whose gradient is in float64."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        entity: Tensor,
+        relation: Tensor,
+        mask: Tensor,
+        relations: Tensor,
+        probability: float,
+        of_heads: bool,
+    ) -> Tensor:
+        entity, relation, relations = entity.contiguous(), relation.contiguous(), relations.to(entity.dtype)
+        ctx.save_for_backward(entity, relation, mask, relations)
+        ctx.chosen = probability, of_heads  # pyright: ignore[reportAttributeAccessIssue]
+        return dropped_products(entity, relations, relation, mask, transposed=of_heads).div_(1 - probability)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor | None, ...]:
+        entity, relation, mask, relations = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        probability, of_heads = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        given = gradient[0] / (1 - probability)
+        by_entity = dropped_products(given, relations, relation, mask, transposed=not of_heads)
+        sides = (given, entity) if of_heads else (entity, given)
+        by_relations = dropped_outer_sums(*sides, relation, mask, len(relations))
+        return by_entity, None, None, by_relations, None, None

@@ -15,14 +15,15 @@ from torch.autograd.function import FunctionCtx
 
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.compare import inner_products, precision_of
-from embedding.scoring.dense import sum_outer
+from embedding.scoring.dense import add_outer, blocks_of_rows, rows_together
 from embedding.scoring.network import NetworkScoring, check_probability, normalised
 from embedding.training_step import TrainingStep
 from graph.errors import InputError
 from kernels.block_sizes import numbers_at_a_time
 
-_BLOCK_NUMBERS = 1 << 20
-"""Most numbers in a block of outer products of entity and relation rows, on a CPU."""
+_BLOCK_NUMBERS = 1 << 21
+"""Most numbers in a block of outer products of entity and relation rows, on a CPU, where a block need not be as large
+as what is summed together."""
 _MATRIX_NUMBERS = 1 << 22
 """Most numbers in a block of relations' matrices: more, because each block adds to a gradient as large as the core."""
 
@@ -112,7 +113,7 @@ class TuckER(NetworkScoring):
             kept = partial(step.kept, "hidden1", self.hidden1_dropout, self.dim**2)
             query = cast(Tensor, _DroppedContraction.apply(head, relation, self.core, kept, self.hidden1_dropout))
         else:
-            query = _contract(head, relation, self.core)
+            query = _contract(head, relation, self.core, step.batch.chunk_size)
         return step.drop("hidden2", self.hidden2_dropout, normalised(self.query_norm, query, step))
 
     def compare(self, query: Float[Tensor, "B E"], candidates: Candidates) -> Float[Tensor, "B N"]:
@@ -121,18 +122,22 @@ class TuckER(NetworkScoring):
 
 
 def _contract(
-    entity: Float[Tensor, "B E"], relation: Float[Tensor, "B R"], core: Float64[Tensor, "E R E"]
+    entity: Float[Tensor, "B E"],
+    relation: Float[Tensor, "B R"],
+    core: Float64[Tensor, "E R E"],
+    chunk_size: int | None = None,
 ) -> Float[Tensor, "B E"]:
-    """sum_ij core_ijk entity_i relation_j."""
-    return cast(Tensor, _Contraction.apply(entity, relation, core))
+    """sum_ij core_ijk entity_i relation_j; chunk_size as for `rows_together`."""
+    return cast(Tensor, _Contraction.apply(entity, relation, core, chunk_size))
 
 
 class _Contraction(torch.autograd.Function):
     """A matrix product with the outer products of entities and relations, in blocks to save memory."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, entity: Tensor, relation: Tensor, core: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, entity: Tensor, relation: Tensor, core: Tensor, chunk_size: int | None) -> Tensor:
         matrix = core.to(entity.dtype).flatten(0, 1)  # [E R, E]
+        ctx.chunk_size = chunk_size  # pyright: ignore[reportAttributeAccessIssue]
         ctx.save_for_backward(entity, relation, matrix)
         result = entity.new_empty((len(entity), matrix.shape[1]))
         for block in _blocks(entity, relation):
@@ -140,17 +145,20 @@ class _Contraction(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: FunctionCtx, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        chunk_size: int | None = ctx.chunk_size  # pyright: ignore[reportAttributeAccessIssue]
         entity, relation, matrix = (each.detach() for each in ctx.saved_tensors)  # pyright: ignore[reportAttributeAccessIssue]
         by_entity, by_relation = torch.empty_like(entity), torch.empty_like(relation)
         by_core = torch.zeros(matrix.shape, dtype=torch.float64, device=matrix.device)
-        for block in _blocks(entity, relation):
+        together = rows_together(entity, chunk_size)
+        blocks = blocks_of_rows(len(entity), together, chunk_size) if together else _blocks(entity, relation)
+        for block in blocks:
             given = gradient[0][block]
-            by_core += sum_outer(_outer(entity[block], relation[block]), given)
+            add_outer(by_core, _outer(entity[block], relation[block]), given, together=together is not None)
             by_outer = (given @ matrix.T).view(-1, entity.shape[1], relation.shape[1])
             by_entity[block] = (by_outer @ relation[block, :, None])[:, :, 0]
             by_relation[block] = (entity[block, None] @ by_outer)[:, 0]
-        return by_entity, by_relation, by_core.view(entity.shape[1], relation.shape[1], -1)
+        return by_entity, by_relation, by_core.view(entity.shape[1], relation.shape[1], -1), None
 
 
 class _DroppedContraction(torch.autograd.Function):
@@ -200,12 +208,12 @@ def _dropped(made: Float[Tensor, "b M"], kept: Bool[Tensor, "b M"], probability:
 
 def _matrix_blocks(entity: Tensor) -> list[slice]:
     size = max(1, _MATRIX_NUMBERS // entity.shape[1] ** 2)
-    return [slice(start, start + size) for start in range(0, len(entity), size)]
+    return blocks_of_rows(len(entity), size, None)
 
 
 def _blocks(entity: Tensor, relation: Tensor) -> list[slice]:
     size = max(1, numbers_at_a_time(_BLOCK_NUMBERS, entity.device) // (entity.shape[1] * relation.shape[1]))
-    return [slice(start, start + size) for start in range(0, len(entity), size)]
+    return blocks_of_rows(len(entity), size, None)
 
 
 def _outer(entity: Float[Tensor, "b E"], relation: Float[Tensor, "b R"]) -> Float[Tensor, "b O"]:

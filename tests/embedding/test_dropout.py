@@ -9,10 +9,12 @@ from torch import Tensor
 
 from embedding.model import KGEModel
 from embedding.scoring.complex import ComplEx
+from embedding.scoring.rescal import RESCAL
 from embedding.scoring.rotate import RotatE
 from embedding.scoring.scoring import ScoringFunction
 from embedding.whole_table import log_sum_exp
 from graph.batch import Batch
+from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks
 from tests.worlds import batch_of, distmult, families, in_order, model_of, site_of, transe, tucker
 from trainer.runtime import Runtime
@@ -22,6 +24,7 @@ SCORINGS: dict[str, Callable[[int], ScoringFunction]] = {
     "ComplEx": partial(ComplEx, precision="float32"),
     "RotatE": RotatE,
     "TuckER": tucker,
+    "RESCAL": partial(RESCAL, precision="float32"),
 }
 
 
@@ -59,10 +62,10 @@ def test_gradients_are_those_of_the_dropped_rows():
     found = model.entity.take_gradient()
     rows = model.entity.gather_all(model.entity.weight.detach()).requires_grad_()
     relations = model.scorer.relation.detach().clone().requires_grad_()
-    scale = model.dropout.entity_scale(given, 4, rows.dtype), model.dropout.relation_scale(given, 4, rows.dtype)
-    assert scale[0] is not None
-    assert scale[1] is not None
-    query = rows[given.anchor] * scale[0] * relations[given.relation] * scale[1]  # DistMult has no sides
+    of_entities, of_relations = model.dropout.kept_of_entities(given, 4), model.dropout.kept_of_relations(given, 4)
+    assert of_entities is not None
+    assert of_relations is not None
+    query = of_entities.of(rows[given.anchor]) * of_relations.of(relations[given.relation])  # DistMult has no sides
     positive, negative = (query * rows[given.target]).sum(1), (query[:, None] * rows[entity]).sum(2)
     (positive.sum() - negative.square().sum()).backward()
     assert rows.grad is not None
@@ -70,14 +73,30 @@ def test_gradients_are_those_of_the_dropped_rows():
     torch.testing.assert_close(model.scorer.relation.grad, relations.grad)
 
 
+@pytest.mark.parametrize("heads", [0, 2, 6])
+def test_matrices_that_are_not_copied_have_the_same_gradients(heads: int):
+    model = dropping(site_of(families()), SCORINGS["RESCAL"])
+    given = batch_of(families().train[100:106], heads=heads)
+    entity = given.integers("negatives", 3, 128)
+
+    def gradients() -> list[Tensor]:
+        positive, negative = model.score(given, entity)
+        model.scorer.relation.grad = None
+        (positive.sum() - negative.square().sum()).backward()
+        relation, found = model.scorer.relation.grad, model.entity.take_gradient()
+        assert relation is not None
+        return [positive, negative, relation, found.value]
+
+    for mine, theirs in zip(gradients(), without_kernels(gradients), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_it_drops_the_share_that_is_asked_for_and_keeps_the_mean():
     model = dropping(site_of(families()), dim=400)
-    scales = (
-        model.dropout.entity_scale(batch(), 400, torch.float64),
-        model.dropout.relation_scale(batch(), 400, torch.float64),
-    )
-    for scale, share in zip(scales, (0.3, 0.6), strict=True):
-        assert scale is not None
+    parts = model.dropout.kept_of_entities(batch(), 400), model.dropout.kept_of_relations(batch(), 400)
+    for kept, share in zip(parts, (0.3, 0.6), strict=True):
+        assert kept is not None
+        scale = kept.of(torch.ones(6, 400, dtype=torch.float64))
         assert set(scale.unique().tolist()) == {0.0, 1 / (1 - share)}
         assert abs(float((scale == 0).double().mean()) - share) < 4 * (share * (1 - share) / 2400) ** 0.5
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernels.contrast import can_contrast, contrast
 from kernels.draws import draw, exact_policy_gradient, sampled_policy_gradient
+from kernels.dropped import dropped_outer_sums, dropped_products
 from kernels.euclidean import euclidean_gradients, euclidean_scores
 from kernels.known import mask_known
 from kernels.library import call
@@ -187,6 +188,22 @@ Q, C2 = randn(4, 4), integers(5, 2, 3)
         (
             lambda: relation_gradient(Combination.PRODUCT, Q, ROWS, PLACE, PLACE, 3, 1),
             r"gradient must have shape \[3, 4\], got \[4, 4\]",
+        ),
+        (
+            lambda: dropped_products(Q, randn(5, 7), integers(5, 4), randn(4, 7) > 0, transposed=False),
+            r"matrices must have shape \[5, 4\], got \[5, 7\]",
+        ),
+        (
+            lambda: dropped_products(Q, randn(5, 8), PLACE, randn(4, 8) > 0, transposed=True),
+            r"number must have shape \[4\], got \[3\]",
+        ),
+        (
+            lambda: dropped_outer_sums(Q, randn(4, 3), integers(5, 4), randn(4, 8) > 0, 5),
+            r"kept must have shape \[4, 12\], got \[4, 8\]",
+        ),
+        (
+            lambda: dropped_outer_sums(Q, randn(3, 3), integers(5, 4), randn(4, 12) > 0, 5),
+            r"right must have shape \[4, 3\], got \[3, 3\]",
         ),
         (lambda: count_ranks(counts(3), randn(2, 4), 4, randn(2), left_out(2), 0), r"must have shape \[2\], got \[3\]"),
         (

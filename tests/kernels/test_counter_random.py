@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from graph.counter_random import combine, paired_integers, paired_uniform, random_integers, random_uniform, stream
+from graph.counter_random import (
+    combine,
+    paired_at_least,
+    paired_integers,
+    paired_uniform,
+    random_integers,
+    random_uniform,
+    stream,
+)
 from graph.permutation import permuted
 from tests.kernels.arrays import on_threads, without_kernels
 
@@ -37,12 +45,28 @@ def test_uniform_numbers_are_those_of_the_counters(key: int):
         assert without_kernels(paired_uniform, key, OUTER, count).equal(expected)
 
 
+@every_key
+@pytest.mark.parametrize("least", [0.0, 2.0**-53, 0.1, 0.3, 0.5, 1 - 2.0**-53, 1.0])
+def test_numbers_are_compared_as_they_are(key: int, least: float):
+    for count in COUNTS:
+        expected = random_uniform(key, counters(OUTER, count)) >= least
+        assert paired_at_least(key, OUTER, count, least).equal(expected)
+        assert without_kernels(paired_at_least, key, OUTER, count, least).equal(expected)
+
+
+def test_a_number_is_at_least_itself():
+    number = random_uniform(3, counters(OUTER, 7))
+    for least in number.flatten().tolist():
+        assert paired_at_least(3, OUTER, 7, least).equal(number >= least)
+
+
 def test_outer_numbers_need_not_lie_together():
     spread = OUTER.repeat_interleave(3)[::3]
     assert paired_integers(1, spread, 5, 9).equal(paired_integers(1, OUTER, 5, 9))
     assert paired_uniform(1, spread, 5).equal(paired_uniform(1, OUTER, 5))
     assert paired_integers(1, OUTER[:0], 5, 9).shape == (0, 5)
     assert paired_uniform(1, OUTER[:0], 5).shape == (0, 5)
+    assert paired_at_least(1, spread, 5, 0.5).equal(paired_at_least(1, OUTER, 5, 0.5))
 
 
 def test_numbers_do_not_depend_on_the_number_of_threads():
