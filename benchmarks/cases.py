@@ -146,6 +146,15 @@ _KBGAN_POOL = Case(
     beside=_ONE_SIDE,
 )
 
+_SHARED = _train("complex", "softmax", "shared")
+_RECIPES = {
+    "conve": ("experiment=conve_fb15k237",),
+    "rescal": ("experiment=rescal_fb15k237",),
+    "tucker": ("experiment=tucker_fb15k237",),
+    "complex_one_vs_all": ("experiment=complex_fb15k237", "loss=one_vs_all", "generator.num_negatives=1"),
+}
+"""Steps whose time goes elsewhere than into a shared pool: networks, relations' matrices, scores of all entities."""
+
 
 def _as(kind: Kind, name: str, case: Case) -> Case:
     return Case(f"{kind}/{name}", kind, case.overrides, case.model)
@@ -154,7 +163,7 @@ def _as(kind: Kind, name: str, case: Case) -> Case:
 def _samples() -> dict[str, Case]:
     """The runs that are also measured on several ranks and for their memory."""
     return {
-        "complex": _train("complex", "softmax", "shared"),
+        "complex": _SHARED,
         "transe_l1": _train("transe_l1", "self_adversarial", "shared"),
         "kbgan": _KBGAN,
     }
@@ -165,6 +174,7 @@ CASES = (
     _ONE_SIDE,
     _KBGAN,
     _KBGAN_POOL,
+    *(Case(f"recipe/{name}", Kind.TRAIN, options, "complex", beside=_SHARED) for name, options in _RECIPES.items()),
     *(Case(f"rank/{model}", Kind.RANK, model_options(model), model) for model in MODELS),
     *(_as(kind, name, case) for kind in (Kind.RANKS, Kind.MEMORY) for name, case in _samples().items()),
 )

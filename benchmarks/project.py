@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.cases import Case
+from discriminator.loss.table_loss import TableLoss
 from launch import schema
 from launch.build import build_run, build_trainer
 from launch.built_run import Run
@@ -51,7 +52,9 @@ class Training:
 
     @property
     def negatives(self) -> int:
-        """Entities that a side of each positive is scored with; KBGAN's generator scores its pool."""
+        """Entities that a side of each positive is scored with: of KBGAN its generator's pool, of some losses all."""
+        if isinstance(self.run.players["discriminator"].loss, TableLoss):
+            return self.run.graph.num_entities
         generator = self.run.config.generator
         return generator.get("pool_size", generator.num_negatives)
 
