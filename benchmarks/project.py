@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from benchmarks.cases import Case
@@ -53,7 +54,7 @@ class Training:
     @property
     def negatives(self) -> int:
         """Entities that a side of each positive is scored with: of KBGAN its generator's pool, of some losses all."""
-        if isinstance(self.run.players["discriminator"].loss, TableLoss):
+        if issubclass(get_class(self.run.config.loss._target_), TableLoss):
             return self.run.graph.num_entities
         generator = self.run.config.generator
         return generator.get("pool_size", generator.num_negatives)
