@@ -13,7 +13,7 @@ from embedding.encoder.hop import Hop
 from embedding.moments import Moments
 from embedding.scoring.batch_norm import BatchNorm
 from graph.batch import Batch
-from graph.counter_random import combine, paired_uniform, random_uniform, stream
+from graph.counter_random import combine, paired_at_least, random_uniform, stream
 from graph.errors import InputError
 
 
@@ -219,7 +219,7 @@ class Encoder(nn.Module, ABC):
     ) -> Float[Tensor, "L E"]:
         """The factors of dropout."""
         key = stream(f"{self.site.name} encoder dropout", batch.seed, batch.epoch, number)
-        kept = paired_uniform(key, combine(batch.chunk.min(), entity), like.shape[1]) >= self.dropout
+        kept = paired_at_least(key, combine(batch.chunk.min(), entity), like.shape[1], self.dropout)
         return kept.to(like.dtype) / (1 - self.dropout)
 
 

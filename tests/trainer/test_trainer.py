@@ -289,8 +289,7 @@ def test_another_metric_chooses_the_best_ends_a_stage_and_is_named(tmp_path: Pat
     assert run.trainer.cursor.best_value == 0.2
     assert seen == values
     said = [record.getMessage() for record in caplog.records if record.name == "trainer.loop"]
-    validated = [each for each in said if "validation" in each]
-    assert validated[1:3] == [
+    assert said[1:3] == [
         "pretrain_generator epoch 2 of 9: validation hits@10 0.3000 (best)",
         "pretrain_generator epoch 3 of 9: validation hits@10 0.2000",
     ]
