@@ -9,6 +9,7 @@ from torch import Tensor
 
 from embedding.encoder.facts import TrainFacts
 from embedding.encoder.incoming import IncomingEdges
+from embedding.paths.left_out import KINDS, check_left_out
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.network import NetworkScoring
 from embedding.training_step import TrainingStep
@@ -24,10 +25,18 @@ class EdgeScoring(NetworkScoring):
     not know of it. Queries for heads are queries for tails of inverse relations, so `reciprocal` must be true.
 
     Call `read` before anything else: then the parameters are made.
+
+    Args:
+        leave_out: which edges a training step leaves out: "facts", its positives and their inverses, or "pairs", all
+            between the two entities of a positive.
+    Raises:
+        InputError: leave_out is neither.
     """
 
-    def __init__(self, dim: int, relation_parts: dict[str, int]) -> None:
+    def __init__(self, dim: int, relation_parts: dict[str, int], *, leave_out: str) -> None:
         super().__init__(dim, {"number": 1}, relation_parts)
+        check_left_out(leave_out)
+        self._kind = KINDS[leave_out]
 
     @property
     def differs_in_training(self) -> bool:
@@ -39,7 +48,8 @@ class EdgeScoring(NetworkScoring):
 
         Relation r + R is the inverse of r, one of R.
         """
-        self._incoming = incoming = IncomingEdges(facts)
+        incoming = IncomingEdges(facts)
+        self._left_out = self._kind(incoming)
         count = facts.num_relations
         # Each edge has its inverse, so the edges out of an entity are the inverses of those into it.
         away = torch.where(incoming.relation < count, incoming.relation + count, incoming.relation - count)
@@ -53,13 +63,13 @@ class EdgeScoring(NetworkScoring):
         """Makes the parameters; there are as many relations, with inverse ones."""
 
     def leave_out(self, batch: Batch) -> None:
-        """Leaves out the edges of the positives and their inverses, for a training step.
+        """Leaves out edges for a training step, so that no positive can be read off its own.
 
         Args:
             batch: the global batch, on the device of the edges. Every positive must be a train fact.
         """
         kept = torch.ones_like(self.edges.kept)
-        kept[self._incoming.of_fact[:, self._incoming.facts.numbers(batch)]] = False
+        kept[self._left_out.places(batch)] = False
         self.edges = replace(self.edges, kept=kept)
 
     def use_all(self) -> None:

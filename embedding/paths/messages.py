@@ -16,24 +16,40 @@ def sum_sent(
     group: Int64[Tensor, " Q"],
     state: Float[Tensor, "n D"],
     weight: Float64[Tensor, "G R D"],
+    first: Float[Tensor, "Q D"],
     count: int,
 ) -> Float[Tensor, "m D"]:
-    """The same as `send`, with weights that are rounded to the type of states and whose gradient is in float64."""
-    return cast(Tensor, _Sum.apply(state, weight, edges, nodes, group, count))
+    """The same as `send`, plus the first state of each query's head.
+
+    Args:
+        weight: rounded to the type of states; its gradient is in float64.
+        first: the first states, for the heads are the first nodes.
+    """
+    return cast(Tensor, _Sum.apply(state, weight, first, edges, nodes, group, count))
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, state: Tensor, weight: Tensor, edges: OutEdges, nodes: Nodes, group: Tensor, count: int
+        ctx: FunctionCtx,
+        state: Tensor,
+        weight: Tensor,
+        first: Tensor,
+        edges: OutEdges,
+        nodes: Nodes,
+        group: Tensor,
+        count: int,
     ) -> Tensor:
         rounded = weight.to(state.dtype)
         ctx.save_for_backward(state, rounded)
         ctx.chosen = edges, nodes, group  # pyright: ignore[reportAttributeAccessIssue]
-        return send(edges, nodes, group, state, rounded, count)
+        total = send(edges, nodes, group, state, rounded, count)
+        total[: len(first)] += first
+        return total
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
         state, rounded = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         edges, nodes, group = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
-        return *send_gradient(edges, nodes, group, state, rounded, given[0]), None, None, None, None
+        by_state, by_weight = send_gradient(edges, nodes, group, state, rounded, given[0])
+        return by_state, by_weight, given[0][: len(group)], None, None, None, None

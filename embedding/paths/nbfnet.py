@@ -12,11 +12,11 @@ from typing import cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, pad
 from torch.utils.checkpoint import checkpoint
 
 from embedding.paths.edge_scoring import EdgeScoring
 from embedding.paths.messages import sum_sent
+from embedding.paths.states import grown, scores_of
 from embedding.scoring.dense import affine
 from graph.errors import InputError
 from kernels.paths import reach
@@ -42,12 +42,13 @@ class NBFNet(EdgeScoring):
     Args:
         dim: numbers in a state, and in a relation row.
         layers: edges of the longest path that is seen.
+        leave_out: see `EdgeScoring`.
     """
 
-    def __init__(self, dim: int, layers: int) -> None:
+    def __init__(self, dim: int, layers: int, leave_out: str = "facts") -> None:
         if layers < 1:
             raise InputError(f"layers must be at least 1, got {layers}")
-        super().__init__(dim, {"query": dim})
+        super().__init__(dim, {"query": dim}, leave_out=leave_out)
         self.layers = layers
 
     of_relation: nn.ParameterList
@@ -106,25 +107,17 @@ class NBFNet(EdgeScoring):
         edges = self.edges
         nodes = reach(edges, entity, self.layers)
         first, group = _distinct(query.detach())
-        of_group, state = query[first].double(), _grown(query, nodes.ends[0])
+        of_group, state = query[first].double(), query
         for layer, count in enumerate(nodes.ends[1:]):
             weight = torch.addmm(self.relation_bias[layer], of_group, self.of_relation[layer])
             weight = weight.view(len(first), edges.num_relations, self.dim)
-            message = sum_sent(edges, nodes, group, state, weight, count) + _grown(query, count)
-            state = _grown(state, count)
-            made = affine(torch.cat([state, message], dim=1), self.update[layer], None)
-            state = state + layer_norm(made, (self.dim,)).relu()
+            message = sum_sent(edges, nodes, group, state, weight, query, count)
+            state = grown(state, message, self.update[layer])
         of_query = affine(query, self.of_query, self.bias)
-        asking = nodes.query.long()
-        score = affine((affine(state, self.of_state, None) + of_query[asking]).relu(), self.to_score, None)
+        score = scores_of(state, nodes.query, of_query, self.of_state, self.to_score)
         not_reached = affine(of_query.relu(), self.to_score, None).expand(-1, edges.num_entities)
-        pair = asking * edges.num_entities + nodes.entity
-        return not_reached.flatten().scatter(0, pair, score[:, 0]).view(not_reached.shape)
-
-
-def _grown(rows: Float[Tensor, "n D"], count: int) -> Float[Tensor, "m D"]:
-    """The rows, and zeros behind them."""
-    return pad(rows, (0, 0, 0, count - len(rows)))
+        pair = nodes.query.long() * edges.num_entities + nodes.entity
+        return not_reached.flatten().scatter(0, pair, score).view(not_reached.shape)
 
 
 def _distinct(rows: Float[Tensor, "n W"]) -> tuple[Int64[Tensor, " d"], Int64[Tensor, " n"]]:
