@@ -94,6 +94,8 @@ def _expect_scores(
     expect_shape("of_query", of_query, len(of_query), width)
     expect_shape("of_state", of_state, width, width)
     expect_shape("to_score", to_score, width)
-    if count and not 0 <= int(query.min()) <= int(query.max()) < len(of_query):
-        raise IndexError(f"queries must be in [0, {len(of_query)})")
+    if count:
+        least, most = (int(each) for each in query.aminmax())
+        if least < 0 or most >= len(of_query):
+            raise IndexError(f"queries must be in [0, {len(of_query)}), got {least} to {most}")
     return count, width

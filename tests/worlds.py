@@ -146,8 +146,9 @@ def conve(
     return ConvE(dim, height, kernel, num_filters, batch_norm, feature_map_dropout, projection_dropout, precision)
 
 
-def nbfnet_of(site: ModelSite, *, dim: int = 6, layers: int = 2, **others: Any) -> KGEModel:
-    return model_of(site, dim=dim, scoring=partial(NBFNet, layers=layers), **{"reciprocal": True} | others)
+def nbfnet_of(site: ModelSite, *, dim: int = 6, layers: int = 2, leave_out: str = "facts", **others: Any) -> KGEModel:
+    scoring = partial(NBFNet, layers=layers, leave_out=leave_out)
+    return model_of(site, dim=dim, scoring=scoring, **{"reciprocal": True} | others)
 
 
 MODEL_OPTIONS: dict[str, Any] = {

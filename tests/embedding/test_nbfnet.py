@@ -128,6 +128,20 @@ def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else():
     torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
 
 
+def test_a_step_leaves_out_all_edges_between_the_entities_of_a_positive():
+    model = nbfnet_of(site_of(GRAPH), leave_out="pairs")
+    positives = [(3, 1, 4), (0, 0, 2), (5, 2, 5)]
+    also = [(4, 1, 3), (0, 1, 2), (2, 1, 0)]
+    kept = [fact for fact in FACTS if fact not in positives + also]
+    assert len(kept) == len(FACTS) - 6
+    batch = batch_of(torch.tensor([*positives, FACTS[3]]), heads=2)
+    batch.weight[-1] = 0.0  # padding
+    model.begin_step(batch)
+    torch.testing.assert_close(scores(model), plain_scores(model, kept), rtol=1e-10, atol=1e-12)
+    model.encode()
+    torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("nodes", [1 << 17, 20], ids=["one block", "blocks"])
 @pytest.mark.parametrize("way", [lambda call: call(), without_kernels], ids=["compiled", "plain"])
 def test_gradients_equal_finite_differences(nodes: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
@@ -210,6 +224,7 @@ def test_more_entities_than_a_type_can_number_are_refused():
     ("options", "message"),
     [
         ({"layers": 0}, r"discriminator.scoring.layers must be at least 1, got 0"),
+        ({"leave_out": "all"}, r"discriminator.scoring.leave_out must be one of facts, pairs, got all"),
         ({"reciprocal": False}, r"discriminator.reciprocal must be true, got False"),
         ({"max_norm": 1.0}, r"discriminator.max_norm must be null: this model has no entity vectors, got 1.0"),
         ({"entity_dropout": 0.1}, r"discriminator.entity_dropout must be 0.0: .* got 0.1"),
