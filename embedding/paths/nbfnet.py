@@ -24,7 +24,9 @@ from kernels.paths import reach
 _BLOCK_PAIRS = 1 << 21
 """Pairs of a query and an entity whose scores are made at a time, reached or not."""
 _BLOCK_NODES = 1 << 17
-"""About as many of these pairs are reached in a block: with gradients, the states of all layers are kept."""
+"""About as many of these pairs are reached in a block."""
+_KEPT_BYTES = 1 << 30
+"""Memory for states and messages that are kept for gradients; if they need more, they are made again."""
 
 
 class NBFNet(EdgeScoring):
@@ -81,27 +83,33 @@ class NBFNet(EdgeScoring):
         asked = torch.cat([entity[:, None].to(relation.dtype), relation.detach()], dim=1)
         first, place = _distinct(asked)
         heads, queries = entity[first], relation[first]
-        blocks = self._blocks(heads)
-        if torch.is_grad_enabled() and len(blocks) > 1:  # backward makes the states again, to save memory
+        blocks, states = self._blocks(heads)
+        kept = 2 * states * queries.shape[1] * queries.element_size()
+        if torch.is_grad_enabled() and len(blocks) > 1 and kept > _KEPT_BYTES:
             again = partial(checkpoint, self._score, use_reentrant=False, preserve_rng_state=False)
             made = [cast(Tensor, again(heads[each], queries[each])) for each in blocks]
         else:
             made = [self._score(heads[each], queries[each]) for each in blocks]
         return torch.cat(made)[place]
 
-    def _blocks(self, entity: Int64[Tensor, " d"]) -> list[slice]:
-        """Queries to be scored at a time: so many that few enough pairs are reached. There is at least one block."""
+    def _blocks(self, entity: Int64[Tensor, " d"]) -> tuple[list[slice], int]:
+        """Queries to be scored at a time: so many that few enough pairs are reached. There is at least one block.
+
+        Returns:
+            The blocks, and the number of states that all layers make for them.
+        """
         size = max(1, _BLOCK_PAIRS // max(1, self.edges.num_entities))
-        blocks = []
+        blocks, states = [], 0
         for first in range(0, len(entity), size) or (0,):
             heads = entity[first : first + size]
-            reached = reach(self.edges, heads, self.layers).ends[-1]
-            part = max(1, len(heads) // max(1, -(-reached // _BLOCK_NODES)))
+            ends = reach(self.edges, heads, self.layers).ends
+            states += sum(ends)
+            part = max(1, len(heads) // max(1, -(-ends[-1] // _BLOCK_NODES)))
             blocks += [
                 slice(start, min(start + part, first + len(heads)))
                 for start in range(first, first + len(heads), part) or (first,)
             ]
-        return blocks
+        return blocks, states
 
     def _score(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
         edges = self.edges

@@ -142,10 +142,13 @@ def test_a_step_leaves_out_all_edges_between_the_entities_of_a_positive():
     torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("nodes", [1 << 17, 20], ids=["one block", "blocks"])
+@pytest.mark.parametrize(
+    ("nodes", "kept"), [(1 << 17, 0), (20, 1 << 30), (20, 0)], ids=["one block", "blocks", "blocks made again"]
+)
 @pytest.mark.parametrize("way", [lambda call: call(), without_kernels], ids=["compiled", "plain"])
-def test_gradients_equal_finite_differences(nodes: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
+def test_gradients_equal_finite_differences(nodes: int, kept: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(nbfnet, "_BLOCK_NODES", nodes)
+    monkeypatch.setattr(nbfnet, "_KEPT_BYTES", kept)
     model = nbfnet_of(site_of(GRAPH), relation_dropout=0.3)
     batch, entity = batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2)
 
