@@ -28,7 +28,14 @@ KINDS: dict[str, Callable[..., Encoder]] = {
     "attention": partial(Attention, heads=2),
 }
 
-LAYER: dict[str, Any] = {"layers": 1, "dropout": 0.0, "residual": False, "fanout": None, "batch_norm": False}
+LAYER: dict[str, Any] = {
+    "layers": 1,
+    "dropout": 0.0,
+    "residual": False,
+    "fanout": None,
+    "batch_norm": False,
+    "leave_out": "facts",
+}
 """The options that all encoders have."""
 
 
@@ -48,13 +55,14 @@ def encoded(
     residual: bool = False,
     fanout: list[int] | None = None,
     batch_norm: bool = False,
+    leave_out: str = "facts",
     dim: int = 6,
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> KGEModel:
     """A model with an encoder in front, and parameters that are none of them 0."""
     make = partial(KINDS[kind], **LAYER | {"layers": layers, "dropout": dropout, "residual": residual})
-    make = partial(make, fanout=fanout, batch_norm=batch_norm)
+    make = partial(make, fanout=fanout, batch_norm=batch_norm, leave_out=leave_out)
     options = {"scoring": distmult, "init_scale": 0.7, "relation_init_scale": 0.7} | options
     choice = EncoderChoice(make, graph.train)
     model = model_of(site_of(graph, runtime, dtype=dtype), dim=dim, encoder=choice, **options)

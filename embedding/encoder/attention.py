@@ -36,7 +36,7 @@ class Attention(Encoder):
     theirs over all edges up to the same factor, so the result is near that of all edges; its mean is not exactly that.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
         heads: parts of a message; they divide the width of entity rows.
     Raises:
         InputError: an option out of range.
@@ -53,9 +53,18 @@ class Attention(Encoder):
         residual: bool,
         fanout: Sequence[int] | None,
         batch_norm: bool,
+        leave_out: str,
         heads: int,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
+        super().__init__(
+            site,
+            layers=layers,
+            dropout=dropout,
+            residual=residual,
+            fanout=fanout,
+            batch_norm=batch_norm,
+            leave_out=leave_out,
+        )
         width, of_relation = site.entity_width, site.relation_width
         if heads < 1 or width % heads:
             raise InputError(f"encoder.heads must divide the {width} numbers of an entity row, got {heads}")

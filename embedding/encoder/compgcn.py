@@ -45,7 +45,7 @@ class CompGCN(Encoder):
     counted.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
         composition: sub, mult or corr; see `Composition`.
     Raises:
         InputError: an option out of range, or a scoring function whose entity and relation rows differ in width.
@@ -66,9 +66,18 @@ class CompGCN(Encoder):
         residual: bool,
         fanout: Sequence[int] | None,
         batch_norm: bool,
+        leave_out: str,
         composition: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
+        super().__init__(
+            site,
+            layers=layers,
+            dropout=dropout,
+            residual=residual,
+            fanout=fanout,
+            batch_norm=batch_norm,
+            leave_out=leave_out,
+        )
         if composition not in list(Composition):
             raise InputError(f"encoder.composition must be one of {', '.join(Composition)}, got {composition!r}")
         width = site.entity_width

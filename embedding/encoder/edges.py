@@ -75,13 +75,13 @@ class TrainEdges:
         return self._kept(torch.ones_like(self._facts.head, dtype=torch.bool))
 
     def without(self, batch: Batch) -> Edges:
-        """The edges without those of the batch's positives and their inverses: all other facts keep theirs.
+        """The edges without those that a step leaves out, and their inverses: all other facts keep theirs.
 
         Args:
-            batch: the global batch. Every positive must be a train fact; padding leaves out nothing.
+            batch: the global batch; see `TrainFacts.left_out`.
         """
         kept = torch.ones_like(self._facts.head, dtype=torch.bool)
-        kept[self._facts.numbers(batch)] = False
+        kept[self._facts.left_out(batch)] = False
         return self._kept(kept)
 
     def _kept(self, kept: Bool[Tensor, " F"]) -> Edges:

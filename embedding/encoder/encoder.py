@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
+from embedding.encoder.facts import LeaveOut
 from embedding.encoder.hop import Hop
 from embedding.moments import Moments
 from embedding.scoring.batch_norm import BatchNorm
@@ -50,6 +51,7 @@ class Encoder(nn.Module, ABC):
             makes only the rows that it reads. None: it makes the rows of all entities, from all edges.
         batch_norm: normalises each column of what a layer makes over all entities, before the nonlinearity; see
             `BatchNorm`. Validation, export and answers use running statistics.
+        leave_out: which facts are no edges in a training step; see `LeaveOut`.
     Raises:
         InputError: an option out of range, or batch norm with a fan-out, whose steps do not make the rows of all
             entities.
@@ -72,12 +74,16 @@ class Encoder(nn.Module, ABC):
         residual: bool,
         fanout: Sequence[int] | None,
         batch_norm: bool,
+        leave_out: str,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise InputError(f"encoder.layers must be at least 1, got {layers}")
         if not 0 <= dropout < 1:
             raise InputError(f"encoder.dropout must be at least 0 and below 1, got {dropout}")
+        if leave_out not in list(LeaveOut):
+            raise InputError(f"encoder.leave_out must be one of {', '.join(LeaveOut)}, got {leave_out!r}")
+        self.leave_out = LeaveOut(leave_out)
         self.site = site
         self.num_layers = layers
         self.dropout = dropout

@@ -48,12 +48,12 @@ class IncomingEdges:
         return KeptEdges.without(self, self.start[:0])
 
     def without(self, batch: Batch) -> "KeptEdges":
-        """The edges without those of the batch's positives and their inverses.
+        """The edges without those that a step leaves out, and their inverses.
 
         Args:
-            batch: the global batch. Every positive must be a train fact; padding leaves out nothing.
+            batch: the global batch; see `TrainFacts.left_out`.
         """
-        return KeptEdges.without(self, self.facts.numbers(batch))
+        return KeptEdges.without(self, self.facts.left_out(batch))
 
 
 @dataclass(frozen=True)

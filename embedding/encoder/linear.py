@@ -19,7 +19,7 @@ class Linear(Encoder):
     """Each layer multiplies a row by a matrix, adds a bias, and takes the hyperbolic tangent. Relations stay.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
     """
 
     def __init__(
@@ -31,8 +31,17 @@ class Linear(Encoder):
         residual: bool,
         fanout: Sequence[int] | None,
         batch_norm: bool,
+        leave_out: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
+        super().__init__(
+            site,
+            layers=layers,
+            dropout=dropout,
+            residual=residual,
+            fanout=fanout,
+            batch_norm=batch_norm,
+            leave_out=leave_out,
+        )
         width = site.entity_width
         weights = [self.new_parameter(f"weight {number}", width, width) for number in range(layers)]
         self.weight = nn.ParameterList(weights)

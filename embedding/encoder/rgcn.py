@@ -47,7 +47,7 @@ class RGCN(Encoder):
     edges is often not drawn at all.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm: see `Encoder`.
+        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
         decomposition: basis or block; see `Decomposition`.
         parts: the number of bases, or of blocks. A basis takes an entity row of memory for each entity in a step.
         normalisation: relation or entity; see `Normalisation`.
@@ -66,11 +66,20 @@ class RGCN(Encoder):
         residual: bool,
         fanout: Sequence[int] | None,
         batch_norm: bool,
+        leave_out: str,
         decomposition: str,
         parts: int,
         normalisation: str,
     ) -> None:
-        super().__init__(site, layers=layers, dropout=dropout, residual=residual, fanout=fanout, batch_norm=batch_norm)
+        super().__init__(
+            site,
+            layers=layers,
+            dropout=dropout,
+            residual=residual,
+            fanout=fanout,
+            batch_norm=batch_norm,
+            leave_out=leave_out,
+        )
         for key, choice, choices in (
             ("decomposition", decomposition, Decomposition),
             ("normalisation", normalisation, Normalisation),

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from embedding.encoder.facts import TrainFacts
+from embedding.encoder.facts import LeaveOut, TrainFacts
 from embedding.encoder.incoming import IncomingEdges
-from embedding.paths.left_out import KINDS, check_left_out
 from embedding.scoring.candidates import Candidates
 from embedding.scoring.network import NetworkScoring
 from embedding.training_step import TrainingStep
 from graph.batch import Batch
+from graph.errors import InputError
 from kernels.paths import OutEdges
 
 
@@ -27,16 +27,17 @@ class EdgeScoring(NetworkScoring):
     Call `read` before anything else: then the parameters are made.
 
     Args:
-        leave_out: which edges a training step leaves out: "facts", its positives and their inverses, or "pairs", all
-            between the two entities of a positive.
+        leave_out: which edges a training step leaves out; see `LeaveOut`.
     Raises:
         InputError: leave_out is neither.
     """
 
     def __init__(self, dim: int, relation_parts: dict[str, int], *, leave_out: str) -> None:
         super().__init__(dim, {"number": 1}, relation_parts)
-        check_left_out(leave_out)
-        self._kind = KINDS[leave_out]
+        if leave_out not in list(LeaveOut):
+            raise InputError(f"leave_out must be one of {', '.join(LeaveOut)}, got {leave_out}")
+        self.left_out = LeaveOut(leave_out)
+        """What a training step leaves out."""
 
     @property
     def differs_in_training(self) -> bool:
@@ -48,8 +49,7 @@ class EdgeScoring(NetworkScoring):
 
         Relation r + R is the inverse of r, one of R.
         """
-        incoming = IncomingEdges(facts)
-        self._left_out = self._kind(incoming)
+        self._incoming = incoming = IncomingEdges(facts)
         count = facts.num_relations
         # Each edge has its inverse, so the edges out of an entity are the inverses of those into it.
         away = torch.where(incoming.relation < count, incoming.relation + count, incoming.relation - count)
@@ -69,7 +69,7 @@ class EdgeScoring(NetworkScoring):
             batch: the global batch, on the device of the edges. Every positive must be a train fact.
         """
         kept = torch.ones_like(self.edges.kept)
-        kept[self._left_out.places(batch)] = False
+        kept[self._incoming.of_fact[:, self._incoming.facts.left_out(batch)]] = False
         self.edges = replace(self.edges, kept=kept)
 
     def use_all(self) -> None:

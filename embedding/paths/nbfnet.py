@@ -47,7 +47,7 @@ class NBFNet(EdgeScoring):
         leave_out: see `EdgeScoring`.
     """
 
-    def __init__(self, dim: int, layers: int, leave_out: str = "facts") -> None:
+    def __init__(self, dim: int, layers: int, leave_out: str) -> None:
         if layers < 1:
             raise InputError(f"layers must be at least 1, got {layers}")
         super().__init__(dim, {"query": dim}, leave_out=leave_out)

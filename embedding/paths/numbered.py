@@ -52,7 +52,7 @@ def read_edges(name: str, scoring: EdgeScoring, site: ModelSite) -> None:
     if site.storage is not None:
         raise InputError(f"{name}: placement.storage must be memory: there are no entity vectors to keep on disk")
     train = torch.empty((0, 3), dtype=torch.int64) if site.train is None else site.train
-    scoring.read(TrainFacts(train, entities, site.num_relations, device=site.device))
+    scoring.read(TrainFacts(train, entities, site.num_relations, device=site.device, leave_out=scoring.left_out))
 
 
 class NumberedRows(LearnedRows):

@@ -48,6 +48,17 @@ def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else(kin
     torch.testing.assert_close(made(model), plain_rows(kind, model, FACTS), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("fanout", [None, [20, 20]], ids=["whole graph", "sampled"])
+def test_a_step_leaves_out_all_facts_of_the_entities_of_a_positive(fanout: list[int] | None):
+    model = encoded("compgcn mult", GRAPH, fanout=fanout, leave_out="pairs")
+    model.begin_step(batch_with((3, 1, 4), (0, 0, 2), (5, 2, 5), padding=2))
+    left_out = [(3, 1, 4), (4, 1, 3), (0, 0, 2), (0, 1, 2), (2, 1, 0), (5, 2, 5)]
+    expected, _ = plain_rows("compgcn mult", model, [fact for fact in FACTS if fact not in left_out])
+    lookup, (place,) = model.entity.look_up(torch.arange(10))
+    torch.testing.assert_close(lookup.rows[place].detach(), expected, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(expected, plain_rows("compgcn mult", model, FACTS)[0])
+
+
 @pytest.mark.parametrize("fanout", [None, [20, 20]])
 @pytest.mark.parametrize("kind", ["compgcn corr", "rgcn block"])
 def test_the_biases_of_conve_stay_as_they_were_learned(kind: str, fanout: list[int] | None):
@@ -135,6 +146,7 @@ def test_a_step_that_was_not_begun_is_refused():
         ("linear", {"layers": 0}, "encoder.layers must be at least 1, got 0"),
         ("linear", {"dropout": 1.0}, "encoder.dropout must be at least 0 and below 1, got 1.0"),
         ("linear", {"layers": 2, "fanout": [10]}, "encoder.fanout must be null, or a list of 2 .* got \\[10\\]"),
+        ("linear", {"leave_out": "all"}, "encoder.leave_out must be one of facts, pairs, got 'all'"),
         ("linear", {"fanout": [0]}, "encoder.fanout must be null, or a list of 1 .* got \\[0\\]"),
         (
             "linear",

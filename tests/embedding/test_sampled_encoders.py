@@ -11,7 +11,7 @@ from torch import Tensor
 import embedding.encoder.sampled
 from embedding.encoder.blocks import BlockMaker
 from embedding.encoder.edges import TrainEdges
-from embedding.encoder.facts import TrainFacts
+from embedding.encoder.facts import LeaveOut, TrainFacts
 from embedding.encoder.incoming import Draw, IncomingEdges
 from embedding.model import KGEModel
 from graph.batch import Batch
@@ -141,7 +141,7 @@ def test_a_step_that_was_not_begun_is_refused():
 
 
 def test_drawn_edges_are_distinct_kept_ones_with_exact_weights():
-    facts = TrainFacts(GRAPH.train, 10, 3, device=CPU)
+    facts = TrainFacts(GRAPH.train, 10, 3, device=CPU, leave_out=LeaveOut.FACTS)
     placement = EntityPlacement.from_order(torch.arange(10))
     whole = TrainEdges(facts, placement, rank=0, world_size=1, dtype=torch.float64)
     full = whole.without(BATCH)
@@ -192,7 +192,7 @@ def test_a_draw_is_another_one_in_each_layer_and_step():
 @pytest.mark.parametrize("fanout", [2, 20])
 def test_blocks_are_those_of_dgl(fanout: int):
     dgl = pytest.importorskip("dgl")
-    incoming = IncomingEdges(TrainFacts(GRAPH.train, 10, 3, device=CPU))
+    incoming = IncomingEdges(TrainFacts(GRAPH.train, 10, 3, device=CPU, leave_out=LeaveOut.FACTS))
     into = torch.arange(10).repeat_interleave(incoming.start.diff())
     graph = dgl.graph((incoming.source.long(), into), num_nodes=10)
     graph.edata["relation"] = incoming.relation.long()
