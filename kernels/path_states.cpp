@@ -1,5 +1,6 @@
-// The states of nodes after a layer of NBFNet, the scores of states, and the gradients of both. All that is made of a row
-// in between stays in a cache, and is made again for the gradients.
+// The states of nodes after a layer of NBFNet, the scores of states, and the gradients of both. Numbers between input and
+// output are kept for 32 rows only, and are made again for the gradients. One thread does all: as for the sums of messages,
+// ranks share the queries. A number that is nan stays nan, so that a model that has diverged is noticed.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -151,7 +152,7 @@ void grow(const T* state, const T* message, const T* update, T* after, int64_t b
       T* const x = made.row(i - first);
       normalise(x, width);
       for (int64_t k = 0; k < width; ++k)
-        after[i * width + k] = (i < before ? state[i * width + k] : 0) + (x[k] > 0 ? x[k] : 0);
+        after[i * width + k] = (i < before ? state[i * width + k] : 0) + (x[k] < 0 ? 0 : x[k]);
     }
   }
 }
@@ -178,7 +179,7 @@ void grow_gradient(const T* state, const T* message, const T* update, const T* b
     for (int64_t i = first; i < last; ++i) {
       T *const x = made.row(i - first), *const g = given.row(i - first);
       const T by = normalise(x, width);
-      for (int64_t k = 0; k < width; ++k) g[k] = x[k] > 0 ? by_after[i * width + k] : 0;
+      for (int64_t k = 0; k < width; ++k) g[k] = x[k] <= 0 ? 0 : by_after[i * width + k];
       const T middle = mean(g, width), along = mean_product(g, x, width);
       for (int64_t k = 0; k < width; ++k) g[k] = by * (g[k] - middle - x[k] * along);
     }
@@ -214,13 +215,14 @@ void state_scores(const T* state, const int32_t* query, const T* of_query, const
       const T* const asked = of_query + query[i] * width;
       T total = 0;
 #pragma omp simd reduction(+ : total)
-      for (int64_t k = 0; k < width; ++k) total += x[k] + asked[k] > 0 ? (x[k] + asked[k]) * to_score[k] : 0;
+      for (int64_t k = 0; k < width; ++k) total += (x[k] + asked[k] < 0 ? 0 : x[k] + asked[k]) * to_score[k];
       score[i] = total;
     }
   }
 }
 
-// The gradients of `state_scores`; by_state is overwritten, and the others, which are 0 at first, are added to, in float64.
+// The gradients of `state_scores`: by_state and by_of_state are overwritten, by_query and by_to_score, 0 at first, are
+// added to. All but by_state are in float64.
 template <class T>
 void state_scores_gradient(const T* state, const int32_t* query, const T* of_query, const T* of_state,
                            const T* to_score, const T* by_score, T* by_state, double* by_query, double* by_of_state,
@@ -240,8 +242,8 @@ void state_scores_gradient(const T* state, const int32_t* query, const T* of_que
       const T* const asked = of_query + query[i] * width;
       double* const total = by_query + query[i] * width;
       for (int64_t k = 0; k < width; ++k) {
-        const T h = x[k] + asked[k] > 0 ? x[k] + asked[k] : 0;
-        g[k] = h > 0 ? by_score[i] * to_score[k] : 0;
+        const T h = x[k] + asked[k] < 0 ? 0 : x[k] + asked[k];
+        g[k] = h <= 0 ? 0 : by_score[i] * to_score[k];
         total[k] += g[k];
         by_to_score[k] += (double)by_score[i] * h;
       }

@@ -16,8 +16,13 @@ def grow(
 ) -> Float[Tensor, "m D"]:
     """The states of m nodes after a layer: state + relu(norm([state, message] @ update)).
 
+    norm gives the numbers of a row mean 0 and variance 1; 1e-5 is added to the variance before (Ba et al., Layer
+    normalization, arXiv 1607.06450).
+
     Args:
         state: of the first n nodes; that of the others is 0.
+    Raises:
+        ValueError: shapes that do not fit each other; so do all functions here.
     """
     count, width = _expect_layer(state, message, update)
     after = torch.empty_like(message)
@@ -67,7 +72,11 @@ def state_scores_gradient(
     to_score: Float[Tensor, " D"],
     by_score: Float[Tensor, " n"],
 ) -> tuple[Float[Tensor, "n D"], Float64[Tensor, "q D"], Float64[Tensor, "D D"], Float64[Tensor, " D"]]:
-    """The gradients of `state_scores` by state, of_query, of_state and to_score, from that by its result."""
+    """The gradients of `state_scores` by state, of_query, of_state and to_score, from that by its result.
+
+    Raises:
+        IndexError: a query is not in [0, q).
+    """
     count, width = _expect_scores(state, query, of_query, of_state, to_score)
     expect_shape("by_score", by_score, count)
     by_state = torch.empty_like(state)

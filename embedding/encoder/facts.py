@@ -18,9 +18,10 @@ class LeaveOut(StrEnum):
     PAIRS = "pairs"
     """All facts of the two entities of a positive, whatever their relation and direction.
 
-    So do NBFNet's authors on FB15k-237 (arXiv 2106.06935). No valid or test fact there joins two entities that a train
-    fact joins (Toutanova and Chen, Observed versus latent features for knowledge base and text inference, 2015), but
-    38 % of train facts have another one between their entities.
+    For FB15k-237: no valid or test fact there joins two entities that a train fact joins (Toutanova and Chen, Observed
+    versus latent features for knowledge base and text inference, 2015), but 38 % of train facts have another one
+    between their entities. NBFNet's authors do so there, and also leave out the facts between a query's entity and its
+    negatives (arXiv 2106.06935, remove_one_hop in their code); here these stay.
     """
 
 

@@ -23,7 +23,7 @@ def sum_sent(
 
     Args:
         weight: rounded to the type of states; its gradient is in float64.
-        first: the first states, for the heads are the first nodes.
+        first: the first state of each query, added at its head; node q is the head of query q.
     """
     return cast(Tensor, _Sum.apply(state, weight, first, edges, nodes, group, count))
 

@@ -19,6 +19,7 @@ from embedding.paths.messages import sum_sent
 from embedding.paths.states import grown, scores_of
 from embedding.scoring.dense import affine
 from graph.errors import InputError
+from kernels.library import usable
 from kernels.paths import reach
 
 _BLOCK_PAIRS = 1 << 21
@@ -26,7 +27,7 @@ _BLOCK_PAIRS = 1 << 21
 _BLOCK_NODES = 1 << 17
 """About as many of these pairs are reached in a block."""
 _KEPT_BYTES = 1 << 30
-"""Memory for states and messages that are kept for gradients; if they need more, they are made again."""
+"""Memory for the states and messages of a call that are kept for gradients; if they need more, they are made again."""
 
 
 class NBFNet(EdgeScoring):
@@ -85,9 +86,11 @@ class NBFNet(EdgeScoring):
         heads, queries = entity[first], relation[first]
         blocks, states = self._blocks(heads)
         kept = 2 * states * queries.shape[1] * queries.element_size()
-        if torch.is_grad_enabled() and len(blocks) > 1 and kept > _KEPT_BYTES:
-            again = partial(checkpoint, self._score, use_reentrant=False, preserve_rng_state=False)
-            made = [cast(Tensor, again(heads[each], queries[each])) for each in blocks]
+        # Plain torch keeps three times as much.
+        again = kept > _KEPT_BYTES or not usable(queries)
+        if torch.is_grad_enabled() and len(blocks) > 1 and again:
+            scored = partial(checkpoint, self._score, use_reentrant=False, preserve_rng_state=False)
+            made = [cast(Tensor, scored(heads[each], queries[each])) for each in blocks]
         else:
             made = [self._score(heads[each], queries[each]) for each in blocks]
         return torch.cat(made)[place]
@@ -96,7 +99,7 @@ class NBFNet(EdgeScoring):
         """Queries to be scored at a time: so many that few enough pairs are reached. There is at least one block.
 
         Returns:
-            The blocks, and the number of states that all layers make for them.
+            The blocks, and the number of their states: the first ones, and those after each layer.
         """
         size = max(1, _BLOCK_PAIRS // max(1, self.edges.num_entities))
         blocks, states = [], 0

@@ -142,6 +142,46 @@ def test_a_step_leaves_out_all_edges_between_the_entities_of_a_positive():
     torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
 
 
+def test_states_are_made_again_for_gradients_where_they_need_too_much_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nbfnet, "_BLOCK_NODES", 20)
+    model, calls = nbfnet_of(site_of(GRAPH)), []
+    score = nbfnet.NBFNet._score
+    monkeypatch.setattr(nbfnet.NBFNet, "_score", lambda *given: calls.append(1) or score(*given))
+
+    def times() -> int:
+        calls.clear()
+        model.score(batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2))[0].sum().backward()
+        return len(calls)
+
+    blocks = times()
+    assert blocks > 1
+    monkeypatch.setattr(nbfnet, "_KEPT_BYTES", 0)
+    assert times() == 2 * blocks
+    monkeypatch.setattr(nbfnet, "_KEPT_BYTES", 1 << 30)
+    assert without_kernels(times) == 2 * blocks
+
+
+def test_compiled_gradients_of_float32_are_those_of_plain_torch():
+    def gradients() -> list[Tensor]:
+        model = nbfnet_of(site_of(GRAPH, dtype=torch.float32))
+        model.begin_step(batch := batch_of(torch.tensor(FACTS[2:7]), heads=2))
+        positive, negative = model.score(batch, torch.arange(10).view(5, 2))
+        (positive.sin().sum() + negative.square().sum()).backward()
+        return [parameter.grad for parameter in model.dense_parameters() if parameter.grad is not None]
+
+    found = gradients()
+    assert {each.dtype for each in found} == {torch.float64}
+    torch.testing.assert_close(found, without_kernels(gradients), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [lambda call, *given: call(*given), without_kernels], ids=["compiled", "plain"])
+@pytest.mark.parametrize("name", ["update.0", "of_state", "to_score"])
+def test_a_parameter_that_is_nan_makes_scores_that_are(way: Callable, name: str):
+    model = nbfnet_of(site_of(GRAPH))
+    model.scoring.get_parameter(name).detach()[0, 0] = torch.nan
+    assert way(scores, model)[0].isnan().any()
+
+
 @pytest.mark.parametrize(
     ("nodes", "kept"), [(1 << 17, 0), (20, 1 << 30), (20, 0)], ids=["one block", "blocks", "blocks made again"]
 )

@@ -17,6 +17,7 @@ from kernels.known import mask_known
 from kernels.library import call
 from kernels.losses import RowLoss, row_loss, row_loss_gradient
 from kernels.pairs import Comparison, pair_scores, query_gradient
+from kernels.path_states import grow, grow_gradient, state_scores, state_scores_gradient
 from kernels.precision import Precision
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
 from kernels.ranks import LeftOut, RankCounts, count_ranks
@@ -248,6 +249,43 @@ def test_sizes_of_a_walk_that_do_not_agree_are_refused(size: str):
     arguments[size] = arguments[size][:-1]
     with pytest.raises(ValueError, match=f"^{size} must have shape"):
         contrast(Comparison.DOT, RowLoss.SOFTMAX, 1.0, 1.0, Q, ROWS, C2, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "shape"),
+    [
+        ("state", (4, 4)),
+        ("state", (3, 5)),
+        ("update", (7, 4)),
+        ("by_after", (2, 4)),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_sizes_of_a_layer_that_do_not_agree_are_refused(changed: str, shape: tuple[int, ...]):
+    given = {"state": randn(2, 4), "message": randn(3, 4), "update": randn(8, 4), "by_after": randn(3, 4)}
+    with pytest.raises(ValueError, match=f"^{changed} must have shape"):
+        grow_gradient(**given | {changed: randn(*shape)})
+    del given["by_after"]
+    if changed != "by_after":
+        with pytest.raises(ValueError, match=f"^{changed} must have shape"):
+            grow(**given | {changed: randn(*shape)})
+
+
+@pytest.mark.parametrize(
+    ("changed", "shape"),
+    [("query", (2,)), ("of_query", (2, 3)), ("of_state", (4, 3)), ("to_score", (3,)), ("by_score", (2,))],
+)
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_sizes_of_scores_of_states_that_do_not_agree_are_refused(changed: str, shape: tuple[int, ...]):
+    given = {"state": randn(3, 4), "query": integers(2, 3).int(), "of_query": randn(2, 4), "of_state": randn(4, 4)}
+    given |= {"to_score": randn(4), "by_score": randn(3)}
+    given[changed] = randn(*shape).to(given[changed].dtype)
+    with pytest.raises(ValueError, match=f"^{changed} must have shape"):
+        state_scores_gradient(**given)
+    del given["by_score"]
+    if changed != "by_score":
+        with pytest.raises(ValueError, match=f"^{changed} must have shape"):
+            state_scores(**given)
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,20 @@ def test_a_node_gets_the_same_numbers_wherever_it_stands(dtype: torch.dtype):
     for mine, whole in zip(grow_gradient(state[part], message[part], update, by_after[part])[:2], back, strict=False):
         assert mine.equal(whole[part])
     assert grow(state[:0], message[50:], update).equal(after[50:])
+    query, square, given = integers(4, 80, seed=4).int(), update[:37], by_after[:, 0].contiguous()
+    parameters = randn(4, 37, dtype=dtype, seed=5), square, square[0]
+    scores = state_scores(after, query, *parameters)
+    by_state = state_scores_gradient(after, query, *parameters, given)[0]
+    assert state_scores(after[part], query[part], *parameters).equal(scores[part])
+    assert state_scores_gradient(after[part], query[part], *parameters, given[part])[0].equal(by_state[part])
 
 
-def test_a_query_that_there_is_not_is_refused():
+@pytest.mark.parametrize(("query", "range_"), [([2, -1], "-1 to 2"), ([0, 4], "0 to 4")])
+def test_a_query_that_there_is_not_is_refused(query: list[int], range_: str):
     state, of_query, square = randn(2, 3), randn(4, 3), randn(3, 3)
-    with pytest.raises(IndexError, match=r"^queries must be in \[0, 4\), got -1 to 2$"):
-        state_scores(state, torch.tensor([2, -1], dtype=torch.int32), of_query, square, square[0])
+    given = state, torch.tensor(query, dtype=torch.int32), of_query, square, square[0]
+    message = rf"^queries must be in \[0, 4\), got {range_}$"
+    with pytest.raises(IndexError, match=message):
+        state_scores(*given)
+    with pytest.raises(IndexError, match=message):
+        state_scores_gradient(*given, state[:, 0].contiguous())
