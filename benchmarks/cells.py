@@ -123,7 +123,8 @@ def read_published(results: Path) -> dict[tuple[str, str], Published]:
 
 def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) -> str:
     """The cells as a table in Markdown, and the experiments that have no run."""
-    heads = ["experiment", "test MRR / H@10", "published", "", "95 % of it", "all", "numbers a row", "seed", "commit"]
+    heads = ["experiment", "test MRR / H@10", "published", "ours - published", "95 % of it", "all", "numbers a row"]
+    heads += ["seed", "commit", "processor"]
     rows = [heads, ["---"] * len(heads)]
     for cell in cells:
         test = cell.result["test"]["both"]
@@ -136,7 +137,6 @@ def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) ->
             seconds = cell.seconds_to(_SHARE * best.mrr)
             early = "-" if seconds is None else _minutes(seconds)
         made = cell.result["made_by"]
-        width = f"{cell.result['entity_numbers']}"
         rows.append(
             [
                 f"`{cell.name}`",
@@ -145,14 +145,19 @@ def table(cells: Sequence[Cell], published: dict[tuple[str, str], Published]) ->
                 verdict,
                 early,
                 _minutes(cell.result["seconds"]),
-                width,
+                str(cell.result["entity_numbers"]),
                 str(cell.result["seed"]),
                 made["commit"],
+                made["processor"],
             ]
         )
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if still_open := _still_open(cells, published):
-        lines += ["", f"Not run yet, with the published test MRR if there is one: {', '.join(still_open)}."]
+        lines += [
+            "",
+            "Not run yet, with the published test MRR if there is one (the command above makes each): "
+            f"{', '.join(still_open)}.",
+        ]
     return "\n".join(lines)
 
 

@@ -61,8 +61,8 @@ class CurriculumSampler(MixtureSampler):
     """Takes a share of the negatives from a hard sampler and draws the rest uniformly; the share follows a schedule.
 
     The sampler is this project's. To ask whether negatives should always be hard, compare share=[1,1], [0,1] and
-    [0.5,0.5]; [1,0] is the reverse curriculum. The hard sampler's pool_size and temperature can follow the same
-    schedule, if it has these options.
+    [0.5,0.5]; [1,0] is the reverse curriculum, and [0.2,0.2,1,0] holds the share, raises it and lowers it. The hard
+    sampler's pool_size and temperature can follow the same schedule, if it has these options.
 
     `propose` returns entities [B, N], or [C, N] where the hard sampler's are shared too. All positives of a step have
     the same number of hard negatives. If the schedule asks for 2.3, a step has 2 or 3, and 2.3 on average. The hard
@@ -75,7 +75,7 @@ class CurriculumSampler(MixtureSampler):
     Args:
         hard: makes the sampler of hard negatives from its context; the sampler must have the option num_negatives.
         num_negatives: negatives for each positive, hard and uniform together.
-        share: the first and last share of hard negatives, each from 0 to 1.
+        share: shares of hard negatives, each from 0 to 1: the first, the last, and any in between, at equal distances.
         pool_size: the hard sampler's first and last pool_size; null: it keeps its own.
         temperature: the hard sampler's first and last temperature; null: it keeps its own.
         shape: how values change in between: "linear", "cosine" or "step"; see `Shape`.
@@ -107,7 +107,11 @@ class CurriculumSampler(MixtureSampler):
         for key, choice, choices in (("shape", shape, Shape), ("progress", progress, Progress)):
             if choice not in list(choices):
                 raise InputError(f"generator.{key} must be one of {', '.join(choices)}, got {choice!r}")
-        for key, values in (("share", share), ("pool_size", pool_size), ("temperature", temperature)):
+        if len(share) < 2:
+            raise InputError(
+                f"generator.share must be two numbers or more, from the first to the last, got {list(share)}"
+            )
+        for key, values in (("pool_size", pool_size), ("temperature", temperature)):
             if values is not None and len(values) != 2:
                 raise InputError(f"generator.{key} must be two numbers, first and last value, got {list(values)}")
         if not all(0 <= value <= 1 for value in share):
@@ -138,7 +142,7 @@ class CurriculumSampler(MixtureSampler):
                 raise InputError(f"generator.{name}: the sampler of generator.hard has no option {name}")
         fewest, most = math.floor(min(self.share) * self.num_negatives), math.ceil(max(self.share) * self.num_negatives)
         counts = [max(fewest, 1), max(most, 1)]
-        if self.share[0] > self.share[1]:
+        if self.share[0] > self.share[-1]:
             counts.reverse()
         first, last = (
             {"num_negatives": count, **self._options(way)} for count, way in zip(counts, (0.0, 1.0), strict=True)
@@ -147,6 +151,13 @@ class CurriculumSampler(MixtureSampler):
         with errors_of("generator.hard"):
             hard.adjust(**last)
         return hard
+
+    def _share(self, way: float) -> float:
+        """The share of hard negatives: between two shares of `share`, in proportion."""
+        place = way * (len(self.share) - 1)
+        number = min(int(place), len(self.share) - 2)
+        before, after = self.share[number : number + 2]
+        return before + (after - before) * (place - number)
 
     def _options(self, way: float) -> dict[str, int | float]:
         values = {name: first + (last - first) * way for name, (first, last) in self.options.items()}
@@ -178,7 +189,7 @@ class CurriculumSampler(MixtureSampler):
         self._weight = batch.weight
         done = batch.step / self.steps if self.progress == Progress.STEP else float(self.average) / self.separated
         way = self.shape.way(done)
-        self.now = self.share[0] + (self.share[1] - self.share[0]) * way
+        self.now = self._share(way)
         count = self._whole(batch, self.now * self.num_negatives)
         self._counts = {"hard": count, "uniform": self.num_negatives - count}
         for name in self.taking_part(batch):

@@ -18,7 +18,7 @@ def run_folder(folder: Path, *options: str, mrr: float = 0.6) -> Path:
     folder.mkdir()
     ranked = {"both": {"mrr": mrr, "hits@10": 0.8}}
     result = {"valid": {"both": {"mrr": mrr / 2}}, "test": ranked, "seconds": 240.0, "seed": 0, "entity_numbers": 64}
-    (folder / "result.json").write_text(json.dumps({**result, "made_by": {"commit": "abc"}}))
+    (folder / "result.json").write_text(json.dumps({**result, "made_by": {"commit": "abc", "processor": "a chip"}}))
     (folder / "overrides.yaml").write_text(json.dumps(list(options)))
     lines: list[dict[str, float | str]] = [{"step": 5, "epoch": 0, "loss": 1.0}]
     for step, (seconds, value) in enumerate([(50.0, 0.15), (120.0, 0.335)]):
@@ -46,9 +46,11 @@ def test_a_run_becomes_a_row_beside_what_is_published(results: Path, tmp_path: P
     write_page(results)
     page = (results / "README.md").read_text()
     assert page.startswith("# Results\n<!-- table -->\n| experiment") and page.endswith("<!-- end -->\nMore.\n")
-    row = "| `transe_umls` | **0.6000** / 0.8000 | 0.700 / 0.900 A | -0.100 | 2 min | 4 min | 64 | 0 | abc |"
+    row = "| `transe_umls` | **0.6000** / 0.8000 | 0.700 / 0.900 A | -0.100 | 2 min | 4 min | 64 | 0 | abc | a chip |"
     assert row in page
-    still_open = page.split("Not run yet, with the published test MRR if there is one: ")[1]
+    still_open = page.split(
+        "Not run yet, with the published test MRR if there is one (the command above makes each): "
+    )[1]
     assert "`rotate_umls` (0.900)" in still_open and "`rotate_codexm`" in still_open
     assert "transe_umls" not in still_open and "kbgan" not in still_open and "demo" not in still_open
     assert (results / "curves" / "umls.svg").is_file()

@@ -75,6 +75,11 @@ def test_a_share_can_stay_or_shrink():
     assert [hard_negatives(backwards, step) for step in (0, 50, 100)] == [10, 5, 0]
 
 
+def test_a_share_can_be_held_raised_and_lowered():
+    sampler, steps = sampler_of(share=[0.2, 0.2, 1.0, 0.0], steps=60), (0, 10, 20, 30, 40, 50, 60, 90)
+    assert [hard_negatives(sampler, step) for step in steps] == [2, 2, 2, 6, 10, 5, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("shape", "way"),
     [("linear", [0, 0.25, 0.5, 1, 1]), ("cosine", [0, 0.1464466, 0.5, 1, 1]), ("step", [0, 0, 0, 1, 1])],
@@ -138,7 +143,7 @@ def without_num_negatives(context: Any) -> NegativeSampler:
     [
         ({"num_negatives": 0}, r"generator.num_negatives must be at least 1, got 0"),
         ({"share": [0.0, 1.5]}, r"generator.share must be from 0 to 1, got \[0.0, 1.5\]"),
-        ({"share": [0.5]}, r"generator.share must be two numbers, first and last value, got \[0.5\]"),
+        ({"share": [0.5]}, r"generator.share must be two numbers or more, from the first to the last, got \[0.5\]"),
         ({"shape": "round"}, r"generator.shape must be one of linear, cosine, step, got 'round'"),
         ({"progress": "epoch"}, r"generator.progress must be one of step, margin, got 'epoch'"),
         ({"steps": 0}, r"generator.steps must be at least 1, got 0"),
