@@ -288,6 +288,8 @@ class KBGANRun:
     trackers: list[Tracker] = field(default_factory=list)
     schedule: Schedule = field(default_factory=lambda: Constant(warm_up=0.0))
     average: Average | None = None
+    dropout: float = 0.0
+    """Of entity and relation rows of the discriminator."""
     encoder: Callable[[EncoderSite], Encoder] | None = None
     """In front of the discriminator."""
     storage: str = "memory"
@@ -299,7 +301,8 @@ class KBGANRun:
         placed = {"storage": self.storage, "exchange": self.exchange}
         context = context_of(self.graph, site_of(self.graph, self.runtime, dtype=self.dtype, **placed))
         if self.encoder is None:
-            self.model = model_of(context.site, max_norm=1.0)
+            dropout = {"entity_dropout": self.dropout, "relation_dropout": self.dropout}
+            self.model = model_of(context.site, max_norm=1.0, **dropout)
         else:
             self.model = model_of(context.site, encoder=EncoderChoice(self.encoder, self.graph.train))
         self.sampler = kbgan_of(context, side="bernoulli", baseline=self.baseline)

@@ -22,6 +22,7 @@ from trainer.averaging.weights import Weights
 from trainer.loop import Stopped
 from trainer.pointer import find_checkpoint
 from trainer.runtime import Runtime
+from trainer.schedule.cosine import Cosine
 from trainer.tracking.tracker import Tracker
 from trainer.validation import Ranking
 
@@ -405,21 +406,25 @@ def test_a_run_takes_an_average_up_to_its_last_stage(tmp_path: Path):
     assert run.trainer.stages[-1].average.weights is not None
 
 
+WITH_ALL: dict[str, Any] = {"schedule": Cosine(warm_up=1.0, last=0.1), "dropout": 0.3}
+"""A schedule and dropout, so that they are tried together with averages."""
+
+
 def fit_on_ranks(rank: int, world_size: int, folder: Path) -> list[tuple[list[dict[str, Any]], dict[str, Tensor]]]:
     """A run with each average; and one of each that was stopped between validations."""
     found = []
     for name, make in AVERAGES.items():
         runtime = Runtime(rank, world_size, torch.device("cpu"))
-        run = run_of(folder / f"{world_size}_{name}", make(), runtime=runtime)
+        run = run_of(folder / f"{world_size}_{name}", make(), runtime=runtime, **WITH_ALL)
         run.fit()
         found.append((lines(run.folder) if rank == 0 else [], run.parameters()))
         if world_size > 1:
-            stop(run_of(folder / f"broken_{name}", make(), runtime=runtime), 17)
+            stop(run_of(folder / f"broken_{name}", make(), runtime=runtime, **WITH_ALL), 17)
     return found
 
 
 @pytest.mark.slow
-def test_three_ranks_have_the_average_of_one(tmp_path: Path):
+def test_three_ranks_have_the_average_of_one_with_a_schedule_and_dropout(tmp_path: Path):
     one, (three, *_) = fit_on_ranks(0, 1, tmp_path), run_on_ranks(3, fit_on_ranks, tmp_path)
     for name, (expected_lines, expected), (found_lines, found) in zip(AVERAGES, one, three, strict=True):
         # Metrics of ranks come of integer counts, so they are equal.
@@ -429,7 +434,7 @@ def test_three_ranks_have_the_average_of_one(tmp_path: Path):
             for each in (expected_lines, found_lines)
         )
         assert one_s == three_s
-        resume(again := run_of(tmp_path / f"broken_{name}", AVERAGES[name]()))  # on one rank
+        resume(again := run_of(tmp_path / f"broken_{name}", AVERAGES[name](), **WITH_ALL))  # on one rank
         for key, value in expected.items():
             assert torch.allclose(found[key], value, rtol=1e-9, atol=1e-9), key
             assert torch.allclose(again.parameters()[key], value, rtol=1e-9, atol=1e-9), key
