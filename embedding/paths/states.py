@@ -54,8 +54,8 @@ class _Grow(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor, ...]:
-        saved = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        return grow_gradient(*saved, given[0].contiguous())
+        state, message, update = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        return grow_gradient(state, message, update, given[0].contiguous())
 
 
 class _Scores(torch.autograd.Function):
@@ -70,6 +70,8 @@ class _Scores(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        by_state, by_query, by_of_state, by_to_score = state_scores_gradient(*saved, given[0].contiguous())
+        state, query, *parameters = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        of_query, of_state, to_score = parameters
+        by_state, *sums = state_scores_gradient(state, query, of_query, of_state, to_score, given[0].contiguous())
+        by_query, by_of_state, by_to_score = sums
         return by_state, by_query.to(by_state.dtype), by_of_state, by_to_score, None

@@ -142,6 +142,7 @@ def test_a_step_leaves_out_all_edges_between_the_entities_of_a_positive():
     torch.testing.assert_close(scores(model), plain_scores(model, FACTS), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_states_are_made_again_for_gradients_where_they_need_too_much_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(nbfnet, "_BLOCK_NODES", 20)
     model, calls = nbfnet_of(site_of(GRAPH)), []
