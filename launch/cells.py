@@ -77,6 +77,8 @@ def plan(config: DictConfig, typed: Sequence[str], chosen: Mapping[str, str], fo
     """
     options = config.scorecard
     _check(options, typed)
+    if chosen.get("quality") is None:
+        raise InputError("quality must not be null: a scorecard shows what it measures; leave quality out")
     if config.launch.ranks < 1:
         raise InputError(f"launch.ranks must be at least 1, got {config.launch.ranks}")
     graphs, discriminators = options.graphs or [chosen["graph"]], options.discriminators or [chosen["discriminator"]]

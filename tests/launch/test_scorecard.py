@@ -77,6 +77,7 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
         (["trainer.valid_every=3"], "trainer.valid_every: a scorecard takes scorecard.validations instead"),
         (["experiment=demo"], "experiment: a scorecard takes scorecard.common or scorecard.entries instead"),
         (["launch.ranks=0"], "launch.ranks must be at least 1, got 0"),
+        (["quality=null"], "quality must not be null: a scorecard shows what it measures; leave quality out"),
         (
             ["scorecard.folders=[nowhere]"],
             "scorecard.folders: nowhere holds no cell of a scorecard and no run of a sweep",
