@@ -56,8 +56,7 @@ class EncoderChoice:
             )
         )
         entities = len(site.placement.row_of_entity)
-        kinds = site.num_relations
-        facts = TrainFacts(self.train, entities, kinds, device=site.device, leave_out=encoder.leave_out)
+        facts = TrainFacts(self.train, entities, site.num_relations, device=site.device, leave_out=encoder.leave_out)
         if encoder.fanout is None:
             edges = TrainEdges(facts, site.placement, **ranks, dtype=site.dtype)
             return FullGraphEncoding(encoder, edges, entity, scorer, **ranks)
