@@ -20,6 +20,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 _BLOCK = re.compile(
     r"(?:<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
 )
+_VARIABLE = re.compile(r'^([A-Z_]+)="([^"]*)"$', re.MULTILINE)
 _PLACEHOLDERS = re.compile(r"\b(RUN|DIR|TIME|RAW|NAME|FILE|MORE|ME|HOST|OUT)\b")
 
 
@@ -35,8 +36,10 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """The words of each command line of this project in it."""
+        """The words of each command line of this project in it, with the values of its shell variables."""
         text = self.text.replace("\\\n", " ")
+        for name, value in _VARIABLE.findall(text):
+            text = text.replace(f"${name}", value)
         lines = [
             shlex.split(line, comments=True) for line in text.splitlines() if "launch/" in line or "advkge" in line
         ]
