@@ -5,14 +5,14 @@ depend on relation rows, as in KBGAT (Nathani et al., Learning attention-based e
 knowledge graphs, ACL 2019, arXiv 1906.01195).
 """
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from embedding.encoder.edges import Edges
-from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -36,7 +36,7 @@ class Attention(Encoder):
     theirs over all edges up to the same factor, so the result is near that of all edges; its mean is not exactly that.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
+        options: see `Encoder`.
         heads: parts of a message; they divide the width of entity rows.
     Raises:
         InputError: an option out of range.
@@ -48,23 +48,10 @@ class Attention(Encoder):
         self,
         site: EncoderSite,
         *,
-        layers: int,
-        dropout: float,
-        residual: bool,
-        fanout: Sequence[int] | None,
-        batch_norm: bool,
-        leave_out: str,
         heads: int,
+        **options: Unpack[EncoderOptions],
     ) -> None:
-        super().__init__(
-            site,
-            layers=layers,
-            dropout=dropout,
-            residual=residual,
-            fanout=fanout,
-            batch_norm=batch_norm,
-            leave_out=leave_out,
-        )
+        super().__init__(site, **options)
         width, of_relation = site.entity_width, site.relation_width
         if heads < 1 or width % heads:
             raise InputError(f"encoder.heads must divide the {width} numbers of an entity row, got {heads}")
@@ -78,7 +65,7 @@ class Attention(Encoder):
             "relation_logit": (of_relation, heads),
         }
         for name, shape in shapes.items():
-            matrices = [self.new_parameter(f"{name} {number}", *shape) for number in range(layers)]
+            matrices = [self.new_parameter(f"{name} {number}", *shape) for number in range(self.num_layers)]
             setattr(self, name, nn.ParameterList(matrices))
         self.bias = self.new_biases()
 

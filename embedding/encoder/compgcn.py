@@ -3,14 +3,14 @@
 arXiv 1911.03082.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
+from typing import Unpack
 
 import torch
 from jaxtyping import Float, Float64, Inexact
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -45,7 +45,7 @@ class CompGCN(Encoder):
     counted.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
+        options: see `Encoder`.
         composition: sub, mult or corr; see `Composition`.
     Raises:
         InputError: an option out of range, or a scoring function whose entity and relation rows differ in width.
@@ -61,23 +61,10 @@ class CompGCN(Encoder):
         self,
         site: EncoderSite,
         *,
-        layers: int,
-        dropout: float,
-        residual: bool,
-        fanout: Sequence[int] | None,
-        batch_norm: bool,
-        leave_out: str,
         composition: str,
+        **options: Unpack[EncoderOptions],
     ) -> None:
-        super().__init__(
-            site,
-            layers=layers,
-            dropout=dropout,
-            residual=residual,
-            fanout=fanout,
-            batch_norm=batch_norm,
-            leave_out=leave_out,
-        )
+        super().__init__(site, **options)
         if composition not in list(Composition):
             raise InputError(f"encoder.composition must be one of {', '.join(Composition)}, got {composition!r}")
         width = site.entity_width
@@ -88,11 +75,11 @@ class CompGCN(Encoder):
             )
         self.composition = Composition(composition)
         for name in ("weight_in", "weight_out", "weight_loop", "weight_relation"):
-            matrices = [self.new_parameter(f"{name} {number}", width, width) for number in range(layers)]
+            matrices = [self.new_parameter(f"{name} {number}", width, width) for number in range(self.num_layers)]
             setattr(self, name, nn.ParameterList(matrices))
         # Batch norm takes away what is the same for all entities, such as the row that `sub` takes from each.
-        has_loop = not (batch_norm and self.composition == Composition.SUB)
-        loops = [self.new_parameter(f"loop {number}", 1, width) for number in range(layers if has_loop else 0)]
+        has_loop = not (self.norms is not None and self.composition == Composition.SUB)
+        loops = [self.new_parameter(f"loop {number}", 1, width) for number in range(self.num_layers if has_loop else 0)]
         self.loop = nn.ParameterList(loops)
         self.bias = self.new_biases()
 

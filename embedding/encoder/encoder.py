@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -34,6 +34,17 @@ class EncoderSite:
     """Whether there is a relation row for each inverse relation r + R."""
     device: torch.device
     seed: int
+
+
+class EncoderOptions(TypedDict):
+    """The options of every encoder; `Encoder` says what they do."""
+
+    layers: int
+    dropout: float
+    residual: bool
+    fanout: Sequence[int] | None
+    batch_norm: bool
+    leave_out: str
 
 
 class Encoder(nn.Module, ABC):

@@ -4,13 +4,13 @@
 without messages often match those with them.)
 """
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.scoring.dense import affine
 
@@ -19,31 +19,13 @@ class Linear(Encoder):
     """Each layer multiplies a row by a matrix, adds a bias, and takes the hyperbolic tangent. Relations stay.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
+        options: see `Encoder`.
     """
 
-    def __init__(
-        self,
-        site: EncoderSite,
-        *,
-        layers: int,
-        dropout: float,
-        residual: bool,
-        fanout: Sequence[int] | None,
-        batch_norm: bool,
-        leave_out: str,
-    ) -> None:
-        super().__init__(
-            site,
-            layers=layers,
-            dropout=dropout,
-            residual=residual,
-            fanout=fanout,
-            batch_norm=batch_norm,
-            leave_out=leave_out,
-        )
+    def __init__(self, site: EncoderSite, **options: Unpack[EncoderOptions]) -> None:
+        super().__init__(site, **options)
         width = site.entity_width
-        weights = [self.new_parameter(f"weight {number}", width, width) for number in range(layers)]
+        weights = [self.new_parameter(f"weight {number}", width, width) for number in range(self.num_layers)]
         self.weight = nn.ParameterList(weights)
         self.bias = self.new_biases()
 

@@ -3,14 +3,14 @@
 arXiv 1703.06103.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
+from typing import Unpack
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -47,7 +47,7 @@ class RGCN(Encoder):
     edges is often not drawn at all.
 
     Args:
-        layers, dropout, residual, fanout, batch_norm, leave_out: see `Encoder`.
+        options: see `Encoder`.
         decomposition: basis or block; see `Decomposition`.
         parts: the number of bases, or of blocks. A basis takes an entity row of memory for each entity in a step.
         normalisation: relation or entity; see `Normalisation`.
@@ -61,25 +61,12 @@ class RGCN(Encoder):
         self,
         site: EncoderSite,
         *,
-        layers: int,
-        dropout: float,
-        residual: bool,
-        fanout: Sequence[int] | None,
-        batch_norm: bool,
-        leave_out: str,
         decomposition: str,
         parts: int,
         normalisation: str,
+        **options: Unpack[EncoderOptions],
     ) -> None:
-        super().__init__(
-            site,
-            layers=layers,
-            dropout=dropout,
-            residual=residual,
-            fanout=fanout,
-            batch_norm=batch_norm,
-            leave_out=leave_out,
-        )
+        super().__init__(site, **options)
         for key, choice, choices in (
             ("decomposition", decomposition, Decomposition),
             ("normalisation", normalisation, Normalisation),
@@ -96,11 +83,12 @@ class RGCN(Encoder):
         self.parts = parts
         self.decomposition = Decomposition(decomposition)
         self.normalisation = Normalisation(normalisation)
-        self.loop = nn.ParameterList([self.new_parameter(f"loop {number}", width, width) for number in range(layers)])
+        numbers = range(self.num_layers)
+        self.loop = nn.ParameterList([self.new_parameter(f"loop {number}", width, width) for number in numbers])
         self.bias = self.new_biases()
-        self.of_relation = nn.ParameterList([self._new_of_relation(number) for number in range(layers)])
+        self.of_relation = nn.ParameterList([self._new_of_relation(number) for number in numbers])
         """For each relation and inverse relation: the weights of the bases, or the numbers of the blocks."""
-        bases = range(layers if self.decomposition == Decomposition.BASIS else 0)
+        bases = numbers if self.decomposition == Decomposition.BASIS else ()
         shape, fan = (parts * width, width), (width, width)
         self.bases = nn.ParameterList([self.new_parameter(f"bases {number}", *shape, fan=fan) for number in bases])
 
