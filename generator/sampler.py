@@ -5,7 +5,6 @@ side), N of negatives for each positive, M of candidates, R of relations. A meth
 data between ranks: every rank must call it, in the same order.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from embedding.site import ModelSite
 from graph.batch import Batch, Negatives, Proposal
 from graph.errors import InputError
 from graph.known import KnownTriples
+from graph.passed_on import PassesOptionsOn
 from graph.statistics import RelationStatistics
 
 ScoreCandidates = Callable[[Int64[Tensor, "C M"]], Float[Tensor, "B M"]]
@@ -77,7 +77,7 @@ class Reward:
     """The same weighted mean of each of `NegativeSampler.statistics`, by name."""
 
 
-class NegativeSampler(ABC):
+class NegativeSampler(PassesOptionsOn, ABC):
     """Proposes negatives for a batch. A sampler that learns also gets their reward.
 
     The trainer calls, in each step, `propose`, then `feedback` if `learns` is true, then `metrics` if the step is
@@ -89,11 +89,9 @@ class NegativeSampler(ABC):
     A rank proposes for its own chunks of the global batch. Negatives must not depend on the number of ranks. So random
     numbers are taken from the batch (`Batch.integers`, `Batch.uniform`): they are a function of (seed, epoch, chunk).
 
-    A constructor may pass options on to its base class as `**options`. `inspect.signature` of the class then shows the
-    options of both.
+    A constructor may pass options on to its base class as `**options`.
     """
 
-    __signature__: ClassVar[inspect.Signature]
     model: KGEModel | None = None
     """The sampler's own model, which checkpoints save; None if it has no model."""
     optimizer: ModelOptimizer | None = None
@@ -105,10 +103,6 @@ class NegativeSampler(ABC):
     memory."""
     least_chunk_size: ClassVar[int] = 1
     """The smallest trainer.chunk_size that the sampler can work with."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.__signature__ = _whole_signature(cls)
 
     def __init__(self, context: SamplerContext) -> None:
         self.context = context
@@ -272,18 +266,6 @@ class NegativeSampler(ABC):
 
     def start_stage(self) -> None:
         """Prepares for a new stage. Called before its first step, but not when a run resumes within the stage."""
-
-
-def _whole_signature(cls: type) -> inspect.Signature:
-    """The signature of a class's constructor, with `**options` replaced by the options of its base class."""
-    if "__init__" not in vars(cls):
-        return inspect.signature(cls.__base__ or object)
-    (_, *own) = inspect.signature(vars(cls)["__init__"]).parameters.values()
-    if own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
-        return inspect.Signature(own)
-    named = {parameter.name: parameter for parameter in own[:-1]}
-    passed_on = inspect.signature(cls.__base__ or object).parameters
-    return inspect.Signature([*named.values(), *(each for name, each in passed_on.items() if name not in named)])
 
 
 def unchanged() -> None:

@@ -5,14 +5,14 @@ depend on relation rows, as in KBGAT (Nathani et al., Learning attention-based e
 knowledge graphs, ACL 2019, arXiv 1906.01195).
 """
 
-from typing import Unpack
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from embedding.encoder.edges import Edges
-from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -49,7 +49,7 @@ class Attention(Encoder):
         site: EncoderSite,
         *,
         heads: int,
-        **options: Unpack[EncoderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(site, **options)
         width, of_relation = site.entity_width, site.relation_width

@@ -4,13 +4,13 @@ arXiv 1911.03082.
 """
 
 from enum import StrEnum
-from typing import Unpack
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Inexact
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -62,7 +62,7 @@ class CompGCN(Encoder):
         site: EncoderSite,
         *,
         composition: str,
-        **options: Unpack[EncoderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(site, **options)
         if composition not in list(Composition):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypedDict
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -16,6 +16,7 @@ from embedding.scoring.batch_norm import BatchNorm
 from graph.batch import Batch
 from graph.counter_random import combine, paired_at_least, random_uniform, stream
 from graph.errors import InputError
+from graph.passed_on import PassesOptionsOn
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,11 @@ class EncoderSite:
     seed: int
 
 
-class EncoderOptions(TypedDict):
-    """The options of every encoder; `Encoder` says what they do."""
-
-    layers: int
-    dropout: float
-    residual: bool
-    fanout: Sequence[int] | None
-    batch_norm: bool
-    leave_out: str
-
-
-class Encoder(nn.Module, ABC):
+class Encoder(PassesOptionsOn, nn.Module, ABC):
     """Makes the rows that scoring sees from the learned rows and the edges of train, without their biases.
 
     Its parameters are float64, equal on all ranks, and a function of (seed, name, index) at first. What it makes of an
-    entity depends on no rank.
+    entity depends on no rank. A constructor passes the options of all encoders on to this class as `**options`.
 
     Args:
         layers: how often messages are sent: so many edges away from an entity, others still change its row.

@@ -4,13 +4,13 @@
 without messages often match those with them.)
 """
 
-from typing import Unpack
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.scoring.dense import affine
 
@@ -22,7 +22,7 @@ class Linear(Encoder):
         options: see `Encoder`.
     """
 
-    def __init__(self, site: EncoderSite, **options: Unpack[EncoderOptions]) -> None:
+    def __init__(self, site: EncoderSite, **options: Any) -> None:
         super().__init__(site, **options)
         width = site.entity_width
         weights = [self.new_parameter(f"weight {number}", width, width) for number in range(self.num_layers)]

@@ -4,13 +4,13 @@ arXiv 1703.06103.
 """
 
 from enum import StrEnum
-from typing import Unpack
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from embedding.encoder.encoder import Encoder, EncoderOptions, EncoderSite
+from embedding.encoder.encoder import Encoder, EncoderSite
 from embedding.encoder.hop import Hop
 from embedding.encoder.messages import sum_messages
 from embedding.scoring.dense import affine
@@ -64,7 +64,7 @@ class RGCN(Encoder):
         decomposition: str,
         parts: int,
         normalisation: str,
-        **options: Unpack[EncoderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(site, **options)
         for key, choice, choices in (
