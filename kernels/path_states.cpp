@@ -73,6 +73,10 @@ struct Padded {
   T* row(int64_t number) { return numbers.data() + number * width; }
   const T* row(int64_t number) const { return numbers.data() + number * width; }
   void clear() { std::fill(numbers.begin(), numbers.end(), T(0)); }
+  // Gives each row the same numbers.
+  void fill(const T* from, int64_t columns) {
+    for (int64_t i = 0; i < ROWS; ++i) std::copy_n(from, columns, row(i));
+  }
   // Takes the rows `first` to `last` - 1 of an array; the others are 0.
   template <class From>
   void take(const From* from, int64_t columns, int64_t first, int64_t last) {
@@ -133,15 +137,17 @@ INLINE T normalise(T* x, int64_t width) {
 
 }  // namespace
 
-// after[i] = state[i] + relu(norm(state[i] A + message[i] B)) with A above B in `update`; a state from `before` on is 0.
+// after[i] = state[i] + relu(norm(state[i] A + message[i] B + bias)) with A above B in `update`; a state from `before` on
+// is 0.
 template <class T>
-void grow(const T* state, const T* message, const T* update, T* after, int64_t before, int64_t nodes, int64_t width) {
+void grow(const T* state, const T* message, const T* update, const T* bias, T* after, int64_t before, int64_t nodes,
+          int64_t width) {
   const auto of_state = Padded<T>::square(update, width, false);
   const auto of_message = Padded<T>::square(update + width * width, width, false);
   Padded<T> old(ROWS, width), sent(ROWS, width), made(ROWS, width);
   for (int64_t first = 0; first < nodes; first += ROWS) {
     const int64_t last = std::min(first + ROWS, nodes);
-    made.clear();
+    made.fill(bias, width);
     sent.take(message, width, first, last);
     made.add(sent, of_message);
     if (first < before) {
@@ -157,10 +163,10 @@ void grow(const T* state, const T* message, const T* update, T* after, int64_t b
   }
 }
 
-// The gradients of `grow`; that by `update` in float64.
+// The gradients of `grow`; those by `update` and `bias` in float64. by_bias, 0 at first, is added to.
 template <class T>
-void grow_gradient(const T* state, const T* message, const T* update, const T* by_after, T* by_state, T* by_message,
-                   double* by_update, int64_t before, int64_t nodes, int64_t width) {
+void grow_gradient(const T* state, const T* message, const T* update, const T* bias, const T* by_after, T* by_state,
+                   T* by_message, double* by_update, double* by_bias, int64_t before, int64_t nodes, int64_t width) {
   const T* const second = update + width * width;
   const auto of_state = Padded<T>::square(update, width, false), back_state = Padded<T>::square(update, width, true);
   const auto of_message = Padded<T>::square(second, width, false), back_message = Padded<T>::square(second, width, true);
@@ -168,7 +174,7 @@ void grow_gradient(const T* state, const T* message, const T* update, const T* b
   Outer<T> of_old(width), of_sent(width);
   for (int64_t first = 0; first < nodes; first += ROWS) {
     const int64_t last = std::min(first + ROWS, nodes), known = std::min(last, before);
-    made.clear();
+    made.fill(bias, width);
     sent.take(message, width, first, last);
     made.add(sent, of_message);
     if (first < known) {
@@ -182,6 +188,7 @@ void grow_gradient(const T* state, const T* message, const T* update, const T* b
       for (int64_t k = 0; k < width; ++k) g[k] = x[k] <= 0 ? 0 : by_after[i * width + k];
       const T middle = mean(g, width), along = mean_product(g, x, width);
       for (int64_t k = 0; k < width; ++k) g[k] = by * (g[k] - middle - x[k] * along);
+      for (int64_t k = 0; k < width; ++k) by_bias[k] += g[k];
     }
     back.clear();
     back.add(given, back_message);

@@ -12,9 +12,12 @@ from kernels.shapes import expect_shape
 
 
 def grow(
-    state: Float[Tensor, "n D"], message: Float[Tensor, "m D"], update: Float[Tensor, "two_D D"]
+    state: Float[Tensor, "n D"],
+    message: Float[Tensor, "m D"],
+    update: Float[Tensor, "two_D D"],
+    bias: Float[Tensor, " D"],
 ) -> Float[Tensor, "m D"]:
-    """The states of m nodes after a layer: state + relu(norm([state, message] @ update)).
+    """The states of m nodes after a layer: state + relu(norm([state, message] @ update + bias)).
 
     norm gives the numbers of a row mean 0 and variance 1; 1e-5 is added to the variance before (Ba et al., Layer
     normalization, arXiv 1607.06450).
@@ -24,9 +27,9 @@ def grow(
     Raises:
         ValueError: shapes that do not fit each other; so do all functions here.
     """
-    count, width = _expect_layer(state, message, update)
+    count, width = _expect_layer(state, message, update, bias)
     after = torch.empty_like(message)
-    call(f"grow_{type_name(state)}", state, message, update, after, len(state), count, width)
+    call(f"grow_{type_name(state)}", state, message, update, bias, after, len(state), count, width)
     return after
 
 
@@ -34,16 +37,17 @@ def grow_gradient(
     state: Float[Tensor, "n D"],
     message: Float[Tensor, "m D"],
     update: Float[Tensor, "two_D D"],
+    bias: Float[Tensor, " D"],
     by_after: Float[Tensor, "m D"],
-) -> tuple[Float[Tensor, "n D"], Float[Tensor, "m D"], Float64[Tensor, "two_D D"]]:
-    """The gradients of `grow` by state, message and update, from that by its result."""
-    count, width = _expect_layer(state, message, update)
+) -> tuple[Float[Tensor, "n D"], Float[Tensor, "m D"], Float64[Tensor, "two_D D"], Float64[Tensor, " D"]]:
+    """The gradients of `grow` by state, message, update and bias, from that by its result."""
+    count, width = _expect_layer(state, message, update, bias)
     expect_shape("by_after", by_after, count, width)
     by_state, by_message = torch.empty_like(state), torch.empty_like(message)
-    by_update = torch.empty(update.shape, dtype=torch.float64)
-    given = state, message, update, by_after, by_state, by_message, by_update
+    by_update, by_bias = torch.empty(update.shape, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
+    given = state, message, update, bias, by_after, by_state, by_message, by_update, by_bias
     call(f"grow_gradient_{type_name(state)}", *given, len(state), count, width)
-    return by_state, by_message, by_update
+    return by_state, by_message, by_update, by_bias
 
 
 def state_scores(
@@ -86,11 +90,12 @@ def state_scores_gradient(
     return by_state, sums[0], sums[1], sums[2]
 
 
-def _expect_layer(state: Tensor, message: Tensor, update: Tensor) -> tuple[int, int]:
+def _expect_layer(state: Tensor, message: Tensor, update: Tensor, bias: Tensor) -> tuple[int, int]:
     """Raises ValueError for shapes by which a kernel would read beyond an array; returns nodes and width."""
     count, width = message.shape
     expect_shape("state", state, min(len(state), count), width)
     expect_shape("update", update, 2 * width, width)
+    expect_shape("bias", bias, width)
     return count, width
 
 

@@ -33,76 +33,107 @@ class OutEdges:
 
 @dataclass(frozen=True)
 class Nodes:
-    """The entities that each query has reached, in the order in which they are; an entity of a query is a node."""
+    """Entities that queries have reached, in the order in which they were; an entity of a query is a node."""
 
     query: Int32[Tensor, " n"]
     entity: Int32[Tensor, " n"]
     place: Int32[Tensor, "Q E"]
     """The node of each query at each entity; -1: it is not reached."""
-    ends: tuple[int, ...]
-    """How many nodes at most 0, 1, 2, ... edges reach: those of fewer edges come first."""
+
+    def part(self, which: slice | Int64[Tensor, " k"]) -> "Nodes":
+        """Some of the nodes; `place` still has them all."""
+        return Nodes(self.query[which], self.entity[which], self.place)
 
 
-def reach(edges: OutEdges, head: Int64[Tensor, " Q"], length: int) -> Nodes:
-    """The entities that at most `length` edges reach from each query's head."""
+def nodes_of(edges: OutEdges, head: Int64[Tensor, " Q"]) -> Nodes:
+    """One node for each query, its head."""
     entities, queries = edges.num_entities, len(head)
     expect_int32("pairs of a query and an entity", queries * entities)
-    number = torch.arange(queries, dtype=torch.int32, device=head.device)
+    query = torch.arange(queries, dtype=torch.int32, device=head.device)
     place = torch.full((queries, entities), -1, dtype=torch.int32, device=head.device)
-    place[number.long(), head] = number
-    query, entity, ends = number, head.int(), [0, queries]
-    compiled = usable(edges.start)
-    if compiled:  # room for all that there can be
-        room = query.new_empty(queries * entities - queries)
-        query, entity = torch.cat([query, room]), torch.cat([entity, room])
-    for _ in range(length):
-        first, count = ends[-2:]
-        if compiled:
-            given = edges.start, edges.target, edges.kept, place, query, entity
-            ends.append(call("reach", *given, first, count, entities))
-            continue
-        node, edge = _out_of(edges, entity[first:count])
-        pair = query[first:count][node].long() * entities + edges.target[edge]
-        new = torch.unique(pair[place.view(-1)[pair] < 0])
-        place.view(-1)[new] = torch.arange(count, count + len(new), dtype=torch.int32, device=new.device)
-        query, entity = torch.cat([query, (new // entities).int()]), torch.cat([entity, (new % entities).int()])
-        ends.append(len(query))
-    # Copied, so that the room that was not needed is free again.
-    return Nodes(query[: ends[-1]].clone(), entity[: ends[-1]].clone(), place, tuple(ends[1:]))
+    place[query.long(), head] = query
+    return Nodes(query, head.int(), place)
+
+
+def reach(edges: OutEdges, nodes: Nodes, sources: Nodes) -> Nodes:
+    """Adds the entities that one edge reaches from some of the nodes; `nodes.place` is changed in place."""
+    entities, count = edges.num_entities, len(nodes.query)
+    if usable(edges.start):
+        degree = edges.start.diff()
+        most = min(int(degree[sources.entity.long()].sum()), nodes.place.numel() - count)
+        query, entity = nodes.query.new_empty(most), nodes.query.new_empty(most)
+        given = edges.start, edges.target, edges.kept, sources.query, sources.entity, nodes.place, query, entity
+        found = call("reach", *given, len(sources.query), count, entities)
+        query, entity = query[:found], entity[:found]
+    else:
+        node, edge = _out_of(edges, sources.entity)
+        pair = sources.query[node].long() * entities + edges.target[edge]
+        new = torch.unique(pair[nodes.place.view(-1)[pair] < 0])
+        number = torch.arange(count, count + len(new), dtype=torch.int32, device=new.device)
+        nodes.place.view(-1)[new] = number
+        query, entity = (new // entities).int(), (new % entities).int()
+    return Nodes(torch.cat([nodes.query, query]), torch.cat([nodes.entity, entity]), nodes.place)
+
+
+def choose(edges: OutEdges, nodes: Nodes, priority: Float[Tensor, " n"], most_edges: int) -> Int64[Tensor, " k"]:
+    """The nodes to go on from, in order: of each query, those of the highest priority.
+
+    So many of them that the edges out of them, left out or not, are at least `most_edges`. So the last one may add many
+    more. Of equal priorities, that of the smaller entity is the higher one, and one that is nan is the lowest.
+    """
+    queries = len(nodes.place)
+    if usable(edges.start, priority):
+        chosen = torch.empty(len(priority), dtype=torch.bool)
+        given = edges.start, nodes.query, nodes.entity, priority.contiguous(), chosen
+        call(f"choose_{type_name(priority)}", *given, len(priority), queries, most_edges)
+        return chosen.nonzero()[:, 0]
+    order = nodes.entity.argsort(stable=True)
+    for key in (priority.nan_to_num(-torch.inf, torch.inf, -torch.inf).neg(), nodes.query):
+        order = order[key[order].argsort(stable=True)]
+    query = nodes.query[order].long()
+    degree = edges.start.diff()[nodes.entity[order].long()]
+    before = degree.cumsum(0) - degree
+    # Of the first node of each query, counted over all queries; there is one, its head.
+    of_query = torch.full((queries,), torch.iinfo(torch.int64).max, device=query.device)
+    of_query = of_query.scatter_reduce_(0, query, before, "amin")
+    return order[before - of_query[query] < most_edges].sort().values
 
 
 def send(
     edges: OutEdges,
-    nodes: Nodes,
+    sources: Nodes,
     group: Int64[Tensor, " Q"],
     state: Float[Tensor, "n D"],
     weight: Float[Tensor, "G R D"],
     count: int,
 ) -> Float[Tensor, "m D"]:
-    """Sums messages: from each of the first n nodes, along each edge, its state times the edge's weight.
+    """Sums messages: from each source, along each edge, its state times the edge's weight.
 
     Args:
+        sources: n of the nodes.
         group: for each query, which of the G sets of weights it has.
-        state: of the first n nodes.
+        state: of the sources.
         weight: of the edges of each relation.
-        count: the sums of the first `count` nodes are wanted: at least those that edges from the first n nodes reach.
+        count: the sums of the first `count` nodes are wanted.
     Returns:
-        The sum of the messages into each of these nodes, in the order of the edges' sources.
+        The sum of the messages into each of these nodes, in the order of the sources.
+    Raises:
+        ValueError: an edge leads to none of the first `count` nodes, or sizes do not agree; so does `send_gradient`.
     """
     out = state.new_zeros((count, state.shape[1]))
     if usable(state, weight):
-        _expect(edges, nodes, group, state, weight, out)
-        given = *_arrays(edges, nodes), group, state.contiguous(), weight.contiguous(), out
-        call(f"send_{type_name(state)}", *given, len(state), edges.num_entities, *weight.shape[1:])
+        _expect(edges, sources, group, state, weight, out)
+        given = *_arrays(edges, sources), group, state.contiguous(), weight.contiguous(), out
+        _expect_reached(call(f"send_{type_name(state)}", *given, *_sizes(edges, state, weight, out)), count)
         return out
-    for source, into, of_edge in _messages(edges, nodes, group, *state.shape):
+    for source, into, of_edge in _messages(edges, sources, group, state.shape[1], count):
         out.index_add_(0, into, state[source] * weight.flatten(0, 1)[of_edge])
     return out
 
 
 def send_gradient(
     edges: OutEdges,
-    nodes: Nodes,
+    sources: Nodes,
     group: Int64[Tensor, " Q"],
     state: Float[Tensor, "n D"],
     weight: Float[Tensor, "G R D"],
@@ -111,43 +142,53 @@ def send_gradient(
     """The gradients by `state` and by `weight` of `send`, from that by its result; that of weights in float64."""
     by_weight = torch.zeros(weight.shape, dtype=torch.float64, device=weight.device)
     if usable(state, weight, by_out):
-        _expect(edges, nodes, group, state, weight, by_out)
+        _expect(edges, sources, group, state, weight, by_out)
         by_state = torch.empty_like(state, memory_format=torch.contiguous_format)
         given = group, state.contiguous(), weight.contiguous(), by_out.contiguous(), by_state, by_weight
-        sizes = len(state), edges.num_entities, *weight.shape[1:]
-        call(f"send_gradient_{type_name(state)}", *_arrays(edges, nodes), *given, *sizes)
+        sizes = _sizes(edges, state, weight, by_out)
+        _expect_reached(
+            call(f"send_gradient_{type_name(state)}", *_arrays(edges, sources), *given, *sizes), len(by_out)
+        )
         return by_state, by_weight
     by_state = torch.zeros_like(state)
-    for source, into, of_edge in _messages(edges, nodes, group, *state.shape):
+    for source, into, of_edge in _messages(edges, sources, group, state.shape[1], len(by_out)):
         given = by_out[into]
         by_state.index_add_(0, source, given * weight.flatten(0, 1)[of_edge])
         by_weight.flatten(0, 1).index_add_(0, of_edge, state[source].double() * given)
     return by_state, by_weight
 
 
-def _arrays(edges: OutEdges, nodes: Nodes) -> tuple[Tensor, ...]:
-    return edges.start, edges.target, edges.relation, edges.kept, nodes.place, nodes.query, nodes.entity
+def _arrays(edges: OutEdges, sources: Nodes) -> tuple[Tensor, ...]:
+    return edges.start, edges.target, edges.relation, edges.kept, sources.place, sources.query, sources.entity
 
 
-def _expect(edges: OutEdges, nodes: Nodes, group: Tensor, state: Tensor, weight: Tensor, out: Tensor) -> None:
+def _sizes(edges: OutEdges, state: Tensor, weight: Tensor, out: Tensor) -> tuple[int, ...]:
+    return len(state), len(out), edges.num_entities, *weight.shape[1:]
+
+
+def _expect(edges: OutEdges, sources: Nodes, group: Tensor, state: Tensor, weight: Tensor, out: Tensor) -> None:
     """Raises ValueError for shapes by which a kernel would read or write beyond an array."""
-    expect_shape("place", nodes.place, len(group), edges.num_entities)
+    expect_shape("place", sources.place, len(group), edges.num_entities)
+    expect_shape("state", state, len(sources.query), state.shape[1])
     expect_shape("weight", weight, len(weight), edges.num_relations, state.shape[1])
     expect_shape("the sums", out, len(out), state.shape[1])
-    reached = next((end for end, before in zip(nodes.ends[1:], nodes.ends, strict=False) if before >= len(state)), None)
-    if reached is None or len(out) < reached:
-        raise ValueError(f"{len(state)} nodes send to more than the {len(out)} whose sums are wanted")
+
+
+def _expect_reached(all_reached: int, count: int) -> None:
+    if not all_reached:
+        raise ValueError(f"an edge leads to none of the {count} nodes whose sums are wanted")
 
 
 def _messages(
-    edges: OutEdges, nodes: Nodes, group: Int64[Tensor, " Q"], count: int, width: int
+    edges: OutEdges, sources: Nodes, group: Int64[Tensor, " Q"], width: int, count: int
 ) -> Iterator[tuple[Int64[Tensor, " m"], Int64[Tensor, " m"], Int64[Tensor, " m"]]]:
-    """For each message of the first `count` nodes, some at a time: the nodes that send and get it, and its weight."""
-    source, edge = _out_of(edges, nodes.entity[:count])
+    """For each message, some at a time: the source, the node that gets it, and its weight."""
+    source, edge = _out_of(edges, sources.entity)
     size = max(1, _BLOCK_NUMBERS // max(1, width))
     for sending, along in zip(source.split(size), edge.split(size), strict=True):
-        query = nodes.query[sending].long()
-        into = nodes.place[query, edges.target[along].long()].long()
+        query = sources.query[sending].long()
+        into = sources.place[query, edges.target[along].long()].long()
+        _expect_reached(int(((into >= 0) & (into < count)).all()), count)
         yield sending, into, group[query] * edges.num_relations + edges.relation[along]
 
 

@@ -146,8 +146,16 @@ def conve(
     return ConvE(dim, height, kernel, num_filters, batch_norm, feature_map_dropout, projection_dropout, precision)
 
 
-def nbfnet_of(site: ModelSite, *, dim: int = 6, layers: int = 2, leave_out: str = "facts", **others: Any) -> KGEModel:
-    scoring = partial(NBFNet, layers=layers, leave_out=leave_out)
+def nbfnet_of(
+    site: ModelSite,
+    *,
+    dim: int = 6,
+    layers: int = 2,
+    most_edges: int | None = None,
+    leave_out: str = "facts",
+    **others: Any,
+) -> KGEModel:
+    scoring = partial(NBFNet, layers=layers, most_edges=most_edges, leave_out=leave_out)
     return model_of(site, dim=dim, scoring=scoring, **{"reciprocal": True} | others)
 
 

@@ -12,7 +12,7 @@ from kernels.paths import Nodes, OutEdges, send, send_gradient
 
 def sum_sent(
     edges: OutEdges,
-    nodes: Nodes,
+    sources: Nodes,
     group: Int64[Tensor, " Q"],
     state: Float[Tensor, "n D"],
     weight: Float64[Tensor, "G R D"],
@@ -25,7 +25,7 @@ def sum_sent(
         weight: rounded to the type of states; its gradient is in float64.
         first: the first state of each query, added at its head; node q is the head of query q.
     """
-    return cast(Tensor, _Sum.apply(state, weight, first, edges, nodes, group, count))
+    return cast(Tensor, _Sum.apply(state, weight, first, edges, sources, group, count))
 
 
 class _Sum(torch.autograd.Function):
@@ -36,20 +36,20 @@ class _Sum(torch.autograd.Function):
         weight: Tensor,
         first: Tensor,
         edges: OutEdges,
-        nodes: Nodes,
+        sources: Nodes,
         group: Tensor,
         count: int,
     ) -> Tensor:
         rounded = weight.to(state.dtype)
         ctx.save_for_backward(state, rounded)
-        ctx.chosen = edges, nodes, group  # pyright: ignore[reportAttributeAccessIssue]
-        total = send(edges, nodes, group, state, rounded, count)
+        ctx.chosen = edges, sources, group  # pyright: ignore[reportAttributeAccessIssue]
+        total = send(edges, sources, group, state, rounded, count)
         total[: len(first)] += first
         return total
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor | None, ...]:
         state, rounded = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        edges, nodes, group = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
-        by_state, by_weight = send_gradient(edges, nodes, group, state, rounded, given[0])
+        edges, sources, group = ctx.chosen  # pyright: ignore[reportAttributeAccessIssue]
+        by_state, by_weight = send_gradient(edges, sources, group, state, rounded, given[0])
         return by_state, by_weight, given[0][: len(group)], None, None, None, None

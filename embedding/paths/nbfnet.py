@@ -2,8 +2,9 @@
 NeurIPS 2021, arXiv 2106.06935), with DistMult's messages and sums.
 
 Only entities that are reached from the query's entity are touched, as in RED-GNN (Zhang and Yao, Knowledge graph
-reasoning with relational digraph, WWW 2022, arXiv 2108.06040). So that this changes no score, nothing is added to a
-state that is 0: the state of an entity that is not reached stays 0 in every layer.
+reasoning with relational digraph, WWW 2022, arXiv 2108.06040). By option, a layer goes on only from those of them that
+the query's answer is likeliest to be near, as in A*Net (Zhu et al., A*Net: a scalable path-based reasoning approach for
+knowledge graphs, NeurIPS 2023, arXiv 2206.04798).
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ from embedding.paths.states import grown, scores_of
 from embedding.scoring.dense import affine
 from graph.errors import InputError
 from kernels.library import usable
-from kernels.paths import reach
+from kernels.paths import Nodes, choose, nodes_of, reach
 
 _BLOCK_PAIRS = 1 << 21
 """Pairs of a query and an entity whose scores are made at a time, reached or not."""
@@ -34,29 +35,40 @@ class NBFNet(EdgeScoring):
     """Sums, over the paths from the query's entity to another one, products of weights of the paths' edges.
 
     With q the relation row of the query, each entity v has a state of `dim` numbers, at first q for the query's entity
-    u and 0 for all others. A layer sums messages and the first state,
+    u and 0 for all others. For each entity that is reached, a layer sums messages and the first state,
 
         m_v = [v = u] q + sum over edges (w, r, v) of state_w * (W_r q + b_r),
 
-    and adds relu(norm(A [state_v, m_v])) to the state; norm gives the numbers of a vector mean 0 and variance 1. W_r,
-    b_r and A are the layer's own. The score is a . relu(B state_v + C q + c). All entities that are not reached have
-    the same score. Edges are those of train and their inverses, which are relations of their own.
+    and adds relu(norm(A [state_v, m_v] + d)) to the state; norm gives the numbers of a vector mean 0 and variance 1.
+    W_r, b_r, A and d are the layer's own. The score is a . relu(B state_v + C q + c). All entities that are not reached
+    have a state of 0, so the same score. Edges are those of train and their inverses, which are relations of their own.
+
+    With `most_edges`, each layer first scores the states that there are, and sends messages only from those of the
+    highest scores, multiplied by the sigmoid of their score. So what is likely to be near the answer is learned too.
 
     Args:
         dim: numbers in a state, and in a relation row.
         layers: edges of the longest path that is seen.
+        most_edges: for each query, a layer takes states to send from until at least so many edges lead out of them;
+            None: all states.
         leave_out: see `EdgeScoring`.
+    Raises:
+        InputError: an option out of range.
     """
 
-    def __init__(self, dim: int, layers: int, leave_out: str) -> None:
+    def __init__(self, dim: int, layers: int, most_edges: int | None, leave_out: str) -> None:
         if layers < 1:
             raise InputError(f"layers must be at least 1, got {layers}")
+        if most_edges is not None and most_edges < 1:
+            raise InputError(f"most_edges must be null or at least 1, got {most_edges}")
         super().__init__(dim, {"query": dim}, leave_out=leave_out)
         self.layers = layers
+        self.most_edges = most_edges
 
     of_relation: nn.ParameterList
     relation_bias: nn.ParameterList
     update: nn.ParameterList
+    update_bias: nn.ParameterList
 
     def make_parameters(self, num_relations: int) -> None:
         """See `EdgeScoring.make_parameters`. All start as those of a linear layer of torch."""
@@ -66,6 +78,7 @@ class NBFNet(EdgeScoring):
             "of_relation": ((dim, num_relations * dim), one),
             "relation_bias": ((num_relations * dim,), one),
             "update": ((2 * dim, dim), two),
+            "update_bias": ((dim,), two),
         }
         for name, (shape, bound) in shapes.items():
             made = [self.dense_parameter(f"{name}.{layer}", shape, -bound, bound) for layer in layers]
@@ -105,7 +118,7 @@ class NBFNet(EdgeScoring):
         blocks, states = [], 0
         for first in range(0, len(entity), size) or (0,):
             heads = entity[first : first + size]
-            ends = reach(self.edges, heads, self.layers).ends
+            ends = self._most_nodes(heads)
             states += sum(ends)
             part = max(1, len(heads) // max(1, -(-ends[-1] // _BLOCK_NODES)))
             blocks += [
@@ -114,21 +127,51 @@ class NBFNet(EdgeScoring):
             ]
         return blocks, states
 
+    def _most_nodes(self, heads: Int64[Tensor, " q"]) -> list[int]:
+        """The number of nodes that there can be at most, at first and after each layer."""
+        edges = self.edges
+        if self.most_edges is not None:
+            new = self.most_edges + int(edges.start.diff().max())
+            return [len(heads) * min(edges.num_entities, 1 + layer * new) for layer in range(self.layers + 1)]
+        nodes = nodes_of(edges, heads)
+        ends = [0, len(heads)]
+        for _ in range(self.layers):
+            nodes = reach(edges, nodes, nodes.part(slice(*ends[-2:])))
+            ends.append(len(nodes.query))
+        return ends[1:]
+
     def _score(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
         edges = self.edges
-        nodes = reach(edges, entity, self.layers)
+        nodes, state = nodes_of(edges, entity), query
         first, group = _distinct(query.detach())
-        of_group, state = query[first].double(), query
-        for layer, count in enumerate(nodes.ends[1:]):
+        of_group, of_query = query[first].double(), affine(query, self.of_query, self.bias)
+        for layer in range(self.layers):
+            sources, sent = self._sources(nodes, state, of_query)
+            nodes = reach(edges, nodes, sources)
             weight = torch.addmm(self.relation_bias[layer], of_group, self.of_relation[layer])
             weight = weight.view(len(first), edges.num_relations, self.dim)
-            message = sum_sent(edges, nodes, group, state, weight, query, count)
-            state = grown(state, message, self.update[layer])
-        of_query = affine(query, self.of_query, self.bias)
-        score = scores_of(state, nodes.query, of_query, self.of_state, self.to_score)
+            message = sum_sent(edges, sources, group, sent, weight, query, len(nodes.query))
+            state = grown(state, message, self.update[layer], self.update_bias[layer])
+        score = self._score_of(nodes, state, of_query)
         not_reached = affine(of_query.relu(), self.to_score, None).expand(-1, edges.num_entities)
         pair = nodes.query.long() * edges.num_entities + nodes.entity
         return not_reached.flatten().scatter(0, pair, score).view(not_reached.shape)
+
+    def _sources(
+        self, nodes: Nodes, state: Float[Tensor, "n D"], of_query: Float[Tensor, "q D"]
+    ) -> tuple[Nodes, Float[Tensor, "k D"]]:
+        """The nodes that send messages in a layer, and what each sends."""
+        if self.most_edges is None:
+            return nodes, state
+        with torch.no_grad():
+            which = choose(self.edges, nodes, self._score_of(nodes, state, of_query), self.most_edges)
+        sources, state = nodes.part(which), state[which]
+        return sources, state * self._score_of(sources, state, of_query).sigmoid()[:, None]
+
+    def _score_of(
+        self, nodes: Nodes, state: Float[Tensor, "n D"], of_query: Float[Tensor, "q D"]
+    ) -> Float[Tensor, " n"]:
+        return scores_of(state, nodes.query, of_query, self.of_state, self.to_score)
 
 
 def _distinct(rows: Float[Tensor, "n W"]) -> tuple[Int64[Tensor, " d"], Int64[Tensor, " n"]]:

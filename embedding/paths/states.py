@@ -17,17 +17,20 @@ from kernels.path_states import grow, grow_gradient, state_scores, state_scores_
 
 
 def grown(
-    state: Float[Tensor, "n D"], message: Float[Tensor, "m D"], update: Float64[Tensor, "two_D D"]
+    state: Float[Tensor, "n D"],
+    message: Float[Tensor, "m D"],
+    update: Float64[Tensor, "two_D D"],
+    bias: Float64[Tensor, " D"],
 ) -> Float[Tensor, "m D"]:
-    """The states of m nodes after a layer: state + relu(norm([state, message] @ update)).
+    """The states of m nodes after a layer: state + relu(norm([state, message] @ update + bias)).
 
     Args:
         state: of the first n nodes; that of the others is 0.
     """
     if usable(state, message):
-        return cast(Tensor, _Grow.apply(state, message, update))
+        return cast(Tensor, _Grow.apply(state, message, update, bias))
     old = pad(state, (0, 0, 0, len(message) - len(state)))
-    made = affine(torch.cat([old, message], dim=1), update, None)
+    made = affine(torch.cat([old, message], dim=1), update, bias)
     return old + layer_norm(made, message.shape[1:]).relu()
 
 
@@ -47,15 +50,16 @@ def scores_of(
 
 class _Grow(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, state: Tensor, message: Tensor, update: Tensor) -> Tensor:
-        given = state.contiguous(), message.contiguous(), update.to(state.dtype).contiguous()
+    def forward(ctx: FunctionCtx, state: Tensor, message: Tensor, update: Tensor, bias: Tensor) -> Tensor:
+        rounded = (each.to(state.dtype).contiguous() for each in (update, bias))
+        given = state.contiguous(), message.contiguous(), *rounded
         ctx.save_for_backward(*given)
         return grow(*given)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *given: Tensor) -> tuple[Tensor, ...]:
-        state, message, update = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        return grow_gradient(state, message, update, given[0].contiguous())
+        state, message, update, bias = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        return grow_gradient(state, message, update, bias, given[0].contiguous())
 
 
 class _Scores(torch.autograd.Function):

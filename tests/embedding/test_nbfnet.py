@@ -14,7 +14,7 @@ from embedding.paths import nbfnet
 from embedding.whole_table import log_sum_exp
 from generator.uniform import UniformSampler
 from graph.errors import InputError
-from kernels.paths import Nodes, OutEdges, reach, send
+from kernels.paths import nodes_of, reach, send
 from tests.encoders import small_graph
 from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks
@@ -43,22 +43,38 @@ def edges_of(facts: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
     return [edge for h, r, t in facts for edge in ((h, r, t), (t, r + COUNT, h))]
 
 
-def plain_scores(model: KGEModel, facts: list[tuple[int, ...]]) -> Tensor:
+def plain_scores(model: KGEModel, facts: list[tuple[int, ...]], layers: int = 2) -> Tensor:
     """The scores of `QUERIES` with all entities, vector by vector and edge by edge."""
     named = {name: value.detach() for name, value in model.scoring.named_parameters()}
     dim, found = model.scoring.dim, []
+    most_edges = model.scoring.most_edges  # pyright: ignore[reportAttributeAccessIssue]
+    degree = [sum(source == entity for source, _, _ in edges_of(FACTS)) for entity in range(10)]
     for head, relation in QUERIES.tolist():
         q = model.scorer.relation.detach()[relation]
-        state = [q if entity == head else torch.zeros_like(q) for entity in range(10)]
-        for layer in range(2):
+        of_query = q @ named["of_query"] + named["bias"]
+
+        def score(state: Tensor, of_query: Tensor = of_query) -> Tensor:
+            return (state @ named["of_state"] + of_query).relu() @ named["to_score"][:, 0]
+
+        state = {head: q}
+        for layer in range(layers):
+            sent, edges = {}, 0
+            for entity in sorted(state, key=lambda each: (-score(state[each]), each)):
+                if most_edges is None:
+                    sent[entity] = state[entity]
+                elif edges < most_edges:
+                    sent[entity] = state[entity] * score(state[entity]).sigmoid()
+                    edges += degree[entity]
             weight = (q @ named[f"of_relation.{layer}"] + named[f"relation_bias.{layer}"]).view(-1, dim)
-            message = [q if entity == head else torch.zeros_like(q) for entity in range(10)]
+            message = {entity: q if entity == head else torch.zeros_like(q) for entity in state}
             for source, r, target in edges_of(facts):
-                message[target] = message[target] + state[source] * weight[r]
-            made = [torch.cat(both) @ named[f"update.{layer}"] for both in zip(state, message, strict=True)]
-            state = [old + layer_norm(new, (dim,)).relu() for old, new in zip(state, made, strict=True)]
-        hidden = [(each @ named["of_state"] + q @ named["of_query"] + named["bias"]).relu() for each in state]
-        found.append(torch.stack([each @ named["to_score"][:, 0] for each in hidden]))
+                if source in sent:
+                    message[target] = message.get(target, torch.zeros_like(q)) + sent[source] * weight[r]
+            for entity, each in message.items():
+                old = state.get(entity, torch.zeros_like(q))
+                new = torch.cat([old, each]) @ named[f"update.{layer}"] + named[f"update_bias.{layer}"]
+                state[entity] = old + layer_norm(new, (dim,)).relu()
+        found.append(torch.stack([score(state.get(entity, torch.zeros_like(q))) for entity in range(10)]))
     return torch.stack(found)
 
 
@@ -68,9 +84,11 @@ def scores(model: KGEModel) -> Tensor:
     return model.scoring.tail_query(*rows).detach()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_scores_equal_a_loop_over_edges():
-    model = nbfnet_of(site_of(GRAPH))
-    expected = plain_scores(model, FACTS)
+@pytest.mark.parametrize("most_edges", [None, 1, 4, 9])
+def test_scores_equal_a_loop_over_edges(most_edges: int | None):
+    model = nbfnet_of(site_of(GRAPH), layers=3, most_edges=most_edges)
+    expected = plain_scores(model, FACTS, layers=3)
+    assert (most_edges is None) == expected.equal(plain_scores(nbfnet_of(site_of(GRAPH), layers=3), FACTS, layers=3))
     torch.testing.assert_close(scores(model), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(without_kernels(scores, model), expected, rtol=1e-10, atol=1e-12)
     assert expected.std(1)[[0, 2, 4]].min() > 1e-3
@@ -81,11 +99,13 @@ def test_messages_alone_are_the_sum_over_paths_of_products_of_weights():
     model = nbfnet_of(site_of(GRAPH))
     edges = model.scoring.edges  # pyright: ignore[reportAttributeAccessIssue]
     heads = torch.tensor([0, 7])
-    nodes, group = reach(edges, heads, 3), torch.tensor([1, 0])
+    nodes, group = nodes_of(edges, heads), torch.tensor([1, 0])
     weight = torch.randn(2, 2 * COUNT, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     state = torch.ones(2, 4, dtype=torch.float64)
-    for count in nodes.ends[1:]:
-        state = send(edges, nodes, group, state, weight, count)
+    for _ in range(3):
+        sources = nodes
+        nodes = reach(edges, nodes, sources)
+        state = send(edges, sources, group, state, weight, len(nodes.query))
     found = torch.zeros(2, 10, 4, dtype=torch.float64).index_put((nodes.query.long(), nodes.entity.long()), state)
     expected = torch.zeros_like(found)
     paths = [[edge] for edge in edges_of(FACTS)]
@@ -97,23 +117,6 @@ def test_messages_alone_are_the_sum_over_paths_of_products_of_weights():
                 product = torch.stack([weight[group[query], relation] for _, relation, _ in path]).prod(0)
                 expected[query, path[-1][2]] += product
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-
-
-def test_touching_only_what_is_reached_changes_no_score(monkeypatch: pytest.MonkeyPatch):
-    model = nbfnet_of(site_of(GRAPH), layers=3)
-    found = scores(model)
-
-    def everything(edges: OutEdges, head: Tensor, length: int) -> Nodes:
-        entity = torch.arange(10)
-        others = [entity[entity != own] for own in head]
-        query = torch.cat([torch.arange(len(head)), torch.arange(len(head)).repeat_interleave(9)])
-        entity = torch.cat([head, *others])
-        place = torch.empty((len(head), 10), dtype=torch.int32)
-        place[query, entity] = torch.arange(len(query), dtype=torch.int32)
-        return Nodes(query.int(), entity.int(), place, (len(query),) * (length + 1))
-
-    monkeypatch.setattr(nbfnet, "reach", everything)
-    torch.testing.assert_close(scores(model), found, rtol=1e-12, atol=1e-13)
 
 
 def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else():
@@ -187,10 +190,13 @@ def test_a_parameter_that_is_nan_makes_scores_that_are(way: Callable, name: str)
     ("nodes", "kept"), [(1 << 17, 0), (20, 1 << 30), (20, 0)], ids=["one block", "blocks", "blocks made again"]
 )
 @pytest.mark.parametrize("way", [lambda call: call(), without_kernels], ids=["compiled", "plain"])
-def test_gradients_equal_finite_differences(nodes: int, kept: int, way: Callable, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("most_edges", [None, 4], ids=["all", "chosen"])
+def test_gradients_equal_finite_differences(
+    nodes: int, kept: int, way: Callable, most_edges: int | None, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(nbfnet, "_BLOCK_NODES", nodes)
     monkeypatch.setattr(nbfnet, "_KEPT_BYTES", kept)
-    model = nbfnet_of(site_of(GRAPH), relation_dropout=0.3)
+    model = nbfnet_of(site_of(GRAPH), most_edges=most_edges, relation_dropout=0.3)
     batch, entity = batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2)
 
     def loss() -> Tensor:
@@ -214,10 +220,10 @@ def test_gradients_equal_finite_differences(nodes: int, kept: int, way: Callable
     assert not len(model.take_gradient().row)
 
 
-def steps(rank: int, world_size: int) -> tuple[list[float], dict[str, Tensor], Tensor]:
+def steps(rank: int, world_size: int, most_edges: int | None = None) -> tuple[list[float], dict[str, Tensor], Tensor]:
     """Losses of some steps of both sides, what they changed, and scores with shared and own candidates."""
     runtime, graph = Runtime(rank, world_size, torch.device("cpu")), families()
-    model = nbfnet_of(site_of(graph, runtime), relation_dropout=0.1)
+    model = nbfnet_of(site_of(graph, runtime), most_edges=most_edges, relation_dropout=0.1)
     player, context = player_of(model, Softmax(), lazy_adam), context_of(graph, model.site)
     sampler = UniformSampler(context, num_negatives=8, mask_known=True, redraw_known=False)
     order, losses = order_of(graph, sampler, batch_size=10, chunk_size=2, sides="both"), []
@@ -236,11 +242,11 @@ def steps(rank: int, world_size: int) -> tuple[list[float], dict[str, Tensor], T
     return losses, {key: value.detach().clone() for key, value in model.dense_tensors().items()}, shared
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_several_ranks_learn_as_one(world_size: int):
-    losses, values, scored = steps(0, 1)
+@pytest.mark.parametrize(("world_size", "most_edges"), [(2, None), (3, None), (3, 20)])
+def test_several_ranks_learn_as_one(world_size: int, most_edges: int | None):
+    losses, values, scored = steps(0, 1, most_edges)
     assert losses[0] != losses[-1]
-    for found in run_on_ranks(world_size, steps):
+    for found in run_on_ranks(world_size, partial(steps, most_edges=most_edges)):
         assert found[0] == pytest.approx(losses, rel=1e-11)
         torch.testing.assert_close(found[1:], (values, scored), rtol=1e-8, atol=1e-11)
 
@@ -268,6 +274,7 @@ def test_more_entities_than_a_type_can_number_are_refused():
     ("options", "message"),
     [
         ({"layers": 0}, r"discriminator.scoring.layers must be at least 1, got 0"),
+        ({"most_edges": 0}, r"discriminator.scoring.most_edges must be null or at least 1, got 0"),
         ({"leave_out": "all"}, r"discriminator.scoring.leave_out must be one of facts, pairs, got all"),
         ({"reciprocal": False}, r"discriminator.reciprocal must be true, got False"),
         ({"max_norm": 1.0}, r"discriminator.max_norm must be null: this model has no entity vectors, got 1.0"),

@@ -257,12 +257,14 @@ def test_sizes_of_a_walk_that_do_not_agree_are_refused(size: str):
         ("state", (4, 4)),
         ("state", (3, 5)),
         ("update", (7, 4)),
+        ("bias", (3,)),
         ("by_after", (2, 4)),
     ],
 )
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_sizes_of_a_layer_that_do_not_agree_are_refused(changed: str, shape: tuple[int, ...]):
-    given = {"state": randn(2, 4), "message": randn(3, 4), "update": randn(8, 4), "by_after": randn(3, 4)}
+    given = {"state": randn(2, 4), "message": randn(3, 4), "update": randn(8, 4), "bias": randn(4)}
+    given["by_after"] = randn(3, 4)
     with pytest.raises(ValueError, match=f"^{changed} must have shape"):
         grow_gradient(**given | {changed: randn(*shape)})
     del given["by_after"]

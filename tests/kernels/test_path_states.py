@@ -19,13 +19,14 @@ def test_states_and_gradients_are_those_of_the_formula(sizes: tuple[int, int], w
     before, count = sizes
     given = randn(before, width, dtype=dtype), randn(count, width, dtype=dtype, seed=1)
     update, by_after = randn(2 * width, width, dtype=dtype, seed=2), randn(count, width, dtype=dtype, seed=3)
-    leaves = [each.double().requires_grad_() for each in (*given, update)]
+    bias = randn(width, dtype=dtype, seed=4)
+    leaves = [each.double().requires_grad_() for each in (*given, update, bias)]
     old = pad(leaves[0], (0, 0, 0, count - before))
-    expected = old + layer_norm(torch.cat([old, leaves[1]], dim=1) @ leaves[2], (width,)).relu()
+    expected = old + layer_norm(torch.cat([old, leaves[1]], dim=1) @ leaves[2] + leaves[3], (width,)).relu()
     gradients = torch.autograd.grad(expected, leaves, by_after.double())
-    assert_close(grow(*given, update), expected.detach(), LAYER_TOLERANCE[dtype])
-    found = grow_gradient(*given, update, by_after)
-    assert found[2].dtype == torch.float64
+    assert_close(grow(*given, update, bias), expected.detach(), LAYER_TOLERANCE[dtype])
+    found = grow_gradient(*given, update, bias, by_after)
+    assert found[2].dtype == found[3].dtype == torch.float64
     for mine, wanted in zip(found, gradients, strict=True):
         assert_close(mine, wanted, 10 * LAYER_TOLERANCE[dtype])
 
@@ -55,12 +56,13 @@ def test_a_node_gets_the_same_numbers_wherever_it_stands(dtype: torch.dtype):
     """Ranks have other nodes beside it."""
     state, message = randn(50, 37, dtype=dtype), randn(80, 37, dtype=dtype, seed=1)
     update, by_after = randn(74, 37, dtype=dtype, seed=2), randn(80, 37, dtype=dtype, seed=3)
-    after, back = grow(state, message, update), grow_gradient(state, message, update, by_after)
+    layer = update, randn(37, dtype=dtype, seed=6)
+    after, back = grow(state, message, *layer), grow_gradient(state, message, *layer, by_after)
     part = slice(17, 50)
-    assert grow(state[part], message[part], update).equal(after[part])
-    for mine, whole in zip(grow_gradient(state[part], message[part], update, by_after[part])[:2], back, strict=False):
+    assert grow(state[part], message[part], *layer).equal(after[part])
+    for mine, whole in zip(grow_gradient(state[part], message[part], *layer, by_after[part])[:2], back, strict=False):
         assert mine.equal(whole[part])
-    assert grow(state[:0], message[50:], update).equal(after[50:])
+    assert grow(state[:0], message[50:], *layer).equal(after[50:])
     query, square, given = integers(4, 80, seed=4).int(), update[:37], by_after[:, 0].contiguous()
     parameters = randn(4, 37, dtype=dtype, seed=5), square, square[0]
     scores = state_scores(after, query, *parameters)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from kernels.paths import OutEdges, reach, send, send_gradient
+from kernels.paths import Nodes, OutEdges, choose, nodes_of, reach, send, send_gradient
 from tests.kernels.arrays import Way, assert_close, both_types, every_way, integers, randn
 
 ENTITIES, RELATIONS = 9, 3
@@ -26,51 +27,108 @@ def listed(edges: OutEdges) -> list[tuple[int, int, int]]:
     return [tuple(row) for row in rows.tolist()]
 
 
+def reached(edges: OutEdges, head: Tensor, length: int) -> list[Nodes]:
+    """The nodes that at most 0, 1, ... edges reach."""
+    found = [nodes_of(edges, head)]
+    for _ in range(length):
+        found.append(reach(edges, found[-1], found[-1]))
+    return found
+
+
 @every_way
 @pytest.mark.parametrize("seed", [0, 5, 9])
 def test_reached_are_the_entities_that_so_many_edges_lead_to(way: Way, seed: int):
     edges = some_edges(seed)
-    nodes = way(reach, edges, HEAD, 3)
-    found = list(zip(nodes.query.tolist(), nodes.entity.tolist(), strict=True))
     expected = {(query, head) for query, head in enumerate(HEAD.tolist())}
-    for end in nodes.ends:
-        assert len(found[:end]) == len(expected)
-        assert set(found[:end]) == expected
+    for nodes in (steps := way(reached, edges, HEAD, 3)):
+        found = list(zip(nodes.query.tolist(), nodes.entity.tolist(), strict=True))
+        assert len(found) == len(expected)
+        assert set(found) == expected
+        assert [int(nodes.place[pair]) for pair in found] == list(range(len(found)))
         expected = expected | {(q, t) for q, e in expected for s, _, t in listed(edges) if s == e}
-    assert [int(nodes.place[pair]) for pair in found] == list(range(len(found)))
-    assert int((nodes.place >= 0).sum()) == len(found)
+    assert int((steps[-1].place >= 0).sum()) == len(steps[-1].query)
+
+
+@every_way
+def test_some_nodes_reach_only_what_their_edges_lead_to(way: Way):
+    edges = some_edges()
+    nodes = reached(edges, HEAD, 1)[1]
+    before, which = len(nodes.query), torch.tensor([2, len(nodes.query) - 1])
+    found = way(reach, edges, nodes, nodes.part(which))
+    assert found.query[:before].equal(nodes.query)
+    new = set(zip(found.query[before:].tolist(), found.entity[before:].tolist(), strict=True))
+    old = set(zip(nodes.query.tolist(), nodes.entity.tolist(), strict=True))
+    from_these = [(int(nodes.query[node]), int(nodes.entity[node])) for node in which]
+    assert new == {(q, t) for q, e in from_these for s, _, t in listed(edges) if s == e} - old
+
+
+@every_way
+@both_types
+@pytest.mark.parametrize("most_edges", [1, 3, 100])
+def test_chosen_are_the_nodes_of_highest_priority_until_enough_edges_lead_out(
+    way: Way, dtype: torch.dtype, most_edges: int
+):
+    edges = some_edges()
+    nodes = reached(edges, HEAD, 2)[2]
+    priority = integers(3, len(nodes.query), seed=4).to(dtype)
+    priority[5] = torch.nan
+    expected = []
+    for query in range(len(HEAD)):
+        own = (nodes.query == query).nonzero()[:, 0].tolist()
+        own.sort(key=lambda node: (-float(priority[node].nan_to_num(-9.0)), int(nodes.entity[node])))
+        out = 0
+        for node in own:
+            if out < most_edges:
+                expected.append(node)
+                out += int(edges.start.diff()[nodes.entity[node].long()])
+    assert way(choose, edges, nodes, priority, most_edges).tolist() == sorted(expected)
 
 
 @every_way
 @both_types
 def test_messages_are_summed_at_the_targets_and_differentiated(way: Way, dtype: torch.dtype):
     edges = some_edges()
-    nodes = reach(edges, HEAD, 2)
-    count = nodes.ends[1]
-    state, weight = randn(count, 5, dtype=dtype), randn(2, RELATIONS, 5, dtype=dtype, seed=1)
+    _, first, nodes = reached(edges, HEAD, 2)
+    sources, count = nodes.part(torch.arange(1, len(first.query))), len(nodes.query)
+    state, weight = randn(len(sources.query), 5, dtype=dtype), randn(2, RELATIONS, 5, dtype=dtype, seed=1)
     leaves = [each.double().requires_grad_() for each in (state, weight)]
-    expected = [torch.zeros(5, dtype=torch.float64)] * nodes.ends[2]
-    for node in range(count):
-        query, entity = int(nodes.query[node]), int(nodes.entity[node])
+    expected = [torch.zeros(5, dtype=torch.float64)] * count
+    for number, (query, entity) in enumerate(zip(sources.query.tolist(), sources.entity.tolist(), strict=True)):
         for source, relation, target in listed(edges):
             if source == entity:
                 into = int(nodes.place[query, target])
-                expected[into] = expected[into] + leaves[0][node] * leaves[1][GROUP[query], relation]
-    found = way(send, edges, nodes, GROUP, state, weight, nodes.ends[2])
+                expected[into] = expected[into] + leaves[0][number] * leaves[1][GROUP[query], relation]
+    found = way(send, edges, sources, GROUP, state, weight, count)
     assert_close(found, torch.stack(expected).detach())
-    given = randn(nodes.ends[2], 5, dtype=dtype, seed=2)
+    given = randn(count, 5, dtype=dtype, seed=2)
     torch.stack(expected).backward(given.double())
-    by_state, by_weight = way(send_gradient, edges, nodes, GROUP, state, weight, given)
+    by_state, by_weight = way(send_gradient, edges, sources, GROUP, state, weight, given)
     assert by_weight.dtype == torch.float64
     for mine, leaf in zip((by_state, by_weight.to(dtype)), leaves, strict=True):
         assert leaf.grad is not None
         assert_close(mine, leaf.grad)
 
 
+@every_way
+def test_messages_to_a_node_that_there_is_not_are_refused(way: Way):
+    edges = some_edges()
+    _, sources, nodes = reached(edges, HEAD, 2)
+    state, weight, count = randn(len(sources.query), 5), randn(2, RELATIONS, 5), len(nodes.query) - 1
+    message = f"^an edge leads to none of the {count} nodes whose sums are wanted$"
+    with pytest.raises(ValueError, match=message):
+        way(send, edges, sources, GROUP, state, weight, count)
+    with pytest.raises(ValueError, match=message):
+        way(send_gradient, edges, sources, GROUP, state, weight, randn(count, 5))
+    only_heads = nodes_of(edges, HEAD)
+    with pytest.raises(ValueError, match="none of the 4 nodes"):
+        way(send, edges, only_heads, GROUP, state[:4], weight, 4)
+
+
 def test_no_queries_reach_nothing():
     edges, none = some_edges(), torch.empty(0, dtype=torch.int64)
-    nodes = reach(edges, none, 3)
-    assert nodes.ends == (0, 0, 0, 0)
+    nodes = reached(edges, none, 1)[1]
+    assert not len(nodes.query)
     state, weight = torch.zeros(0, 5), torch.zeros(0, RELATIONS, 5)
+    assert not len(choose(edges, nodes, state[:, 0], 5))
     assert send(edges, nodes, none, state, weight, 0).shape == (0, 5)
     assert send_gradient(edges, nodes, none, state, weight, state)[1].shape == weight.shape
