@@ -19,11 +19,12 @@ class PassesOptionsOn:
 
 def _whole_signature(cls: type) -> inspect.Signature:
     """The signature of a class's constructor, with `**options` replaced by the options of its base class."""
+    base = next(each for each in cls.__mro__[1:] if "__init__" in vars(each))
     if "__init__" not in vars(cls):
-        return inspect.signature(cls.__base__ or object)
+        return inspect.signature(base)
     (_, *own) = inspect.signature(vars(cls)["__init__"]).parameters.values()
-    if own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+    if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
         return inspect.Signature(own)
     named = {parameter.name: parameter for parameter in own[:-1]}
-    passed_on = inspect.signature(cls.__base__ or object).parameters
-    return inspect.Signature([*named.values(), *(each for name, each in passed_on.items() if name not in named)])
+    passed_on = [each for name, each in inspect.signature(base).parameters.items() if name not in named]
+    return inspect.Signature(sorted([*named.values(), *passed_on], key=lambda each: each.kind))

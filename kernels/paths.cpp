@@ -1,4 +1,4 @@
-// From the head of each query: the entities that edges reach, those to go on from, and sums of messages along the edges.
+// Finds the entities that edges reach from the head of each query, chooses those to go on from, and sums messages.
 //
 // A node is an entity that a query has reached. The edges out of entity e are those from start[e] to start[e + 1] - 1.
 // place[q * entities + e] is the number of query q's node at entity e, -1 if there is none.
@@ -28,8 +28,8 @@ int64_t reach(const int64_t* start, const int32_t* target, const bool* kept, con
   return total;
 }
 
-// For each query, chooses nodes of the highest priority, of equal ones that of the smaller entity, until the edges out
-// of those that were chosen are at least `most_edges`. A priority that is nan comes last.
+// For each query, takes nodes by priority, the highest first, until at least `most_edges` edges lead out of them. Of equal
+// priorities, the smaller entity comes first; nan comes last.
 template <class T>
 void choose(const int64_t* start, const int32_t* query, const int32_t* entity, const T* priority, bool* chosen,
             int64_t nodes, int64_t queries, int64_t most_edges) {
@@ -72,9 +72,10 @@ INLINE void ask_for(const void* row, int64_t bytes) {
 // Adds to out[the node at an edge's target] the product of state[the node at its source] and the edge's weight. Returns
 // 0, and stops, if a target is none of the `wanted` nodes.
 template <class T>
-int64_t send(const int64_t* start, const int32_t* target, const int32_t* relation, const bool* kept, const int32_t* place,
-          const int32_t* query, const int32_t* entity, const int64_t* group, const T* state, const T* weight, T* out,
-          int64_t nodes, int64_t wanted, int64_t entities, int64_t relations, int64_t width) {
+int64_t send(const int64_t* start, const int32_t* target, const int32_t* relation, const bool* kept,
+             const int32_t* place, const int32_t* query, const int32_t* entity, const int64_t* group, const T* state,
+             const T* weight, T* out, int64_t nodes, int64_t wanted, int64_t entities, int64_t relations,
+             int64_t width) {
   for (int64_t i = 0; i < nodes; ++i) {
     const int32_t* const at = place + query[i] * entities;
     const T *const by = weight + group[query[i]] * relations * width, *const from = state + i * width;
@@ -92,12 +93,12 @@ int64_t send(const int64_t* start, const int32_t* target, const int32_t* relatio
   return 1;
 }
 
-// The gradients of `send`, which they resemble: by_state is overwritten, by_weight is added to, in float64.
+// The gradients of `send`. Returns what `send` returns. by_state is overwritten, by_weight is added to, in float64.
 template <class T>
 int64_t send_gradient(const int64_t* start, const int32_t* target, const int32_t* relation, const bool* kept,
-                   const int32_t* place, const int32_t* query, const int32_t* entity, const int64_t* group,
-                   const T* state, const T* weight, const T* by_out, T* by_state, double* by_weight, int64_t nodes,
-                   int64_t wanted, int64_t entities, int64_t relations, int64_t width) {
+                      const int32_t* place, const int32_t* query, const int32_t* entity, const int64_t* group,
+                      const T* state, const T* weight, const T* by_out, T* by_state, double* by_weight, int64_t nodes,
+                      int64_t wanted, int64_t entities, int64_t relations, int64_t width) {
   for (int64_t i = 0; i < nodes; ++i) {
     const int32_t* const at = place + query[i] * entities;
     const int64_t first = group[query[i]] * relations;

@@ -1,4 +1,7 @@
-"""Walks from the heads of queries along edges: which entities are reached, and sums of messages (paths.cpp)."""
+"""Walks from the heads of queries along edges (paths.cpp).
+
+They reach entities, choose those to go on from, and sum messages.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,10 +33,14 @@ class OutEdges:
         """Entities, with edges or without."""
         return len(self.start) - 1
 
+    def degree(self, entity: Int32[Tensor, " n"]) -> Int64[Tensor, " n"]:
+        """The number of edges out of each, left out or not."""
+        return self.start[entity.long() + 1] - self.start[entity.long()]
+
 
 @dataclass(frozen=True)
 class Nodes:
-    """Entities that queries have reached, in the order in which they were; an entity of a query is a node."""
+    """A node is an entity that a query has reached. Nodes are in the order in which they were reached."""
 
     query: Int32[Tensor, " n"]
     entity: Int32[Tensor, " n"]
@@ -56,11 +63,17 @@ def nodes_of(edges: OutEdges, head: Int64[Tensor, " Q"]) -> Nodes:
 
 
 def reach(edges: OutEdges, nodes: Nodes, sources: Nodes) -> Nodes:
-    """Adds the entities that one edge reaches from some of the nodes; `nodes.place` is changed in place."""
+    """Adds the entities that one edge reaches from some of the nodes.
+
+    Use only the result afterwards: `place` of `nodes` then has the new nodes too.
+
+    Args:
+        sources: some of `nodes`.
+    """
     entities, count = edges.num_entities, len(nodes.query)
     if usable(edges.start):
-        degree = edges.start.diff()
-        most = min(int(degree[sources.entity.long()].sum()), nodes.place.numel() - count)
+        expect_shape("place", nodes.place, len(nodes.place), entities)
+        most = min(int(edges.degree(sources.entity).sum()), nodes.place.numel() - count)
         query, entity = nodes.query.new_empty(most), nodes.query.new_empty(most)
         given = edges.start, edges.target, edges.kept, sources.query, sources.entity, nodes.place, query, entity
         found = call("reach", *given, len(sources.query), count, entities)
@@ -76,13 +89,16 @@ def reach(edges: OutEdges, nodes: Nodes, sources: Nodes) -> Nodes:
 
 
 def choose(edges: OutEdges, nodes: Nodes, priority: Float[Tensor, " n"], most_edges: int) -> Int64[Tensor, " k"]:
-    """The nodes to go on from, in order: of each query, those of the highest priority.
+    """The numbers of the nodes to go on from, ascending: of each query, those of the highest priority.
 
-    So many of them that the edges out of them, left out or not, are at least `most_edges`. So the last one may add many
-    more. Of equal priorities, that of the smaller entity is the higher one, and one that is nan is the lowest.
+    Nodes are taken until at least `most_edges` edges lead out of them, or none is left. Edges that a step leaves out
+    count too. The last node may have many edges. Of equal priorities, the smaller entity comes first; nan comes last.
     """
-    queries = len(nodes.place)
+    most_edges = min(most_edges, len(edges.target))
     if usable(edges.start, priority):
+        queries = len(nodes.place)
+        expect_shape("priority", priority, len(nodes.query))
+        expect_shape("place", nodes.place, queries, edges.num_entities)
         chosen = torch.empty(len(priority), dtype=torch.bool)
         given = edges.start, nodes.query, nodes.entity, priority.contiguous(), chosen
         call(f"choose_{type_name(priority)}", *given, len(priority), queries, most_edges)
@@ -90,13 +106,12 @@ def choose(edges: OutEdges, nodes: Nodes, priority: Float[Tensor, " n"], most_ed
     order = nodes.entity.argsort(stable=True)
     for key in (priority.nan_to_num(-torch.inf, torch.inf, -torch.inf).neg(), nodes.query):
         order = order[key[order].argsort(stable=True)]
-    query = nodes.query[order].long()
-    degree = edges.start.diff()[nodes.entity[order].long()]
+    query, degree = nodes.query[order].long(), edges.degree(nodes.entity[order])
     before = degree.cumsum(0) - degree
-    # Of the first node of each query, counted over all queries; there is one, its head.
-    of_query = torch.full((queries,), torch.iinfo(torch.int64).max, device=query.device)
-    of_query = of_query.scatter_reduce_(0, query, before, "amin")
-    return order[before - of_query[query] < most_edges].sort().values
+    # The edges out of all nodes that come before the query's first one.
+    of_others = torch.full((len(nodes.place),), torch.iinfo(torch.int64).max, device=query.device)
+    of_others = of_others.scatter_reduce_(0, query, before, "amin")
+    return order[before - of_others[query] < most_edges].sort().values
 
 
 def send(
@@ -118,7 +133,8 @@ def send(
     Returns:
         The sum of the messages into each of these nodes, in the order of the sources.
     Raises:
-        ValueError: an edge leads to none of the first `count` nodes, or sizes do not agree; so does `send_gradient`.
+        ValueError: an edge leads to none of the first `count` nodes, which plain torch says in its own words, or
+            sizes do not agree. So does `send_gradient`.
     """
     out = state.new_zeros((count, state.shape[1]))
     if usable(state, weight):
@@ -126,7 +142,7 @@ def send(
         given = *_arrays(edges, sources), group, state.contiguous(), weight.contiguous(), out
         _expect_reached(call(f"send_{type_name(state)}", *given, *_sizes(edges, state, weight, out)), count)
         return out
-    for source, into, of_edge in _messages(edges, sources, group, state.shape[1], count):
+    for source, into, of_edge in _messages(edges, sources, group, state.shape[1]):
         out.index_add_(0, into, state[source] * weight.flatten(0, 1)[of_edge])
     return out
 
@@ -145,14 +161,12 @@ def send_gradient(
         _expect(edges, sources, group, state, weight, by_out)
         by_state = torch.empty_like(state, memory_format=torch.contiguous_format)
         given = group, state.contiguous(), weight.contiguous(), by_out.contiguous(), by_state, by_weight
-        sizes = _sizes(edges, state, weight, by_out)
-        _expect_reached(
-            call(f"send_gradient_{type_name(state)}", *_arrays(edges, sources), *given, *sizes), len(by_out)
-        )
+        words = *_arrays(edges, sources), *given, *_sizes(edges, state, weight, by_out)
+        _expect_reached(call(f"send_gradient_{type_name(state)}", *words), len(by_out))
         return by_state, by_weight
     by_state = torch.zeros_like(state)
-    for source, into, of_edge in _messages(edges, sources, group, state.shape[1], len(by_out)):
-        given = by_out[into]
+    for source, into, of_edge in _messages(edges, sources, group, state.shape[1]):
+        given = by_out.index_select(0, into)  # which refuses -1
         by_state.index_add_(0, source, given * weight.flatten(0, 1)[of_edge])
         by_weight.flatten(0, 1).index_add_(0, of_edge, state[source].double() * given)
     return by_state, by_weight
@@ -180,7 +194,7 @@ def _expect_reached(all_reached: int, count: int) -> None:
 
 
 def _messages(
-    edges: OutEdges, sources: Nodes, group: Int64[Tensor, " Q"], width: int, count: int
+    edges: OutEdges, sources: Nodes, group: Int64[Tensor, " Q"], width: int
 ) -> Iterator[tuple[Int64[Tensor, " m"], Int64[Tensor, " m"], Int64[Tensor, " m"]]]:
     """For each message, some at a time: the source, the node that gets it, and its weight."""
     source, edge = _out_of(edges, sources.entity)
@@ -188,14 +202,12 @@ def _messages(
     for sending, along in zip(source.split(size), edge.split(size), strict=True):
         query = sources.query[sending].long()
         into = sources.place[query, edges.target[along].long()].long()
-        _expect_reached(int(((into >= 0) & (into < count)).all()), count)
         yield sending, into, group[query] * edges.num_relations + edges.relation[along]
 
 
 def _out_of(edges: OutEdges, entity: Int32[Tensor, " n"]) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " m"]]:
     """The kept edges out of some entities: for each, the place in `entity` of its source, and its number."""
-    first = edges.start[entity.long()]
-    count = edges.start[entity.long() + 1] - first
+    first, count = edges.start[entity.long()], edges.degree(entity)
     source = torch.arange(len(entity), device=entity.device).repeat_interleave(count)
     edge = torch.arange(len(source), device=entity.device) + (first - (count.cumsum(0) - count))[source]
     kept = edges.kept[edge]

@@ -56,6 +56,8 @@ class EdgeScoring(NetworkScoring):
         kept = torch.ones_like(away, dtype=torch.bool)
         self.edges = OutEdges(incoming.start, incoming.source, away.int(), kept, 2 * count)
         """The edges that scores are made from."""
+        self.most_of_one = int(incoming.start.diff().max())
+        """The most edges out of one entity."""
         self.make_parameters(2 * count)
 
     @abstractmethod

@@ -2,9 +2,9 @@
 NeurIPS 2021, arXiv 2106.06935), with DistMult's messages and sums.
 
 Only entities that are reached from the query's entity are touched, as in RED-GNN (Zhang and Yao, Knowledge graph
-reasoning with relational digraph, WWW 2022, arXiv 2108.06040). By option, a layer goes on only from those of them that
-the query's answer is likeliest to be near, as in A*Net (Zhu et al., A*Net: a scalable path-based reasoning approach for
-knowledge graphs, NeurIPS 2023, arXiv 2206.04798).
+reasoning with relational digraph, WWW 2022, arXiv 2108.06040). With `most_edges`, a layer sends messages only from the
+entities that score highest, as in A*Net (Zhu et al., A*Net: a scalable path-based reasoning approach for knowledge
+graphs, NeurIPS 2023, arXiv 2206.04798).
 """
 
 from functools import partial
@@ -43,14 +43,14 @@ class NBFNet(EdgeScoring):
     W_r, b_r, A and d are the layer's own. The score is a . relu(B state_v + C q + c). All entities that are not reached
     have a state of 0, so the same score. Edges are those of train and their inverses, which are relations of their own.
 
-    With `most_edges`, each layer first scores the states that there are, and sends messages only from those of the
-    highest scores, multiplied by the sigmoid of their score. So what is likely to be near the answer is learned too.
+    With `most_edges`, a layer scores the states that a query has so far, and sends messages only from those of the
+    highest scores, each times the sigmoid of its score. These scores are learned with the model, from the answers.
 
     Args:
         dim: numbers in a state, and in a relation row.
         layers: edges of the longest path that is seen.
-        most_edges: for each query, a layer takes states to send from until at least so many edges lead out of them;
-            None: all states.
+        most_edges: a layer takes states of a query, the highest score first, until at least so many edges lead out of
+            them. None: it takes all, and multiplies by no sigmoid.
         leave_out: see `EdgeScoring`.
     Raises:
         InputError: an option out of range.
@@ -103,9 +103,9 @@ class NBFNet(EdgeScoring):
         again = kept > _KEPT_BYTES or not usable(queries)
         if torch.is_grad_enabled() and len(blocks) > 1 and again:
             scored = partial(checkpoint, self._score, use_reentrant=False, preserve_rng_state=False)
-            made = [cast(Tensor, scored(heads[each], queries[each])) for each in blocks]
+            made = [cast(Tensor, scored(heads[each], queries[each], [])) for each in blocks]
         else:
-            made = [self._score(heads[each], queries[each]) for each in blocks]
+            made = [self._score(heads[each], queries[each], []) for each in blocks]
         return torch.cat(made)[place]
 
     def _blocks(self, entity: Int64[Tensor, " d"]) -> tuple[list[slice], int]:
@@ -131,7 +131,7 @@ class NBFNet(EdgeScoring):
         """The number of nodes that there can be at most, at first and after each layer."""
         edges = self.edges
         if self.most_edges is not None:
-            new = self.most_edges + int(edges.start.diff().max())
+            new = self.most_edges + self.most_of_one
             return [len(heads) * min(edges.num_entities, 1 + layer * new) for layer in range(self.layers + 1)]
         nodes = nodes_of(edges, heads)
         ends = [0, len(heads)]
@@ -140,33 +140,45 @@ class NBFNet(EdgeScoring):
             ends.append(len(nodes.query))
         return ends[1:]
 
-    def _score(self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"]) -> Float[Tensor, "q Q"]:
-        edges = self.edges
-        nodes, state = nodes_of(edges, entity), query
+    def _score(
+        self, entity: Int64[Tensor, " q"], query: Float[Tensor, "q R"], choices: list[Tensor]
+    ) -> Float[Tensor, "q Q"]:
+        """The score of each query with each entity.
+
+        Args:
+            choices: the nodes that each layer sends from, if it chooses; empty at first. States that are made again for
+                gradients get the same ones, also where a GPU rounds sums in another way.
+        """
+        edges, most = self.edges, self.most_edges
+        nodes, state, reached = nodes_of(edges, entity), query, 0
         first, group = _distinct(query.detach())
-        of_group, of_query = query[first].double(), affine(query, self.of_query, self.bias)
+        # In float64, so that the choice hardly depends on how many queries are made at once.
+        of_query = affine(query.double(), self.of_query, self.bias).to(query.dtype)
+        of_group = query[first].double()
         for layer in range(self.layers):
-            sources, sent = self._sources(nodes, state, of_query)
-            nodes = reach(edges, nodes, sources)
+            if most is None:
+                sources, sent, new = nodes, state, nodes.part(slice(reached, None))
+            else:
+                if layer == len(choices):
+                    choices.append(self._chosen(nodes, state, of_query, most))
+                sources, sent = nodes.part(choices[layer]), state[choices[layer]]
+                sent, new = sent * self._score_of(sources, sent, of_query).sigmoid()[:, None], sources
+            reached = len(nodes.query)
+            nodes = reach(edges, nodes, new)
             weight = torch.addmm(self.relation_bias[layer], of_group, self.of_relation[layer])
             weight = weight.view(len(first), edges.num_relations, self.dim)
             message = sum_sent(edges, sources, group, sent, weight, query, len(nodes.query))
             state = grown(state, message, self.update[layer], self.update_bias[layer])
         score = self._score_of(nodes, state, of_query)
-        not_reached = affine(of_query.relu(), self.to_score, None).expand(-1, edges.num_entities)
+        of_none = self._score_of(nodes.part(slice(len(query))), torch.zeros_like(query), of_query)
+        not_reached = of_none[:, None].expand(-1, edges.num_entities)
         pair = nodes.query.long() * edges.num_entities + nodes.entity
         return not_reached.flatten().scatter(0, pair, score).view(not_reached.shape)
 
-    def _sources(
-        self, nodes: Nodes, state: Float[Tensor, "n D"], of_query: Float[Tensor, "q D"]
-    ) -> tuple[Nodes, Float[Tensor, "k D"]]:
-        """The nodes that send messages in a layer, and what each sends."""
-        if self.most_edges is None:
-            return nodes, state
-        with torch.no_grad():
-            which = choose(self.edges, nodes, self._score_of(nodes, state, of_query), self.most_edges)
-        sources, state = nodes.part(which), state[which]
-        return sources, state * self._score_of(sources, state, of_query).sigmoid()[:, None]
+    @torch.no_grad()
+    def _chosen(self, nodes: Nodes, state: Tensor, of_query: Tensor, most_edges: int) -> Int64[Tensor, " k"]:
+        """The nodes that a layer sends from, with `most_edges`."""
+        return choose(self.edges, nodes, self._score_of(nodes, state, of_query), most_edges)
 
     def _score_of(
         self, nodes: Nodes, state: Float[Tensor, "n D"], of_query: Float[Tensor, "q D"]

@@ -14,7 +14,7 @@ from embedding.paths import nbfnet
 from embedding.whole_table import log_sum_exp
 from generator.uniform import UniformSampler
 from graph.errors import InputError
-from kernels.paths import nodes_of, reach, send
+from kernels.paths import Nodes, OutEdges, nodes_of, reach, send
 from tests.encoders import small_graph
 from tests.kernels.arrays import without_kernels
 from tests.ranks import run_on_ranks
@@ -88,7 +88,8 @@ def scores(model: KGEModel) -> Tensor:
 def test_scores_equal_a_loop_over_edges(most_edges: int | None):
     model = nbfnet_of(site_of(GRAPH), layers=3, most_edges=most_edges)
     expected = plain_scores(model, FACTS, layers=3)
-    assert (most_edges is None) == expected.equal(plain_scores(nbfnet_of(site_of(GRAPH), layers=3), FACTS, layers=3))
+    for other in {None, 10**6} - {most_edges}:  # all with and without sigmoids
+        assert not expected.equal(plain_scores(nbfnet_of(site_of(GRAPH), layers=3, most_edges=other), FACTS, layers=3))
     torch.testing.assert_close(scores(model), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(without_kernels(scores, model), expected, rtol=1e-10, atol=1e-12)
     assert expected.std(1)[[0, 2, 4]].min() > 1e-3
@@ -119,8 +120,9 @@ def test_messages_alone_are_the_sum_over_paths_of_products_of_weights():
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else():
-    model = nbfnet_of(site_of(GRAPH))
+@pytest.mark.parametrize("most_edges", [None, 4])
+def test_a_step_leaves_out_its_positives_and_their_inverses_and_nothing_else(most_edges: int | None):
+    model = nbfnet_of(site_of(GRAPH), most_edges=most_edges)
     left_out = [(6, 2, 7), (3, 1, 4), (0, 0, 2), (5, 2, 5)]  # (6, 2, 7) is in train twice
     batch = batch_of(torch.tensor([*left_out, FACTS[0]]), heads=2)
     batch.weight[-1] = 0.0  # padding
@@ -165,6 +167,43 @@ def test_states_are_made_again_for_gradients_where_they_need_too_much_memory(mon
     assert without_kernels(times) == 2 * blocks
 
 
+def test_states_that_are_made_again_go_on_from_the_same_entities(monkeypatch: pytest.MonkeyPatch):
+    """A GPU may round sums otherwise in the second pass; the choice must not follow."""
+
+    def gradients() -> list[Tensor]:
+        model = nbfnet_of(site_of(GRAPH), layers=3, most_edges=4)
+        model.score(batch_of(torch.tensor(FACTS[2:7]), heads=2), torch.arange(10).view(5, 2))[0].sum().backward()
+        return [parameter.grad for parameter in model.dense_parameters() if parameter.grad is not None]
+
+    monkeypatch.setattr(nbfnet, "_BLOCK_NODES", 20)
+    expected = gradients()
+    monkeypatch.setattr(nbfnet, "_KEPT_BYTES", 0)
+    seen, choose = set(), nbfnet.choose
+
+    def other_the_second_time(edges: OutEdges, nodes: Nodes, priority: Tensor, most_edges: int) -> Tensor:
+        key = str((nodes.query.tolist(), nodes.entity.tolist(), priority.tolist()))
+        again = key in seen
+        seen.add(key)
+        return choose(edges, nodes, -priority if again else priority, most_edges)
+
+    monkeypatch.setattr(nbfnet, "choose", other_the_second_time)
+    torch.testing.assert_close(gradients(), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_query_has_the_same_float32_scores_whatever_is_asked_beside_it():
+    graph = families()
+    model = nbfnet_of(site_of(graph, dtype=torch.float32), dim=8, layers=3, most_edges=60)
+    asked = graph.train[:64].long()
+
+    def scores_of(part: Tensor) -> Tensor:
+        rows = model.entity(part[:, 0]), model.scorer.relation_rows(part[:, 1])
+        return model.scoring.tail_query(*rows).detach()  # pyright: ignore[reportAttributeAccessIssue]
+
+    together = scores_of(asked)
+    for size in (1, 2, 3):
+        torch.testing.assert_close(scores_of(asked[:size]), together[:size], rtol=1e-5, atol=1e-6)
+
+
 def test_compiled_gradients_of_float32_are_those_of_plain_torch():
     def gradients() -> list[Tensor]:
         model = nbfnet_of(site_of(GRAPH, dtype=torch.float32))
@@ -179,10 +218,11 @@ def test_compiled_gradients_of_float32_are_those_of_plain_torch():
 
 
 @pytest.mark.parametrize("way", [lambda call, *given: call(*given), without_kernels], ids=["compiled", "plain"])
-@pytest.mark.parametrize("name", ["update.0", "of_state", "to_score"])
-def test_a_parameter_that_is_nan_makes_scores_that_are(way: Callable, name: str):
-    model = nbfnet_of(site_of(GRAPH))
-    model.scoring.get_parameter(name).detach()[0, 0] = torch.nan
+@pytest.mark.parametrize("name", ["update.0", "update_bias.0", "of_state", "to_score"])
+@pytest.mark.parametrize("most_edges", [None, 4])
+def test_a_parameter_that_is_nan_makes_scores_that_are(way: Callable, name: str, most_edges: int | None):
+    model = nbfnet_of(site_of(GRAPH), most_edges=most_edges)
+    model.scoring.get_parameter(name).detach().view(-1)[0] = torch.nan
     assert way(scores, model)[0].isnan().any()
 
 

@@ -18,6 +18,7 @@ from kernels.library import call
 from kernels.losses import RowLoss, row_loss, row_loss_gradient
 from kernels.pairs import Comparison, pair_scores, query_gradient
 from kernels.path_states import grow, grow_gradient, state_scores, state_scores_gradient
+from kernels.paths import Nodes, OutEdges, choose, nodes_of, reach, send, send_gradient
 from kernels.precision import Precision
 from kernels.queries import Combination, entity_gradient, make_queries, relation_gradient
 from kernels.ranks import LeftOut, RankCounts, count_ranks
@@ -271,6 +272,25 @@ def test_sizes_of_a_layer_that_do_not_agree_are_refused(changed: str, shape: tup
     if changed != "by_after":
         with pytest.raises(ValueError, match=f"^{changed} must have shape"):
             grow(**given | {changed: randn(*shape)})
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_sizes_of_walks_that_do_not_agree_are_refused():
+    edges = OutEdges(torch.tensor([0, 1, 2, 2]), torch.tensor([1, 2]).int(), torch.zeros(2).int(), randn(2) > -9, 1)
+    heads = nodes_of(edges, torch.tensor([0, 1]))
+    nodes, none = reach(edges, heads, heads), torch.zeros(2, dtype=torch.int64)
+    wide = Nodes(nodes.query, nodes.entity, torch.zeros(2, 4, dtype=torch.int32))
+    for given, message in (
+        (lambda: choose(edges, nodes, randn(3), 1), "priority must have shape"),
+        (lambda: choose(edges, wide, randn(4), 1), "place must have shape"),
+        (lambda: reach(edges, wide, wide), "place must have shape"),
+        (lambda: send(edges, wide, none, randn(4, 2), randn(1, 1, 2), 4), "place must have shape"),
+        (lambda: send(edges, heads, none, randn(3, 2), randn(1, 1, 2), 4), "state must have shape"),
+        (lambda: send(edges, heads, none, randn(2, 2), randn(1, 2, 2), 4), "weight must have shape"),
+        (lambda: send_gradient(edges, heads, none, randn(2, 2), randn(1, 1, 2), randn(4, 3)), "the sums must have"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            given()
 
 
 @pytest.mark.parametrize(

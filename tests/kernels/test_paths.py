@@ -52,36 +52,41 @@ def test_reached_are_the_entities_that_so_many_edges_lead_to(way: Way, seed: int
 @every_way
 def test_some_nodes_reach_only_what_their_edges_lead_to(way: Way):
     edges = some_edges()
-    nodes = reached(edges, HEAD, 1)[1]
-    before, which = len(nodes.query), torch.tensor([2, len(nodes.query) - 1])
-    found = way(reach, edges, nodes, nodes.part(which))
-    assert found.query[:before].equal(nodes.query)
-    new = set(zip(found.query[before:].tolist(), found.entity[before:].tolist(), strict=True))
-    old = set(zip(nodes.query.tolist(), nodes.entity.tolist(), strict=True))
-    from_these = [(int(nodes.query[node]), int(nodes.entity[node])) for node in which]
-    assert new == {(q, t) for q, e in from_these for s, _, t in listed(edges) if s == e} - old
+    heads = nodes_of(edges, HEAD)
+    found = way(reach, edges, heads, heads.part(torch.tensor([1, 2])))
+    assert found.query[: len(HEAD)].equal(heads.query)
+    new = set(zip(found.query[len(HEAD) :].tolist(), found.entity[len(HEAD) :].tolist(), strict=True))
+    assert new == {(q, t) for q in (1, 2) for s, _, t in listed(edges) if s == HEAD[q]} - {(1, 4), (2, 0)}
+    assert {query for query, _ in new} == {1, 2}
 
 
 @every_way
 @both_types
-@pytest.mark.parametrize("most_edges", [1, 3, 100])
+@pytest.mark.parametrize("most_edges", [1, 3, 10, 10**20])
 def test_chosen_are_the_nodes_of_highest_priority_until_enough_edges_lead_out(
     way: Way, dtype: torch.dtype, most_edges: int
 ):
-    edges = some_edges()
-    nodes = reached(edges, HEAD, 2)[2]
-    priority = integers(3, len(nodes.query), seed=4).to(dtype)
-    priority[5] = torch.nan
+    edges, queries, each = some_edges(), 30, 7
+    heads = integers(ENTITIES, queries, seed=3)
+    others = [torch.randperm(ENTITIES, generator=torch.Generator().manual_seed(q)) for q in range(queries)]
+    entity = torch.cat([heads, *(own[own != head][: each - 1] for own, head in zip(others, heads, strict=True))])
+    query = torch.cat([torch.arange(queries), torch.arange(queries).repeat_interleave(each - 1)])
+    place = torch.full((queries, ENTITIES), -1, dtype=torch.int32)
+    place[query, entity] = torch.arange(len(query), dtype=torch.int32)
+    nodes = Nodes(query.int(), entity.int(), place)
+    priority = torch.tensor([-torch.inf, -1.0, -0.0, 0.0, 2.0, torch.inf, torch.nan], dtype=dtype)
+    priority = priority[integers(7, len(query), seed=4)]
     expected = []
-    for query in range(len(HEAD)):
-        own = (nodes.query == query).nonzero()[:, 0].tolist()
-        own.sort(key=lambda node: (-float(priority[node].nan_to_num(-9.0)), int(nodes.entity[node])))
+    for number in range(queries):
+        own = (query == number).nonzero()[:, 0].tolist()
+        own.sort(key=lambda node: (-float(priority[node].nan_to_num(-torch.inf, torch.inf, -torch.inf)), entity[node]))
         out = 0
         for node in own:
             if out < most_edges:
                 expected.append(node)
-                out += int(edges.start.diff()[nodes.entity[node].long()])
+                out += int(edges.degree(nodes.entity[node : node + 1]))
     assert way(choose, edges, nodes, priority, most_edges).tolist() == sorted(expected)
+    assert (most_edges > 3) or len(expected) < len(query) / 2
 
 
 @every_way
@@ -110,25 +115,29 @@ def test_messages_are_summed_at_the_targets_and_differentiated(way: Way, dtype: 
 
 
 @every_way
-def test_messages_to_a_node_that_there_is_not_are_refused(way: Way):
+def test_messages_to_missing_nodes_are_refused(way: Way):
     edges = some_edges()
     _, sources, nodes = reached(edges, HEAD, 2)
-    state, weight, count = randn(len(sources.query), 5), randn(2, RELATIONS, 5), len(nodes.query) - 1
-    message = f"^an edge leads to none of the {count} nodes whose sums are wanted$"
-    with pytest.raises(ValueError, match=message):
-        way(send, edges, sources, GROUP, state, weight, count)
-    with pytest.raises(ValueError, match=message):
-        way(send_gradient, edges, sources, GROUP, state, weight, randn(count, 5))
-    only_heads = nodes_of(edges, HEAD)
-    with pytest.raises(ValueError, match="none of the 4 nodes"):
-        way(send, edges, only_heads, GROUP, state[:4], weight, 4)
+    state, weight = randn(len(sources.query), 5), randn(2, RELATIONS, 5)
+    alone = nodes_of(edges, HEAD)
+    for given, count in ((sources, len(nodes.query) - 1), (alone, 4)):
+        sent, by_out = state[: len(given.query)], randn(count, 5)
+        for walk in (
+            lambda given=given, sent=sent, count=count: way(send, edges, given, GROUP, sent, weight, count),
+            lambda given=given, sent=sent, by=by_out: way(send_gradient, edges, given, GROUP, sent, weight, by),
+        ):
+            with pytest.raises(
+                (ValueError, IndexError, RuntimeError), match=r"leads to none of the \d+ nodes|out of (range|bounds)"
+            ):
+                walk()
 
 
-def test_no_queries_reach_nothing():
+@every_way
+def test_no_queries_reach_nothing(way: Way):
     edges, none = some_edges(), torch.empty(0, dtype=torch.int64)
-    nodes = reached(edges, none, 1)[1]
+    nodes = way(reached, edges, none, 1)[1]
     assert not len(nodes.query)
     state, weight = torch.zeros(0, 5), torch.zeros(0, RELATIONS, 5)
-    assert not len(choose(edges, nodes, state[:, 0], 5))
-    assert send(edges, nodes, none, state, weight, 0).shape == (0, 5)
-    assert send_gradient(edges, nodes, none, state, weight, state)[1].shape == weight.shape
+    assert not len(way(choose, edges, nodes, state[:, 0], 5))
+    assert way(send, edges, nodes, none, state, weight, 0).shape == (0, 5)
+    assert way(send_gradient, edges, nodes, none, state, weight, state)[1].shape == weight.shape

@@ -76,6 +76,20 @@ def test_a_run_is_resumed_as_if_unbroken_and_ranked_again(run: Path, command):
 
 
 @pytest.mark.slow
+def test_a_run_that_goes_on_from_some_entities_is_resumed_and_answers_for_others(command, tmp_path: Path):
+    options = [*OPTIONS, "discriminator.scoring.most_edges=40", "schedule=constant"]
+    assert command(train, *options, "trainer.epochs=1", "hydra.run.dir=resumed").code == 0
+    assert command(train, "resume=resumed", "trainer.epochs=2").code == 0
+    assert command(train, *options, "trainer.epochs=2", "hydra.run.dir=whole").code == 0
+    for key, value in dense_of(Path("whole")).items():
+        torch.testing.assert_close(dense_of(Path("resumed"))[key], value, rtol=1e-6, atol=1e-9, msg=key)
+    write(other_families(), tmp_path / "other")
+    done = command(evaluate, "run=whole", f"other_graph={tmp_path / 'other'}", "out=other.json")
+    assert done.code == 0, done.errors
+    assert json.loads(Path("other.json").read_text())["test"]["both"]["mrr"] > 0.2
+
+
+@pytest.mark.slow
 def test_a_run_of_two_ranks_ends_as_one(run: Path, shell, tmp_path: Path):
     options = [*OPTIONS, "trainer.epochs=3", "schedule=constant", "launch.ranks=2", "hydra.run.dir=two"]
     outcome = shell([ROOT / "launch/train.py", *options], folder=tmp_path)
@@ -160,6 +174,7 @@ def test_its_report_has_no_map_of_entities_and_vectors_are_refused(run: Path, co
         (["encoder=linear"], "encoder must be null with this discriminator, which learns no entity vectors"),
         (["discriminator.reciprocal=false"], "discriminator.reciprocal must be true, got False"),
         (["discriminator.scoring.layers=0"], "discriminator.scoring.layers must be at least 1, got 0"),
+        (["discriminator.scoring.most_edges=0"], "discriminator.scoring.most_edges must be null or at least 1, got 0"),
         (["placement.storage=disk"], "placement.storage must be memory"),
         (["grow.run={run}"], "can't be used with a model without entity vectors"),
     ],

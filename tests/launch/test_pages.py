@@ -39,7 +39,7 @@ class Block:
         """The words of each command line of this project in it, with the values of its shell variables."""
         text = self.text.replace("\\\n", " ")
         for name, value in _VARIABLE.findall(text):
-            text = text.replace(f"${name}", value)
+            text = re.sub(rf"\${name}\b", lambda _, value=value: value, text)
         lines = [
             shlex.split(line, comments=True) for line in text.splitlines() if "launch/" in line or "advkge" in line
         ]

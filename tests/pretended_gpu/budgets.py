@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tests.pretended_gpu.counting import Counts
 
 _SHARED = ("generator=uniform", "generator.num_negatives=32", "trainer.chunk_size=64")
+_PATHS = ("discriminator=nbfnet", "loss=softmax", "optimizer=lazy_adam", "discriminator.scoring.layers=2")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ BUDGETS = {
         (*_SHARED, "discriminator=complex", "loss=infonce", "optimizer=rowwise_adagrad"), 0, 184
     ),
     "typed, NCE": Budget(("generator=typed", "discriminator=complex", "loss=nce", "optimizer=lazy_adam"), 0, 567),
+    "NBFNet": Budget((*_SHARED, *_PATHS), 38, 870),
+    "NBFNet, from some entities": Budget((*_SHARED, *_PATHS, "discriminator.scoring.most_edges=50"), 30, 950),
     "near-miss": Budget(
         (
             *("generator=near_miss", "generator.list_size=20"),

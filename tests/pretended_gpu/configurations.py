@@ -64,6 +64,10 @@ CONFIGURATIONS: dict[str, tuple[str, ...]] = {
         *("uniform", "softmax", "nbfnet", "lazy_adam", "discriminator.dim=4", "discriminator.scoring.layers=2"),
         *("trainer.sides=both", "generator.mask_known=true"),
     ),
+    "paths, from some entities": _choices(
+        *("uniform", "softmax", "nbfnet", "lazy_adam", "discriminator.dim=4", "discriminator.scoring.layers=3"),
+        *("discriminator.scoring.most_edges=50", "trainer.sides=both"),
+    ),
 }
 
 
