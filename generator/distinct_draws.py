@@ -13,6 +13,8 @@ from torch import Tensor
 from graph.counter_random import gumbel
 from kernels.largest import largest
 
+_BLOCK_NUMBERS, _BLOCK_NUMBERS_ON_GPU = 1 << 18, 1 << 24
+"""Numbers of an array that are worked on at a time: on a CPU so few that they stay in the cache."""
 LAST = -1e300
 """The value of a candidate to be chosen only if there are too few others. It is above minus infinity."""
 
@@ -47,22 +49,32 @@ def policy_coefficients(log_prob: Float[Tensor, "B N"], reward: Float[Tensor, "B
         log_prob: log-probabilities of the draws, in the softmax over all candidates.
         reward: the reward of each draw.
     """
+    # The integral over log x between these limits misses 1e-7 of the whole. Over log x, the integrand has a width of at
+    # least 1 / sqrt(N) and falls to 0 at both ends. So a step of 1 / sqrt(N), at most 0.35, has about the same error.
+    count, device = log_prob.shape[1], log_prob.device
+    step = min(0.35, count**-0.5)
+    log_x = torch.arange(-16.0, math.log(40 + 3 * count), step, dtype=torch.float64, device=device)
+    size = max(1, (_BLOCK_NUMBERS if device.type == "cpu" else _BLOCK_NUMBERS_ON_GPU) // (count * len(log_x)))
+    rows = zip(log_prob.split(size), reward.split(size), strict=True)
+    return torch.cat([_coefficients(*each, log_x) for each in rows])
+
+
+def _coefficients(
+    log_prob: Float[Tensor, "b N"], reward: Float[Tensor, "b N"], log_x: Float64[Tensor, " X"]
+) -> Float64[Tensor, "b N"]:
+    """The same for some rows, with the places at which integrals are taken."""
     p, reward = log_prob.double().exp().clamp(min=1e-300), reward.double()
     rest = (1 - p.sum(1, keepdim=True)).clamp(min=0)
     larger = torch.maximum(p, rest)
     ratio = p / rest.clamp(min=1e-300)
-    # The integral over log x between these limits misses 1e-7 of the whole. Over log x, the integrand has a width of at
-    # least 1 / sqrt(N) and falls to 0 at both ends. So a step of 1 / sqrt(N), at most 0.35, has about the same error.
-    step = min(0.35, p.shape[1] ** -0.5)
-    log_x = torch.arange(-16.0, math.log(40 + 3 * p.shape[1]), step, dtype=torch.float64, device=p.device)
     # Factors are divided by p / max(p, r), so that small ones do not round to 0.
-    factor = -torch.expm1(-ratio[:, :, None] * log_x.exp()) / (p / larger)[:, :, None]
-    integrand = (log_x - log_x.exp() + factor.log().sum(1)).softmax(1)
-    inverse = 1 / factor
-    without = integrand[:, None] * inverse
-    weight = larger * without.sum(2)
+    factor = torch.expm1(-ratio[:, :, None] * log_x.exp()) / (-p / larger)[:, :, None]
+    integrand = (log_x - log_x.exp() + factor.log().sum(1)).softmax(1)[:, :, None]
+    inverse = factor.reciprocal_()
+    weight = larger * (inverse @ integrand)[:, :, 0]
     # The sum over the other draws of: the probability that this draw was first and the other second, times the other's
     # reward.
-    other = (without * (inverse * (larger * reward)[:, :, None]).sum(1, keepdim=True)).sum(2)
-    other = larger * (other - larger * reward * (without * inverse).sum(2))
+    of_all = inverse.mT @ (larger * reward)[:, :, None]
+    other = (inverse @ (integrand * of_all))[:, :, 0]
+    other = larger * (other - larger * reward * (inverse.square_() @ integrand)[:, :, 0])
     return weight * reward * (1 - p) - other
