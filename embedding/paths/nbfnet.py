@@ -50,7 +50,8 @@ class NBFNet(EdgeScoring):
         dim: numbers in a state, and in a relation row.
         layers: edges of the longest path that is seen.
         most_edges: a layer takes states of a query, the highest score first, until at least so many edges lead out of
-            them. None: it takes all, and multiplies by no sigmoid.
+            them. Of scores that differ by less than about 0.001, the smaller entity comes first. None: it takes all,
+            and multiplies by no sigmoid.
         leave_out: see `EdgeScoring`.
     Raises:
         InputError: an option out of range.
@@ -177,8 +178,13 @@ class NBFNet(EdgeScoring):
 
     @torch.no_grad()
     def _chosen(self, nodes: Nodes, state: Tensor, of_query: Tensor, most_edges: int) -> Int64[Tensor, " k"]:
-        """The nodes that a layer sends from, with `most_edges`."""
-        return choose(self.edges, nodes, self._score_of(nodes, state, of_query), most_edges)
+        """The nodes that a layer sends from, with `most_edges`.
+
+        Entities with the same paths have scores that differ by rounding only. That must not decide between them, or
+        other ranks would choose others. So scores are compared as multiples of 1 / 1024.
+        """
+        score = self._score_of(nodes, state, of_query)
+        return choose(self.edges, nodes, (1024 * score).round(), most_edges)
 
     def _score_of(
         self, nodes: Nodes, state: Float[Tensor, "n D"], of_query: Float[Tensor, "q D"]

@@ -59,7 +59,7 @@ def plain_scores(model: KGEModel, facts: list[tuple[int, ...]], layers: int = 2)
         state = {head: q}
         for layer in range(layers):
             sent, edges = {}, 0
-            for entity in sorted(state, key=lambda each: (-score(state[each]), each)):
+            for entity in sorted(state, key=lambda each: (-(1024 * score(state[each])).round(), each)):
                 if most_edges is None:
                     sent[entity] = state[entity]
                 elif edges < most_edges:
